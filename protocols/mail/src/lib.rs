@@ -1,1 +1,22 @@
-//! placeholder
+//! Words and formats that every mail protocol shares.
+//!
+//! * What: flags, UIDs, mailbox names, addresses, dates, header and MIME access, SASL exchanges, search conditions, and
+//!   the [`Session`] kit with its transcript runner.
+//! * In: bytes and plain values.
+//! * Out: plain values and bytes.
+//! * Never: reads a socket, a file, a clock or a random source; knows of the store or of a protocol's grammar.
+//! * Fails: with a small error value that names what is wrong; it does not panic on any input.
+#![forbid(unsafe_code)]
+
+mod flags;
+mod mailbox;
+pub mod search;
+mod session;
+mod uid;
+
+pub use flags::{FlagUpdate, Flags, Keyword, SystemFlags};
+pub use mailbox::{
+    HIERARCHY_DELIMITER, MAILBOX_LEVELS_MAX, MAILBOX_NAME_OCTETS_MAX, MailboxName, MailboxNameError, SpecialUse,
+};
+pub use session::{AskId, Input, Peer, Session, Step, Tick, TlsFacts};
+pub use uid::{ModSeq, Uid, UidSet, UidValidity};

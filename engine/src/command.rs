@@ -1,0 +1,368 @@
+//! What can be asked of the engine, and what comes back. Plain data, so that a test is a list of these.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use rockdove_mail::{FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet, UidValidity};
+
+use crate::{
+    kv::KvError,
+    store::ingest::StagedMessage,
+};
+
+/// A mail account; fixed for its life, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(pub u32);
+
+/// A mailbox of an account; never reused, survives renaming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MailboxId(pub u32);
+
+/// A message of an account (RFC 8474 EMAILID); shared by its copies, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub u32);
+
+/// A moment with its zone, as INTERNALDATE shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InternalDate {
+    /// Seconds since 1970-01-01 00:00 UTC.
+    pub unix_s: i64,
+    /// Zone east of UTC, in minutes.
+    pub offset_minutes: i16,
+}
+
+/// How an account proves who it is. Made outside the engine, because hashing needs a random salt.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// argon2id hash as a PHC string.
+    pub argon2: String,
+    /// SCRAM-SHA-256 (RFC 7677) salt.
+    pub scram_salt: Vec<u8>,
+    /// SCRAM iteration count.
+    pub scram_iterations: u32,
+    /// SCRAM StoredKey.
+    pub scram_stored_key: [u8; 32],
+    /// SCRAM ServerKey.
+    pub scram_server_key: [u8; 32],
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credential(hidden)")
+    }
+}
+
+/// A change to the state of the engine.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Adds a local domain (lower case, A-labels or ASCII).
+    CreateDomain {
+        /// Name of the domain.
+        domain: String,
+    },
+    /// Removes a domain without accounts and aliases.
+    RemoveDomain {
+        /// Name of the domain.
+        domain: String,
+    },
+    /// Sets or clears the account or address that receives mail for unknown local parts.
+    SetCatchAll {
+        /// Name of the domain.
+        domain: String,
+        /// A local address; `None` clears it.
+        target: Option<String>,
+    },
+    /// Creates an account with INBOX and the usual special-use mailboxes.
+    CreateAccount {
+        /// Primary address, which is also the login.
+        address: String,
+        /// Password hashes.
+        credential: Credential,
+        /// Most octets its messages may take; `None` for no limit.
+        quota_bytes: Option<u64>,
+    },
+    /// Removes an account and all its mail.
+    RemoveAccount {
+        /// Primary address.
+        address: String,
+    },
+    /// Replaces the password.
+    SetCredential {
+        /// Primary address.
+        address: String,
+        /// Password hashes.
+        credential: Credential,
+    },
+    /// Changes the quota.
+    SetQuota {
+        /// Primary address.
+        address: String,
+        /// Most octets; `None` for no limit.
+        quota_bytes: Option<u64>,
+    },
+    /// Makes `alias` deliver to `targets` (local addresses), replacing earlier targets.
+    SetAlias {
+        /// The address that is an alias.
+        alias: String,
+        /// Local addresses.
+        targets: Vec<String>,
+    },
+    /// Removes an alias.
+    RemoveAlias {
+        /// The address that is an alias.
+        alias: String,
+    },
+    /// Creates a mailbox, and its missing parents.
+    CreateMailbox {
+        /// Whose.
+        account: AccountId,
+        /// Its name.
+        name: MailboxName,
+        /// Its use (RFC 6154), if any.
+        special_use: Option<SpecialUse>,
+    },
+    /// Deletes a mailbox and its messages. One with children stays as a `\NonExistent` parent in listings.
+    DeleteMailbox {
+        /// Whose.
+        account: AccountId,
+        /// Its name; never INBOX.
+        name: MailboxName,
+    },
+    /// Renames a mailbox and everything below it. INBOX: moves its messages to the new mailbox (RFC 9051 section 6.3.6).
+    RenameMailbox {
+        /// Whose.
+        account: AccountId,
+        /// Old name.
+        from: MailboxName,
+        /// New name; its missing parents are created.
+        to: MailboxName,
+    },
+    /// Adds or removes a name in the list of subscriptions; the mailbox need not exist.
+    Subscribe {
+        /// Whose.
+        account: AccountId,
+        /// The name.
+        name: MailboxName,
+        /// Add or remove.
+        subscribed: bool,
+    },
+    /// Puts one message into mailboxes of several accounts, all in one batch.
+    Deliver {
+        /// The bytes, staged before.
+        message: Arc<StagedMessage>,
+        /// Where it goes.
+        deliveries: Vec<Delivery>,
+    },
+    /// Puts messages into one mailbox, all or none (RFC 3502).
+    Append {
+        /// Whose.
+        account: AccountId,
+        /// Where.
+        mailbox: MailboxId,
+        /// What.
+        messages: Vec<AppendMessage>,
+    },
+    /// Changes flags.
+    StoreFlags {
+        /// Whose.
+        account: AccountId,
+        /// Where.
+        mailbox: MailboxId,
+        /// Which messages; UIDs that are not there are ignored.
+        uids: UidSet,
+        /// How.
+        update: FlagUpdate,
+        /// What.
+        flags: Flags,
+        /// Leave messages with a higher mod-sequence alone (RFC 7162 section 3.1.3).
+        unchanged_since: Option<ModSeq>,
+    },
+    /// Copies messages within an account.
+    Copy {
+        /// Whose.
+        account: AccountId,
+        /// From where.
+        from: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// To where.
+        to: MailboxId,
+    },
+    /// Moves messages within an account (RFC 6851), atomically.
+    Move {
+        /// Whose.
+        account: AccountId,
+        /// From where.
+        from: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// To where.
+        to: MailboxId,
+    },
+    /// Removes messages for good.
+    Expunge {
+        /// Whose.
+        account: AccountId,
+        /// Where.
+        mailbox: MailboxId,
+        /// Only these; `None` for any.
+        uids: Option<UidSet>,
+        /// Only those with `\Deleted` (IMAP); POP3 removes by UID alone.
+        deleted_only: bool,
+    },
+}
+
+/// One recipient's share of a [`Command::Deliver`].
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Who receives.
+    pub account: AccountId,
+    /// Where; created when it is missing.
+    pub mailbox: MailboxName,
+    /// Trace headers for this recipient, put before the message (`Return-Path`, `Delivered-To`, `Received`), CRLF ends.
+    pub trace_header: Bytes,
+    /// Flags to begin with.
+    pub flags: Flags,
+    /// Internal date.
+    pub internal_date: InternalDate,
+}
+
+/// One message of a [`Command::Append`].
+#[derive(Clone, Debug)]
+pub struct AppendMessage {
+    /// The bytes, staged before.
+    pub message: Arc<StagedMessage>,
+    /// Flags to begin with.
+    pub flags: Flags,
+    /// Internal date.
+    pub internal_date: InternalDate,
+}
+
+/// What a command did. Everything in it is durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done; nothing to tell.
+    Done,
+    /// The account that was created.
+    Account(AccountId),
+    /// The mailbox that was created.
+    Mailbox(MailboxId),
+    /// One entry per delivery, in order.
+    Delivered(Vec<Delivered>),
+    /// Messages appended.
+    Appended {
+        /// UIDVALIDITY of the mailbox.
+        uid_validity: UidValidity,
+        /// UIDs, in the order of the messages.
+        uids: Vec<Uid>,
+    },
+    /// Flags stored.
+    Stored(Stored),
+    /// Messages copied or moved.
+    Copied {
+        /// UIDVALIDITY of the target mailbox.
+        uid_validity: UidValidity,
+        /// Source UIDs, ascending.
+        from: Vec<Uid>,
+        /// Target UIDs, in the same order.
+        to: Vec<Uid>,
+    },
+    /// Messages expunged.
+    Expunged {
+        /// The UIDs that went.
+        uids: UidSet,
+        /// Mod-sequence of the change; zero when nothing went.
+        modseq: ModSeq,
+    },
+}
+
+/// Where a recipient's copy went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Mailbox.
+    pub mailbox: MailboxId,
+    /// UID there.
+    pub uid: Uid,
+    /// Message id in the account.
+    pub message: MessageId,
+}
+
+/// Result of [`Command::StoreFlags`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Every existing message asked for that passed `unchanged_since`, ascending, whether its flags changed or not.
+    pub rows: Vec<FlagRow>,
+    /// Messages left alone because of `unchanged_since` (RFC 7162 MODIFIED).
+    pub modified: UidSet,
+    /// Mod-sequence of the change; zero when nothing changed.
+    pub modseq: ModSeq,
+}
+
+/// The flags of one message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlagRow {
+    /// UID.
+    pub uid: Uid,
+    /// Flags now.
+    pub flags: Flags,
+    /// Mod-sequence now.
+    pub modseq: ModSeq,
+}
+
+/// Why the engine refused or failed. Nothing has changed when it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EngineError {
+    /// No such domain, account, alias, mailbox or message.
+    NotFound(String),
+    /// It is there already.
+    Exists(String),
+    /// The request makes no sense (INBOX deleted, a mailbox renamed below itself, a bad address).
+    Invalid(String),
+    /// The account's quota would be exceeded.
+    OverQuota,
+    /// A named limit would be exceeded.
+    Limit(String),
+    /// Try again later: disk full, write stall, too much work waiting.
+    Unavailable(String),
+    /// Stored data is damaged; `rockdove fsck` tells more.
+    Corrupt(String),
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound(what) => write!(f, "{what} does not exist"),
+            Self::Exists(what) => write!(f, "{what} exists already"),
+            Self::Invalid(why) => f.write_str(why),
+            Self::OverQuota => f.write_str("the quota of the account is exceeded"),
+            Self::Limit(why) => write!(f, "limit reached: {why}"),
+            Self::Unavailable(why) => write!(f, "temporarily unavailable, try again: {why}"),
+            Self::Corrupt(why) => write!(f, "damaged data, run `rockdove fsck`: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+impl From<KvError> for EngineError {
+    fn from(error: KvError) -> Self {
+        match error {
+            KvError::Busy(why) | KvError::Io(why) => Self::Unavailable(why),
+            KvError::Corrupt(why) => Self::Corrupt(why),
+        }
+    }
+}
+
+/// What every commit tells: after it is durable, in commit order for each account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeNotice {
+    /// Whose.
+    pub account: AccountId,
+    /// The mailboxes that changed; empty when only the list of mailboxes did.
+    pub mailboxes: Vec<MailboxId>,
+    /// The account's highest mod-sequence now.
+    pub modseq: ModSeq,
+}
+
+/// The keywords a mailbox knows, as FLAGS and PERMANENTFLAGS list them.
+pub type Keywords = Vec<Keyword>;

@@ -1,0 +1,14 @@
+//! The fronts: each turns what a protocol session asks into calls of the engine, and brings the answers back.
+//!
+//! A front never blocks: what can be answered from memory is answered at once, the rest runs on the storage pool or is
+//! submitted to the engine, and the answer comes back through a [`Replier`] from whatever thread it was found on.
+
+use rockdove_mail::{AskId, Session};
+
+pub use crate::runtime::replier::Replier;
+
+/// The host's half of one connection.
+pub trait Front<S: Session> {
+    /// Answers one question through `replier`, at once or later, exactly once. Must not block.
+    fn ask(&mut self, id: AskId, ask: S::Ask, replier: &Replier<S::Answer>);
+}

@@ -5,3 +5,6 @@
 //! * Out: outcomes, immutable views, change notices.
 //! * Never: opens a socket, reads a clock, draws a random number or starts a thread.
 //! * Fails: with an `EngineError` that says whose fault it is; nothing has changed when it does.
+#![forbid(unsafe_code)]
+
+pub mod kv;

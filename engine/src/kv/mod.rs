@@ -1,8 +1,11 @@
 //! The ordered key-value contract on which the whole engine stands.
 //!
-//! Small on purpose, so that the same engine can later run on a distributed ordered store: snapshot reads (point,
-//! multi, range), an atomic batch of puts, deletes and range deletes, and one durability switch. No merge operators,
-//! no transactions: the engine plans under its own locks and writes absolute values.
+//! * What: snapshot reads (point, multi, range), an atomic batch of puts, deletes and range deletes, and one durability
+//!   switch. Small on purpose, so that the same engine can later run on a distributed ordered store.
+//! * In: keys of [`keys`], made of plain integers and bytes, in one of the [`families`].
+//! * Out: bytes.
+//! * Never: merges, locks rows or retries a conflict; the engine plans under its own locks and writes absolute values.
+//! * Fails: with a [`KvError`]; a write that failed has not happened, and may be tried again when it says busy.
 //!
 //! Two implementations pass one conformance suite: [`rocks`] (RocksDB, the only file that names it) and [`memory`]
 //! (the model, which also yields crash images).

@@ -1,0 +1,171 @@
+//! Where mail for an address goes.
+
+use std::collections::BTreeSet;
+
+use rockdove_mail::Address;
+
+use super::{ALIAS_DEPTH_MAX, Directory, Domain, RESOLVED_TARGETS_MAX, domain_key, fold_local, names::key_of};
+use crate::command::AccountId;
+
+/// What RFC 5321 section 4.5.1 has every server accept mail for.
+const POSTMASTER: &str = "postmaster";
+/// Between a user and a detail of theirs (RFC 5233).
+const DETAIL_SEPARATOR: char = '+';
+
+/// The answer to "who gets mail for this address?".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// These accounts, each once, in the order in which the aliases name them. Never empty.
+    Local(Vec<Target>),
+    /// The domain is ours and nobody in it takes this address.
+    UnknownRecipient,
+    /// The domain is not ours.
+    NotLocal,
+}
+
+/// An account that gets the mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The account.
+    pub account: AccountId,
+    /// Its primary address.
+    pub address: String,
+    /// What stood after the `+` of the address on the way here, as it was written.
+    pub detail: Option<String>,
+}
+
+/// What is known while following aliases.
+struct Walk<'a> {
+    directory: &'a Directory,
+    /// Addresses on the way and behind us: each is looked at once, so a loop ends.
+    seen: BTreeSet<String>,
+    targets: Vec<Target>,
+    accounts: BTreeSet<AccountId>,
+    /// A limit was met: the answer would be incomplete.
+    broken: bool,
+}
+
+impl Directory {
+    /// Who gets mail for `address`. In this order: the account or alias of exactly this name; those of the name before
+    /// a `+`; for `postmaster` see below; the catch-all address of the domain.
+    ///
+    /// An alias whose every target has gone, or that leads through more than [`ALIAS_DEPTH_MAX`] aliases or to more
+    /// than [`RESOLVED_TARGETS_MAX`] accounts, is an unknown recipient: refused in whole, so that the sender knows.
+    ///
+    //= rfc5321#section-4.5.1
+    //# Any system that includes an SMTP server supporting mail relaying or
+    //# delivery MUST support the reserved mailbox "postmaster" as a case-
+    //# insensitive local name.
+    /// Unless `postmaster` is an account or alias, its mail goes to the catch-all address, else to the oldest account of
+    /// the domain, else to the oldest account of the server.
+    pub fn resolve(&self, address: &Address) -> Resolution {
+        let Some(name) = domain_key(&address.domain) else { return Resolution::NotLocal };
+        let Some(domain) = self.domains.get(&*name) else { return Resolution::NotLocal };
+        let mut walk = Walk::new(self);
+        let found = walk.follow(&address.local, &name, None, 0)
+            || walk.follow_catch_all(domain)
+            || (fold_local(&address.local) == POSTMASTER && walk.add_postmaster(domain));
+        if found && !walk.broken && !walk.targets.is_empty() {
+            Resolution::Local(walk.targets)
+        } else {
+            Resolution::UnknownRecipient
+        }
+    }
+
+    /// Who gets mail for `<Postmaster>` without a domain (RFC 5321 section 4.1.1.3): the postmaster of the domain with
+    /// the oldest account.
+    pub fn resolve_postmaster(&self) -> Resolution {
+        let oldest = self.domains.values().filter(|domain| domain.first_account.is_some());
+        let Some(domain) = oldest.min_by_key(|domain| domain.first_account) else {
+            return Resolution::UnknownRecipient;
+        };
+        self.resolve(&Address { local: POSTMASTER.to_owned(), domain: domain.record.name.clone() })
+    }
+
+    /// Whether an address is taken by an account or alias, or leads to one by its `+`.
+    pub(super) fn is_taken(&self, local: &str, domain: &str) -> bool {
+        let named = |local: &str| {
+            key_of(local, domain)
+                .is_some_and(|key| self.logins.get(&*key).is_some() || self.aliases.get(&*key).is_some())
+        };
+        named(local) || split_detail(local).is_some_and(|(base, _)| named(base))
+    }
+
+    /// The accounts behind the targets of an alias, as they would be resolved; `None` when a limit or a loop back to
+    /// `key` is met.
+    pub(super) fn expand(&self, key: &str, targets: &[String]) -> Option<usize> {
+        let mut walk = Walk::new(self);
+        for target in targets {
+            let (local, domain) = target.rsplit_once('@')?;
+            walk.follow(local, domain, None, 1);
+        }
+        (!walk.broken && !walk.seen.contains(key)).then_some(walk.targets.len())
+    }
+}
+
+impl<'a> Walk<'a> {
+    const fn new(directory: &'a Directory) -> Self {
+        Self { directory, seen: BTreeSet::new(), targets: Vec::new(), accounts: BTreeSet::new(), broken: false }
+    }
+
+    /// Adds the accounts behind an address; `false` when nobody has that name.
+    fn follow(&mut self, local: &str, domain: &str, detail: Option<&str>, depth: usize) -> bool {
+        if self.follow_name(local, domain, detail, depth) {
+            return true;
+        }
+        // A detail met earlier on the way is the one that the sender wrote; it stays.
+        split_detail(local).is_some_and(|(base, own)| self.follow_name(base, domain, detail.or(Some(own)), depth))
+    }
+
+    fn follow_name(&mut self, local: &str, domain: &str, detail: Option<&str>, depth: usize) -> bool {
+        let Some(key) = key_of(local, domain) else { return false };
+        if let Some(id) = self.directory.logins.get(&*key) {
+            self.add(*id, detail);
+            return true;
+        }
+        let directory = self.directory;
+        let Some(alias) = directory.aliases.get(&*key) else { return false };
+        if depth >= ALIAS_DEPTH_MAX {
+            self.broken = true;
+        } else if self.seen.insert(key) {
+            for target in &alias.targets {
+                if let Some((local, domain)) = target.rsplit_once('@') {
+                    self.follow(local, domain, detail, depth + 1);
+                }
+            }
+        }
+        true
+    }
+
+    /// The catch-all address may be an alias, but not again somebody unknown.
+    fn follow_catch_all(&mut self, domain: &Domain) -> bool {
+        let Some((local, name)) = domain.record.catch_all.as_deref().and_then(|address| address.rsplit_once('@'))
+        else {
+            return false;
+        };
+        self.follow(local, name, None, 0)
+    }
+
+    fn add_postmaster(&mut self, domain: &Domain) -> bool {
+        let anywhere = || self.directory.domains.values().filter_map(|domain| domain.first_account).min();
+        let first = domain.first_account.or_else(anywhere);
+        first.inspect(|id| self.add(*id, None)).is_some()
+    }
+
+    fn add(&mut self, id: AccountId, detail: Option<&str>) {
+        let Some(account) = self.directory.account(id) else { return };
+        if self.accounts.insert(id) {
+            if self.targets.len() >= RESOLVED_TARGETS_MAX {
+                self.broken = true;
+                return;
+            }
+            let detail = detail.map(str::to_owned);
+            self.targets.push(Target { account: id, address: account.address.clone(), detail });
+        }
+    }
+}
+
+/// `user+detail` in two; `None` when either is missing.
+fn split_detail(local: &str) -> Option<(&str, &str)> {
+    local.split_once(DETAIL_SEPARATOR).filter(|(base, detail)| !base.is_empty() && !detail.is_empty())
+}

@@ -2,7 +2,9 @@
 //!
 //! One database with one log (WAL). A write is first appended to the log and, when [`Durability::Synced`], the log is
 //! synced before the call returns. A full disk and a write stall are answered with [`KvError::Busy`] inside a bounded
-//! time; RocksDB resumes by itself when space returns (it looks every few seconds), nothing needs to be restarted.
+//! time. RocksDB resumes by itself when space returns, nothing needs to be restarted: it looks every five seconds, and
+//! wants room for one write buffer of each family (seven quarters of [`RocksOptions::write_buffers_bytes`]) so that the
+//! next flush cannot fill the disk again. Tried by hand on a small tmpfs, with the log and with a flush hitting the end.
 //!
 //! A write that fails while the log is being synced has not happened for readers, yet may be found done if the process
 //! dies before RocksDB has resumed. The caller has answered "try again later" by then, so nothing acknowledged is lost.

@@ -8,7 +8,14 @@
 //!   operation the kernel may still be working on before its socket was shut down.
 //! * Fails: at start, when the kernel refuses threads or sockets; later only single connections fail.
 
+pub mod alarm;
+pub mod background;
 pub mod clock;
-
+mod epoll;
+pub mod process;
 pub mod replier;
+pub mod roster;
 pub mod storage;
+mod uring;
+pub mod wire;
+pub mod workers;

@@ -5,3 +5,11 @@
 //! * Out: bytes on the wire, inputs for sessions, counters.
 //! * Never: knows what a protocol's bytes mean, beyond the line that refuses a connection.
 //! * Fails: a broken handshake, header or peer ends that connection, with a counter and a log line.
+
+pub mod drive;
+pub mod limits;
+pub mod link;
+pub mod listeners;
+pub mod proxy;
+pub mod serve;
+pub mod tls;

@@ -19,7 +19,10 @@ pub(super) struct Stream {
 impl Stream {
     pub(super) fn new(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: AsyncFd::register(socket)?, outbox: None })
+        // SAFETY: the socket owns its descriptor and closes it only when it is dropped, after the registration has ended.
+        #[allow(unsafe_code, reason = "tokio cannot know that a socket keeps its descriptor")]
+        let socket = unsafe { AsyncFd::register(socket)? };
+        Ok(Self { socket, outbox: None })
     }
 
     pub(super) fn socket(&self) -> &Socket {
@@ -97,7 +100,10 @@ pub(super) struct Ear {
 impl Ear {
     pub(super) fn new(socket: Socket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { socket: AsyncFd::register_with_interest(socket, Interest::READABLE)? })
+        // SAFETY: the socket owns its descriptor and closes it only when it is dropped, after the registration has ended.
+        #[allow(unsafe_code, reason = "tokio cannot know that a socket keeps its descriptor")]
+        let socket = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE)? };
+        Ok(Self { socket })
     }
 
     pub(super) fn socket(&self) -> &Socket {

@@ -5,10 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use rockdove_mail::{FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet, UidValidity};
 
-use crate::{
-    kv::KvError,
-    store::ingest::StagedMessage,
-};
+use crate::{kv::KvError, store::ingest::StagedMessage};
 
 /// A mail account; fixed for its life, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,4 +7,16 @@
 //! * Fails: with an `EngineError` that says whose fault it is; nothing has changed when it does.
 #![forbid(unsafe_code)]
 
+pub mod command;
+pub mod engine;
 pub mod kv;
+pub mod store;
+
+pub use command::{
+    AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow,
+    InternalDate, Keywords, MailboxId, MessageId, Outcome, Stored,
+};
+pub use engine::{Done, Engine, EngineOptions};
+pub use store::{
+    Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
+};

@@ -1,0 +1,20 @@
+//! The message store: accounts' mail, from staged bytes to what a client sees.
+//!
+//! * What: mailboxes, entries in segments, message records, parts, flags, quota, group commit.
+//! * In: commands with staged messages, and the rows of the families `Account`, `Segment`, `Message`, `Part` and
+//!   `Reference`.
+//! * Out: immutable views ([`MailboxView`], [`MessageRecord`]), bytes of messages, outcomes, change notices.
+//! * Never: shows anything that is not durable, reuses a UID, a message id or a mod-sequence, or holds an account's lock
+//!   while the disk syncs.
+//! * Fails: with `Unavailable` when the disk is full or too much waits, with `Corrupt` when a row is not what was written.
+//!   Nothing has changed then.
+
+pub mod ingest;
+pub mod mailbox;
+pub mod record;
+pub mod segment;
+
+pub use ingest::{StagedMessage, Staging};
+pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};
+pub use record::MessageRecord;
+pub use segment::{Entry, MailboxView};

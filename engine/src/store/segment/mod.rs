@@ -1,0 +1,5 @@
+//! Entries of a mailbox in columns.
+
+mod view;
+
+pub use view::{Entry, MailboxView};

@@ -99,8 +99,11 @@ impl Admitted {
     /// # Errors
     /// [`Refused::Address`] when the address has too many.
     pub fn come_from(&mut self, address: IpAddr) -> Result<(), Refused> {
-        let address = match address.to_canonical() {
-            address if address.is_loopback() => return Ok(()),
+        let address = address.to_canonical();
+        if address.is_loopback() {
+            return Ok(());
+        }
+        let address = match address {
             IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
             v4 @ IpAddr::V4(_) => v4,
         };

@@ -124,7 +124,7 @@ impl Link {
     async fn raw_before(&mut self, deadline_ms: u64, what: &'static str) -> io::Result<Raw> {
         poll_fn(|cx| match self.poll_raw(cx) {
             Poll::Pending => self.alarm.poll_reached(deadline_ms, cx).map(|()| Err(too_slow(what))),
-            ready => ready,
+            ready @ Poll::Ready(_) => ready,
         })
         .await
     }
@@ -210,7 +210,7 @@ impl Link {
                 Poll::Pending => {
                     self.alarm.poll_reached(deadline_ms, cx).map(|()| Err(too_slow("the peer reads too slowly")))
                 }
-                ready => ready,
+                ready @ Poll::Ready(_) => ready,
             }
         })
         .await?;
@@ -313,8 +313,8 @@ mod tests {
     #[test]
     fn joining_keeps_every_byte_in_order() {
         let sizes = [1, 2, 5000, 3, 20_000, 4000, 4000, 4000, 4000, 4000, 1];
-        let pieces: Vec<Bytes> =
-            sizes.iter().enumerate().map(|(n, size)| Bytes::from(vec![b'a' + n as u8; *size])).collect();
+        let pieces = sizes.iter().zip(b'a'..).map(|(size, letter)| Bytes::from(vec![letter; *size]));
+        let pieces: Vec<Bytes> = pieces.collect();
         let all = pieces.concat();
         let joined: Vec<Bytes> = joined(pieces).collect();
         assert_eq!(joined.concat(), all);

@@ -119,8 +119,8 @@ fn pair_v6(ip: &v2::IPv6) -> (SocketAddr, SocketAddr) {
 mod tests {
     use super::*;
 
-    fn told(source: &str, destination: &str) -> Told {
-        Some((source.parse().expect("source"), destination.parse().expect("destination")))
+    fn told(source: &str, destination: &str) -> (SocketAddr, SocketAddr) {
+        (source.parse().expect("source"), destination.parse().expect("destination"))
     }
 
     fn v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
@@ -136,14 +136,17 @@ mod tests {
         let ip4 = [192, 0, 2, 1, 198, 51, 100, 2, 0, 25, 1, 187];
         let with_addition = [&ip4[..], &[4, 0, 1, 0]].concat();
         for (header, expected) in [
-            (b"PROXY TCP4 192.0.2.1 198.51.100.2 4000 25\r\n".to_vec(), told("192.0.2.1:4000", "198.51.100.2:25")),
+            (
+                b"PROXY TCP4 192.0.2.1 198.51.100.2 4000 25\r\n".to_vec(),
+                Some(told("192.0.2.1:4000", "198.51.100.2:25")),
+            ),
             (
                 b"PROXY TCP6 2001:db8::1 2001:db8::2 4000 25\r\n".to_vec(),
-                told("[2001:db8::1]:4000", "[2001:db8::2]:25"),
+                Some(told("[2001:db8::1]:4000", "[2001:db8::2]:25")),
             ),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
-            (v2(0x21, 0x11, &ip4), told("192.0.2.1:25", "198.51.100.2:443")),
-            (v2(0x21, 0x11, &with_addition), told("192.0.2.1:25", "198.51.100.2:443")),
+            (v2(0x21, 0x11, &ip4), Some(told("192.0.2.1:25", "198.51.100.2:443"))),
+            (v2(0x21, 0x11, &with_addition), Some(told("192.0.2.1:25", "198.51.100.2:443"))),
             (v2(0x20, 0x00, &[]), None),
         ] {
             for cut in 1..header.len() {

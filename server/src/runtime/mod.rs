@@ -1,6 +1,6 @@
 //! The runtime: threads, clocks, sockets.
 //!
-//! * What: owned-buffer sockets over io_uring or epoll, one worker per core, the storage pool and the committer, change
+//! * What: owned-buffer sockets over `io_uring` or epoll, one worker per core, the storage pool and the committer, change
 //!   notices for idle connections, signals, privileges.
 //! * In: listening sockets, jobs, and the one function that serves an accepted connection.
 //! * Out: bytes, ticks, seeds, wake-ups.
@@ -12,6 +12,7 @@ pub mod alarm;
 pub mod background;
 pub mod clock;
 mod epoll;
+pub mod hub;
 pub mod process;
 pub mod replier;
 pub mod roster;

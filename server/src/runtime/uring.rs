@@ -213,7 +213,7 @@ impl Stream {
         loop {
             let mut sending = match std::mem::replace(&mut self.write, Write::None) {
                 Write::None => return Poll::Ready(Ok(())),
-                Write::Waiting(outbox) => Sending::new(outbox),
+                Write::Waiting(outbox) => Box::new(Sending::new(outbox)),
                 Write::Flying(mut flight) => {
                     let Poll::Ready((result, mut sending)) = Pin::new(&mut flight).poll(cx) else {
                         self.write = Write::Flying(flight);
@@ -264,11 +264,11 @@ struct Sending {
 }
 
 impl Sending {
-    fn new(outbox: Outbox) -> Box<Self> {
+    fn new(outbox: Outbox) -> Self {
         // SAFETY: msghdr is plain data of integers and pointers, for which all zeroes is a valid empty message.
         #[allow(unsafe_code, reason = "msghdr has private padding on some targets and no other constructor")]
         let message = unsafe { std::mem::zeroed() };
-        Box::new(Self { outbox, slices: Vec::new(), message })
+        Self { outbox, slices: Vec::new(), message }
     }
 
     /// Describes what is left to the kernel. Valid while the box lives and is not described again.

@@ -1,4 +1,4 @@
-//! Sockets with owned buffers, the same over io_uring and over epoll.
+//! Sockets with owned buffers, the same over `io_uring` and over epoll.
 //!
 //! The rules every user may rely on, whichever implementation is below:
 //! * [`Wire::poll_read`] waits for readiness without a buffer; only when bytes are there is one taken from the worker's

@@ -218,7 +218,11 @@ impl Ear {
         if let (Self::Epoll(ear), Err(error)) = (&mut *self, &result)
             && error.kind() == io::ErrorKind::WouldBlock
         {
-            poll_fn(|cx| Poll::Ready(ear.clear(cx))).await;
+            poll_fn(|cx| {
+                ear.clear(cx);
+                Poll::Ready(())
+            })
+            .await;
         }
         result
     }
@@ -261,16 +265,14 @@ impl Accepting {
             match self.ear.accept().await {
                 Ok((socket, remote)) => self.begin(socket, remote),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                        metrics::counter!("rockdove_accept_backoff_total").increment(1);
-                        tracing::warn!(%error, "no room for a new connection, pausing");
-                        tokio::time::sleep(ACCEPT_BACKOFF).await;
-                        return;
-                    }
-                    // The peer gave up before it was accepted, or the network below is troubled: the next may be well.
-                    _ => tracing::debug!(%error, "a connection failed before it was accepted"),
-                },
+                Err(error) if no_room(&error) => {
+                    metrics::counter!("rockdove_accept_backoff_total").increment(1);
+                    tracing::warn!(%error, "no room for a new connection, pausing");
+                    tokio::time::sleep(ACCEPT_BACKOFF).await;
+                    return;
+                }
+                // The peer gave up before it was accepted, or the network below is troubled: the next may be well.
+                Err(error) => tracing::debug!(%error, "a connection failed before it was accepted"),
             }
         }
     }
@@ -291,6 +293,10 @@ impl Accepting {
             serve(Accepted { listener, wire, remote, seat }).await;
         }));
     }
+}
+
+fn no_room(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// A panic ends one connection, not the worker; it is counted when the task unwinds.

@@ -88,7 +88,9 @@ impl Hub {
 
     /// How many watchers there are.
     pub fn watchers(&self) -> usize {
-        let count = |shard: &Shard| shard.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum();
+        let count = |shard: &Shard| -> usize {
+            shard.lock().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum()
+        };
         self.shared.shards.iter().map(count).sum::<usize>()
     }
 }
@@ -118,10 +120,15 @@ mod tests {
 
     use super::*;
 
-    fn counting() -> (Arc<AtomicU64>, Box<dyn Fn(&ChangeNotice) + Send + Sync>) {
+    fn counting() -> (Arc<AtomicU64>, Box<Wake>) {
         let count = Arc::new(AtomicU64::new(0));
         let inside = Arc::clone(&count);
-        (count, Box::new(move |_| drop(inside.fetch_add(1, Ordering::Relaxed))))
+        (
+            count,
+            Box::new(move |_| {
+                inside.fetch_add(1, Ordering::Relaxed);
+            }),
+        )
     }
 
     #[test]

@@ -30,6 +30,7 @@ fn roomy() -> Limits {
 
 fn reset(client: Client<std::net::TcpStream>) {
     socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).expect("linger");
+    drop(client);
 }
 
 #[test]

@@ -89,8 +89,8 @@ impl Toy {
 
     fn lines(&mut self, now: Tick) {
         while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            if matches!(self.out.last(), Some(Step::StartTls)) {
-                // What stands behind the command stays in the buffer, to be forgotten when TLS is ready.
+            if self.blocked || matches!(self.out.last(), Some(Step::StartTls)) {
+                // What stands behind the command stays in the buffer: for later, or to be forgotten when TLS is ready.
                 return;
             }
             let line = self.buffer.split_to(end + 1);
@@ -125,6 +125,7 @@ impl Session for Toy {
             Input::Answered(_, text) => {
                 self.blocked = false;
                 self.say(&text);
+                self.lines(now);
             }
             Input::DeadlinePassed => {
                 self.passed += 1;

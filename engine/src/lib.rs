@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod command;
+pub mod directory;
 pub mod engine;
 pub mod kv;
 pub mod store;
@@ -16,6 +17,7 @@ pub use command::{
     AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow,
     InternalDate, Keywords, MailboxId, MessageId, Outcome, Stored,
 };
+pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, Resolution, Target};
 pub use engine::{Done, Engine, EngineOptions};
 pub use store::{
     Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,

@@ -1,9 +1,11 @@
 //! Passwords: what is stored of them, and how one is checked.
 
+use std::num::NonZeroU32;
+
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version, password_hash::phc::PasswordHash,
 };
-use rockdove_mail::sasl;
+use ring::{digest, hmac, pbkdf2};
 
 use crate::command::Credential;
 
@@ -29,7 +31,7 @@ const LOCKED: &str = "!";
 pub fn hash_password(password: &str, salt: [u8; 16], scram_salt: [u8; 16]) -> Credential {
     let usable = password.len() <= PASSWORD_OCTETS_MAX;
     let argon2 = if usable { argon2_string(password, salt) } else { None };
-    let (scram_stored_key, scram_server_key) = sasl::scram_keys(password, &scram_salt, SCRAM_ITERATIONS);
+    let (scram_stored_key, scram_server_key) = scram_keys(password, &scram_salt);
     Credential {
         argon2: argon2.unwrap_or_else(|| LOCKED.to_owned()),
         scram_salt: scram_salt.to_vec(),
@@ -44,6 +46,18 @@ fn argon2_string(password: &str, salt: [u8; 16]) -> Option<String> {
     let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let hash: PasswordHash = hasher.hash_password_with_salt(password.as_bytes(), &salt).ok()?;
     Some(hash.to_string())
+}
+
+/// StoredKey and ServerKey of RFC 5802 section 3, with SHA-256.
+fn scram_keys(password: &str, salt: &[u8]) -> ([u8; 32], [u8; 32]) {
+    let iterations = NonZeroU32::new(SCRAM_ITERATIONS).unwrap_or(NonZeroU32::MIN);
+    let mut salted = [0; 32];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password.as_bytes(), &mut salted);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+    let octets = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap_or_default();
+    let client_key = hmac::sign(&key, b"Client Key");
+    let stored_key = digest::digest(&digest::SHA256, client_key.as_ref());
+    (octets(stored_key.as_ref()), octets(hmac::sign(&key, b"Server Key").as_ref()))
 }
 
 /// Whether the password is right. Takes about 20 ms of one core, right or wrong.
@@ -67,6 +81,23 @@ mod tests {
         assert!(!verify_password(&credential, "correct horse"));
         assert!(!verify_password(&credential, ""));
         assert_ne!(credential.argon2, hash_password("corre\u{e7}t horse", [9; 16], [8; 16]).argon2);
+    }
+
+    /// Compared with what Python's hashlib makes of the same password, salt and count.
+    #[test]
+    fn scram_keys_are_those_of_another_implementation() {
+        let (stored, server) = scram_keys("pencil", b"salt salt salt s");
+        assert_eq!(
+            (hex(&stored), hex(&server)),
+            (
+                "2ea89e766a19381c57074c7a602c315a5c346fb17c79430e9c359dce9a5203cb".to_owned(),
+                "6ae1ee73d07c775c613773473a653dd6c8495e683a55645c3e1bf07982fd13dd".to_owned()
+            )
+        );
+    }
+
+    fn hex(octets: &[u8]) -> String {
+        octets.iter().map(|octet| format!("{octet:02x}")).collect()
     }
 
     #[test]

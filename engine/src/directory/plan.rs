@@ -1,7 +1,5 @@
 //! What a directory command would change.
 
-use rockdove_mail::Address;
-
 use super::{
     ALIAS_TARGETS_MAX, AccountRecord, AliasRecord, Directory, DomainRecord, RESOLVED_TARGETS_MAX,
     names::{LOCAL_PART_OCTETS_MAX, domain_key, key_of},
@@ -227,19 +225,25 @@ fn domain_name(domain: &str) -> Result<String, EngineError> {
 
 fn parsed(address: &str) -> Result<Name, EngineError> {
     let invalid = || EngineError::Invalid(format!("{address:?} is not an address"));
-    let Address { local, domain } = Address::parse(address).map_err(|_| invalid())?;
+    let (local, domain) = address.rsplit_once('@').ok_or_else(invalid)?;
     if local.len() > LOCAL_PART_OCTETS_MAX {
         return Err(EngineError::Limit(format!("a local part has at most {LOCAL_PART_OCTETS_MAX} octets")));
     }
-    let domain = domain_key(&domain).ok_or_else(invalid)?;
-    let key = key_of(&local, &domain).ok_or_else(invalid)?;
-    let shown = format!("{local}@{domain}");
     //= rfc5321#section-4.1.2
     //# a host that expects to receive mail SHOULD avoid
     //# defining mailboxes where the Local-part requires (or uses) the
     //# Quoted-string form
-    if Address::parse(&shown).is_err() {
-        return Err(EngineError::Invalid(format!("{address:?} needs quotes, which no address here may")));
+    if !is_dot_string(local) {
+        return Err(invalid());
     }
-    Ok(Name { local, domain, shown, key })
+    let domain = domain_key(domain).ok_or_else(invalid)?;
+    let key = key_of(local, &domain).ok_or_else(invalid)?;
+    Ok(Name { shown: format!("{local}@{domain}"), local: local.to_owned(), domain, key })
+}
+
+/// The form of a local part without quotes (RFC 5321 section 4.1.2), with the letters of RFC 6531 section 3.3.
+fn is_dot_string(local: &str) -> bool {
+    let atext =
+        |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || (!c.is_ascii() && !c.is_control());
+    local.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext))
 }

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use rockdove_mail::Address;
-
 use super::{ALIAS_DEPTH_MAX, Directory, Domain, RESOLVED_TARGETS_MAX, domain_key, fold_local, names::key_of};
 use crate::command::AccountId;
 
@@ -46,7 +44,7 @@ struct Walk<'a> {
 }
 
 impl Directory {
-    /// Who gets mail for `address`. In this order: the account or alias of exactly this name; those of the name before
+    /// Who gets mail for an address, given in two pieces. In this order: the account or alias of exactly this name; those of the name before
     /// a `+`; for `postmaster` see below; the catch-all address of the domain.
     ///
     /// An alias whose every target has gone, or that leads through more than [`ALIAS_DEPTH_MAX`] aliases or to more
@@ -58,13 +56,13 @@ impl Directory {
     //# insensitive local name.
     /// Unless `postmaster` is an account or alias, its mail goes to the catch-all address, else to the oldest account of
     /// the domain, else to the oldest account of the server.
-    pub fn resolve(&self, address: &Address) -> Resolution {
-        let Some(name) = domain_key(&address.domain) else { return Resolution::NotLocal };
+    pub fn resolve_parts(&self, local: &str, domain: &str) -> Resolution {
+        let Some(name) = domain_key(domain) else { return Resolution::NotLocal };
         let Some(domain) = self.domains.get(&*name) else { return Resolution::NotLocal };
         let mut walk = Walk::new(self);
-        let found = walk.follow(&address.local, &name, None, 0)
+        let found = walk.follow(local, &name, None, 0)
             || walk.follow_catch_all(domain)
-            || (fold_local(&address.local) == POSTMASTER && walk.add_postmaster(domain));
+            || (fold_local(local) == POSTMASTER && walk.add_postmaster(domain));
         if found && !walk.broken && !walk.targets.is_empty() {
             Resolution::Local(walk.targets)
         } else {
@@ -79,7 +77,7 @@ impl Directory {
         let Some(domain) = oldest.min_by_key(|domain| domain.first_account) else {
             return Resolution::UnknownRecipient;
         };
-        self.resolve(&Address { local: POSTMASTER.to_owned(), domain: domain.record.name.clone() })
+        self.resolve_parts(POSTMASTER, &domain.record.name)
     }
 
     /// Whether an address is taken by an account or alias, or leads to one by its `+`.

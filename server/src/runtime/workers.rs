@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use crossbeam::channel::{Sender, unbounded};
 use socket2::{SockAddr, Socket};
 use tokio::{sync::watch, task::LocalSet};
 
@@ -72,6 +73,7 @@ impl Plan {
     /// When the kernel refuses a thread or a ring.
     pub fn start(self) -> io::Result<Running> {
         let (phase, watcher) = watch::channel(Phase::Running);
+        let (started, starts) = unbounded();
         let mut listeners: Vec<_> = self.listeners.into_iter().map(Vec::into_iter).collect();
         let mut threads = Vec::with_capacity(self.workers);
         for number in 0..self.workers.max(1) {
@@ -81,7 +83,12 @@ impl Plan {
             let worker =
                 Worker { backend: self.backend, sockets, serve: Arc::clone(&self.serve), phase: watcher.clone() };
             let thread = thread::Builder::new().name(format!("worker-{number}")).stack_size(STACK_BYTES);
-            threads.push(thread.spawn(move || worker.run())?);
+            let started = started.clone();
+            threads.push(thread.spawn(move || worker.run(&started))?);
+        }
+        // A worker that could not start would leave connections unanswered in its share of the sockets.
+        for _ in &threads {
+            starts.recv().map_err(io::Error::other)??;
         }
         Ok(Running { phase, threads })
     }
@@ -117,33 +124,42 @@ struct Ending {
 }
 
 impl Worker {
-    fn run(self) -> usize {
+    /// Runs to the end and gives the number of connections cut off. Tells `started` once whether it could begin.
+    fn run(self, started: &Sender<io::Result<()>>) -> usize {
         let ending = match self.backend {
-            Backend::IoUring => uring::block_on(self.serve_until_stopped(), |ending| ending.left > 0),
-            Backend::Epoll => epoll_block_on(self.serve_until_stopped()),
+            Backend::IoUring => uring::block_on(self.serve_until_stopped(started), |ending| ending.left > 0),
+            Backend::Epoll => epoll_block_on(self.serve_until_stopped(started)),
         };
         match ending {
             Ok(ending) => ending.cut_off,
             Err(error) => {
-                tracing::error!(%error, "a worker could not start");
+                // The starter may have given up over another worker; then nobody listens.
+                started.send(Err(error)).unwrap_or_default();
                 0
             }
         }
     }
 
-    async fn serve_until_stopped(mut self) -> Ending {
-        let roster = Rc::new(Roster::default());
-        let mut ears = Vec::new();
+    fn listen(&mut self, roster: &Rc<Roster>) -> io::Result<Vec<tokio::task::JoinHandle<()>>> {
+        let mut loops = Vec::new();
         for (listener, socket) in std::mem::take(&mut self.sockets) {
-            match Ear::new(self.backend, socket) {
-                Ok(ear) => {
-                    let serve = Arc::clone(&self.serve);
-                    let accepting =
-                        Accepting { backend: self.backend, ear, listener, serve, roster: Rc::clone(&roster) };
-                    ears.push(tokio::task::spawn_local(accepting.run(self.phase.clone())));
-                }
-                Err(error) => tracing::error!(%error, "a worker cannot watch a listener"),
-            }
+            let ear = Ear::new(self.backend, socket)?;
+            let serve = Arc::clone(&self.serve);
+            let accepting = Accepting { backend: self.backend, ear, listener, serve, roster: Rc::clone(roster) };
+            loops.push(tokio::task::spawn_local(accepting.run(self.phase.clone())));
+        }
+        Ok(loops)
+    }
+
+    async fn serve_until_stopped(mut self, started: &Sender<io::Result<()>>) -> Ending {
+        let roster = Rc::new(Roster::default());
+        let (ears, start) = match self.listen(&roster) {
+            Ok(ears) => (ears, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
+        let failed = start.is_err();
+        if started.send(start).is_err() || failed {
+            return Ending { cut_off: 0, left: 0 };
         }
         // The sender lives until the workers have ended; its loss means the same as an order to abort.
         let stopping = self.phase.wait_for(|phase| *phase != Phase::Running).await.map(|phase| *phase);

@@ -1,5 +1,6 @@
 //! Both kinds of wire under the same suite: a toy protocol over real sockets, with peers that behave badly.
 
+#[allow(dead_code, reason = "shared with a measurement")]
 mod toy;
 
 use std::{

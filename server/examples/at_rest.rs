@@ -51,7 +51,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn serve(backend: &str) -> Result<(), Box<dyn Error>> {
-    let choice = if backend == "epoll" { BackendChoice::Epoll } else { BackendChoice::IoUring };
+    let choice = match backend {
+        "epoll" => BackendChoice::Epoll,
+        "io_uring" => BackendChoice::IoUring,
+        _ => BackendChoice::Auto,
+    };
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let server = Server::start(choice.settle()?, Limits::new(1_000_000, 1_000_000));
     for address in &server.addresses {
         println!("{address}");

@@ -1,7 +1,11 @@
 //! The fronts: each turns what a protocol session asks into calls of the engine, and brings the answers back.
 //!
-//! A front never blocks: what can be answered from memory is answered at once, the rest runs on the storage pool or is
-//! submitted to the engine, and the answer comes back through a [`Replier`] from whatever thread it was found on.
+//! * What: one file per protocol, the host's half of its sessions.
+//! * In: a session's questions.
+//! * Out: calls of the engine, the directory and the login service; answers through a [`Replier`].
+//! * Never: blocks. What can be answered from memory is answered at once, the rest runs on the storage pool or is
+//!   submitted to the engine, and the answer comes back from whatever thread it was found on.
+//! * Fails: what cannot be done is answered as such, "try again later" when the fault is ours.
 
 use rockdove_mail::{AskId, Session};
 

@@ -6,6 +6,9 @@
 //! * Never: decides about mail (the engine does) or parses a protocol (the sessions do).
 //! * Fails: refuses to start on a bad configuration; afterwards only single connections fail.
 
+pub mod config;
 pub mod fronts;
+pub mod login;
 pub mod net;
 pub mod runtime;
+pub mod services;

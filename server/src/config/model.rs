@@ -1,0 +1,232 @@
+//! The settings of a server. `docs/configuration.md` explains each; a test holds the two together.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{
+    ListenerConfig,
+    values::{Size, Span},
+};
+use crate::{
+    net::limits::{CONNECTIONS_MAX_DEFAULT, CONNECTIONS_PER_ADDRESS_MAX_DEFAULT},
+    runtime::wire::BackendChoice,
+};
+
+/// Everything the file can say, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Our name in greetings and trace headers.
+    pub hostname: String,
+    /// Where mail and everything else that is kept lives.
+    pub data_dir: PathBuf,
+    /// Whom to become after the ports are bound.
+    pub user: Option<String>,
+    /// Their group; the main one of `user` when it is missing.
+    pub group: Option<String>,
+    /// The certificate; self-signed when there is none.
+    pub tls: Option<TlsFiles>,
+    /// Where we listen, never empty.
+    pub listeners: Vec<ListenerConfig>,
+    /// The file names no listener: these are the defaults, and a machine without IPv6 is no mistake.
+    pub listeners_implied: bool,
+    /// `[limits]`.
+    pub limits: LimitSettings,
+    /// `[timeouts]`.
+    pub timeouts: TimeoutSettings,
+    /// `[login]`.
+    pub login: LoginSettings,
+    /// `[runtime]`.
+    pub runtime: RuntimeSettings,
+    /// `[store]`.
+    pub store: StoreSettings,
+    /// `[log]`.
+    pub log: LogSettings,
+}
+
+/// Certificate chain and private key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, our certificate first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// `[limits]`: how much at once.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Octets of one message; RFC 5321 section 4.5.3.1.7 asks for 64 KiB at least.
+    pub message_size: Size,
+    /// Recipients of one SMTP transaction; RFC 5321 section 4.5.3.1.8 asks for 100 at least.
+    pub recipients: usize,
+    /// Connections held at once.
+    pub connections: usize,
+    /// Connections held at once from one address (one /64 with IPv6).
+    pub connections_per_address: usize,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            message_size: Size::mib(50),
+            recipients: 1_000,
+            connections: CONNECTIONS_MAX_DEFAULT,
+            connections_per_address: CONNECTIONS_PER_ADDRESS_MAX_DEFAULT,
+        }
+    }
+}
+
+/// `[timeouts]`: how long we wait.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TimeoutSettings {
+    /// For the next SMTP command; RFC 5321 section 4.5.3.2.7 recommends 5 minutes.
+    pub smtp_command: Span,
+    /// For the next block of a message; RFC 5321 section 4.5.3.2.5 recommends 3 minutes.
+    pub smtp_data_block: Span,
+    /// For a whole message.
+    pub smtp_data_total: Span,
+    /// For an IMAP client to log in.
+    pub imap_login: Span,
+    /// For the next IMAP command after login; RFC 9051 section 5.4 demands 30 minutes at least.
+    pub imap_autologout: Span,
+    /// For sessions to end when the server stops.
+    pub shutdown: Span,
+}
+
+impl Default for TimeoutSettings {
+    fn default() -> Self {
+        Self {
+            smtp_command: Span::seconds(5 * 60),
+            smtp_data_block: Span::seconds(3 * 60),
+            smtp_data_total: Span::seconds(60 * 60),
+            imap_login: Span::seconds(60),
+            imap_autologout: Span::seconds(30 * 60),
+            shutdown: Span::seconds(20),
+        }
+    }
+}
+
+/// Whether passwords are taken without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClearText {
+    /// Never.
+    Never,
+    /// From clients on this machine.
+    #[default]
+    Loopback,
+    /// Always: whoever is on the way can read them.
+    Always,
+}
+
+/// `[login]`: passwords and those who guess them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoginSettings {
+    /// Whether passwords are taken without TLS.
+    pub clear_text: ClearText,
+    /// How long a verified password is remembered (as a keyed hash, in memory); `"0 s"` for not at all.
+    pub remember: Span,
+    /// Wrong passwords from one address before it has to wait.
+    pub failures_per_address: u32,
+    /// Wrong passwords for one login before everyone without a remembered password has to wait.
+    pub failures_per_login: u32,
+}
+
+impl Default for LoginSettings {
+    fn default() -> Self {
+        Self {
+            clear_text: ClearText::default(),
+            remember: Span::seconds(10 * 60),
+            failures_per_address: 20,
+            failures_per_login: 10,
+        }
+    }
+}
+
+/// `[runtime]`: threads and sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeSettings {
+    /// How sockets are driven.
+    #[serde(deserialize_with = "backend")]
+    pub io: BackendChoice,
+    /// Threads that serve connections; 0 for one per core.
+    pub workers: usize,
+    /// Threads that may wait for the disk; 0 for four per core.
+    pub storage_threads: usize,
+}
+
+fn backend<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BackendChoice, D::Error> {
+    match String::deserialize(from)?.as_str() {
+        "auto" => Ok(BackendChoice::Auto),
+        "io_uring" => Ok(BackendChoice::IoUring),
+        "epoll" => Ok(BackendChoice::Epoll),
+        other => Err(serde::de::Error::custom(format!("{other:?} is none of \"auto\", \"io_uring\", \"epoll\""))),
+    }
+}
+
+/// `[store]`: the store's share of the machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Memory of the machine that the store's caches are measured by (about a third of it is used); all of it when
+    /// missing.
+    pub memory: Option<Size>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Failures of the server.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And one line per message event.
+    #[default]
+    Info,
+    /// And one per connection.
+    Debug,
+    /// And more.
+    Trace,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// `[log]`: written to standard error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// How much.
+    pub level: LogLevel,
+    /// How.
+    pub format: LogFormat,
+}
+
+/// The settings that differ between two configurations and that a running server cannot change.
+pub fn not_live(running: &Config, new: &Config) -> Vec<&'static str> {
+    let differs = [
+        ("data_dir", running.data_dir != new.data_dir),
+        ("user", running.user != new.user),
+        ("group", running.group != new.group),
+        ("listener", running.listeners != new.listeners),
+        ("runtime", running.runtime != new.runtime),
+        ("store", running.store != new.store),
+        ("log", running.log != new.log),
+        ("login.remember", running.login.remember != new.login.remember),
+    ];
+    differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}

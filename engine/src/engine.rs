@@ -1,21 +1,48 @@
 //! The front door of the engine.
 
-use std::{ops::Range, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use rockdove_mail::{Uid, search::SearchKey};
 
 use crate::{
-    command::{AccountId, ChangeNotice, Command, EngineError, MailboxId, MessageId, Outcome},
-    kv::SharedKv,
-    store::{MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, Staging},
+    command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome},
+    directory::{self, Directory},
+    kv::{Batch, Durability, Family, SharedKv, keys},
+    store::{
+        MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
+        account::{AccountSlot, AccountState, Planner},
+        cache::StateCache,
+        commit::{Committer, Plan},
+        directory::DirectorySlot,
+        parts::Parts,
+        plan::AccountPlan,
+        search::{self, Messages},
+    },
 };
 
 /// Called once with the answer to a command, on the thread that committed it.
 pub type Done = Box<dyn FnOnce(Result<Outcome, EngineError>) + Send>;
 
+/// Told of every commit.
+pub type Listener = Box<dyn Fn(&[ChangeNotice]) + Send + Sync>;
+
+/// Version of the whole layout, in the first row of the store.
+const FORMAT_VERSION: u8 = 1;
+/// Setting: the key of content hashes.
+const DEDUP_KEY: &str = "dedup_key";
+
 /// Limits of the engine, and the secret of its content hashes.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EngineOptions {
     /// Key of content hashes, so that nobody outside can tell which content is stored. Used on first start only; the
     /// stored one counts afterwards.
@@ -28,7 +55,7 @@ pub struct EngineOptions {
     pub group_commands_max: usize,
     /// Commands that may wait to be committed; more are refused as `Unavailable`.
     pub queue_commands_max: usize,
-    /// Octets of mailbox segments kept in memory.
+    /// Octets of mailbox entries kept in memory; accounts used longest ago leave first.
     pub segment_cache_bytes_max: usize,
     /// Octets of decompressed part chunks kept in memory.
     pub chunk_cache_bytes_max: usize,
@@ -51,26 +78,47 @@ impl Default for EngineOptions {
     }
 }
 
-/// The engine. Shared by all threads as `Arc<Engine>`.
-pub struct Engine {
-    _kv: SharedKv,
-    options: EngineOptions,
-}
-
-impl std::fmt::Debug for Engine {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
+impl fmt::Debug for EngineOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineOptions").field("message_size_max", &self.message_size_max).finish_non_exhaustive()
     }
 }
 
-fn not_ready<T>() -> Result<T, EngineError> {
-    Err(EngineError::Unavailable("not ready".to_owned()))
+/// The engine. Shared by all threads as `Arc<Engine>`.
+pub struct Engine {
+    kv: SharedKv,
+    options: EngineOptions,
+    directory: DirectorySlot,
+    slots: RwLock<BTreeMap<AccountId, Arc<AccountSlot>>>,
+    uses: AtomicU64,
+    cache: StateCache,
+    parts: Arc<Parts>,
+    committer: Committer,
+    listeners: RwLock<Vec<Listener>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl Engine {
     /// Opens the engine on a store.
     pub fn open(kv: SharedKv, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
-        Ok(Arc::new(Self { _kv: kv, options }))
+        let dedup_key = first_start(&kv, &options)?;
+        let directory = DirectorySlot::new(Directory::load(&*kv as &dyn crate::kv::Read)?);
+        Ok(Arc::new(Self {
+            directory,
+            slots: RwLock::default(),
+            uses: AtomicU64::new(0),
+            cache: StateCache::new(options.segment_cache_bytes_max),
+            parts: Arc::new(Parts::new(dedup_key, options.chunk_cache_bytes_max)),
+            committer: Committer::new(Arc::clone(&kv), &options),
+            listeners: RwLock::default(),
+            kv,
+            options,
+        }))
     }
 
     /// The limits it was opened with.
@@ -78,84 +126,378 @@ impl Engine {
         &self.options
     }
 
+    /// The store below; for checks and repairs.
+    pub(crate) fn kv(&self) -> &SharedKv {
+        &self.kv
+    }
+
+    /// Domains, accounts and aliases, as last published.
+    pub fn directory(&self) -> Arc<Directory> {
+        self.directory.published()
+    }
+
     /// Plans on the calling thread; `done` is called from the committing thread after the sync, or at once when the
     /// command is refused. May read the disk.
-    pub fn submit(&self, _now_unix_s: i64, _command: Command, done: Done) {
-        done(not_ready());
+    pub fn submit(&self, now_unix_s: i64, command: Command, done: Done) {
+        let mut done = Some(done);
+        let queued = self.committer.admit().and_then(|()| self.queue(now_unix_s, command, &mut done));
+        if let (Err(error), Some(done)) = (queued, done) {
+            done(Err(error));
+        }
     }
 
     /// [`Engine::submit`], then takes part in committing until answered; works with and without a committer thread.
-    pub fn execute(&self, _now_unix_s: i64, _command: Command) -> Result<Outcome, EngineError> {
-        not_ready()
+    pub fn execute(&self, now_unix_s: i64, command: Command) -> Result<Outcome, EngineError> {
+        let answer = Arc::new(Mutex::new(None));
+        let here = Arc::clone(&answer);
+        self.submit(now_unix_s, command, Box::new(move |outcome| *locked(&here) = Some(outcome)));
+        loop {
+            if let Some(outcome) = locked(&answer).take() {
+                return outcome;
+            }
+            if !self.commit_pending(Duration::ZERO) {
+                self.committer.wait();
+            }
+        }
     }
 
     /// Body of the committer thread's loop: waits up to `timeout` for work, then writes one group with one sync,
     /// publishes and answers. `false` when nothing came.
-    pub fn commit_pending(&self, _timeout: Duration) -> bool {
-        false
-    }
-
-    /// Names, ids, special uses and subscriptions. Reads the disk when the account is not in memory.
-    pub fn mailboxes(&self, _account: AccountId) -> Result<Arc<MailboxList>, EngineError> {
-        not_ready()
-    }
-
-    /// A snapshot of a mailbox. Reads the disk when it is not in memory.
-    pub fn mailbox(&self, _account: AccountId, _mailbox: MailboxId) -> Result<Arc<MailboxView>, EngineError> {
-        not_ready()
-    }
-
-    /// A snapshot of a mailbox, if that needs no disk.
-    pub fn mailbox_cached(&self, _account: AccountId, _mailbox: MailboxId) -> Option<Arc<MailboxView>> {
-        None
-    }
-
-    /// Counters of a mailbox; never loads its entries.
-    pub fn status(&self, _account: AccountId, _mailbox: MailboxId) -> Result<MailboxStatus, EngineError> {
-        not_ready()
-    }
-
-    /// Claims the messages that no session has been told of (`\Recent`, RFC 3501 section 2.3.2): the first UID that is
-    /// recent for the caller; everything below `uid_next` is claimed. Kept in memory only.
-    pub fn claim_recent(&self, _account: AccountId, _mailbox: MailboxId, uid_next: Uid) -> Uid {
-        uid_next
-    }
-
-    /// How much an account uses and may use.
-    pub fn quota(&self, _account: AccountId) -> Result<QuotaUsage, EngineError> {
-        not_ready()
-    }
-
-    /// Begins to take in a message.
-    pub fn stage(&self) -> Staging {
-        Staging::default()
-    }
-
-    /// The record of a message.
-    pub fn record(&self, _account: AccountId, _message: MessageId) -> Result<Arc<MessageRecord>, EngineError> {
-        not_ready()
-    }
-
-    /// The records of several messages, in the order asked. `NotFound` when one is gone.
-    pub fn records(
-        &self,
-        _account: AccountId,
-        _messages: &[MessageId],
-    ) -> Result<Vec<Arc<MessageRecord>>, EngineError> {
-        not_ready()
-    }
-
-    /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.
-    pub fn read(&self, _account: AccountId, _record: &MessageRecord, _range: Range<u64>) -> Result<Bytes, EngineError> {
-        not_ready()
-    }
-
-    /// UIDs of the messages that match, ascending.
-    pub fn search(&self, _account: AccountId, _mailbox: MailboxId, _key: &SearchKey) -> Result<Vec<Uid>, EngineError> {
-        not_ready()
+    pub fn commit_pending(&self, timeout: Duration) -> bool {
+        let Some(mut committed) = self.committer.commit(timeout, &self.directory) else { return false };
+        let notices = merged(std::mem::take(&mut committed.notices));
+        if !notices.is_empty() {
+            let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
+            listeners.iter().for_each(|listener| listener(&notices));
+        }
+        let slots = std::mem::take(&mut committed.slots);
+        self.committer.conclude(committed);
+        slots.iter().for_each(|slot| self.weigh(slot));
+        true
     }
 
     /// Adds a listener that is told of every commit after it is durable and published, in order for each account. It
     /// must be quick: it holds up the committer.
-    pub fn on_change(&self, _listener: Box<dyn Fn(&[ChangeNotice]) + Send + Sync>) {}
+    pub fn on_change(&self, listener: Listener) {
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// Names, ids, special uses and subscriptions. Reads the disk when the account is not in memory.
+    pub fn mailboxes(&self, account: AccountId) -> Result<Arc<MailboxList>, EngineError> {
+        Ok(Arc::clone(&self.account(account)?.list))
+    }
+
+    /// A snapshot of a mailbox. Reads the disk when it is not in memory.
+    pub fn mailbox(&self, account: AccountId, mailbox: MailboxId) -> Result<Arc<MailboxView>, EngineError> {
+        if let Some(view) = self.mailbox_cached(account, mailbox) {
+            return Ok(view);
+        }
+        let slot = self.slot(account);
+        let view = slot.published(&*self.kv)?.mailbox(mailbox)?.view(&*self.kv)?;
+        self.weigh(&slot);
+        Ok(view)
+    }
+
+    /// A snapshot of a mailbox, if that needs no disk.
+    pub fn mailbox_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<Arc<MailboxView>> {
+        self.slot(account).published_cached()?.mailbox(mailbox).ok()?.view_cached()
+    }
+
+    /// Counters of a mailbox; never loads its entries.
+    pub fn status(&self, account: AccountId, mailbox: MailboxId) -> Result<MailboxStatus, EngineError> {
+        Ok(self.account(account)?.mailbox(mailbox)?.status())
+    }
+
+    /// Claims the messages that no session has been told of (`\Recent`, RFC 3501 section 2.3.2): the first UID that is
+    /// recent for the caller; everything below `uid_next` is claimed. Kept in memory only: what came before the last
+    /// start is not recent.
+    pub fn claim_recent(&self, account: AccountId, mailbox: MailboxId, uid_next: Uid) -> Uid {
+        let slot = self.slot(account);
+        let state = slot.published_cached();
+        let mailbox = state.as_ref().and_then(|state| state.mailbox(mailbox).ok());
+        mailbox.map_or(uid_next, |mailbox| slot.claim_recent(mailbox, uid_next))
+    }
+
+    /// How much an account uses and may use.
+    pub fn quota(&self, account: AccountId) -> Result<QuotaUsage, EngineError> {
+        let totals = self.account(account)?.totals;
+        let limit_bytes = self.quota_of(account);
+        Ok(QuotaUsage { used_bytes: totals.used_bytes, messages: totals.messages, limit_bytes })
+    }
+
+    /// Begins to take in a message.
+    pub fn stage(&self) -> Staging {
+        Staging::new(Arc::clone(&self.kv), Arc::clone(&self.parts), &self.options)
+    }
+
+    /// The record of a message.
+    pub fn record(&self, account: AccountId, message: MessageId) -> Result<Arc<MessageRecord>, EngineError> {
+        let mut records = self.records(account, &[message])?;
+        records.pop().ok_or_else(|| EngineError::NotFound(format!("message {}", message.0)))
+    }
+
+    /// The records of several messages, in the order asked. `NotFound` when one is gone.
+    pub fn records(&self, account: AccountId, messages: &[MessageId]) -> Result<Vec<Arc<MessageRecord>>, EngineError> {
+        let keys: Vec<Bytes> = messages.iter().map(|message| keys::message_record(account.0, message.0)).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let rows = self.kv.multi_get(Family::Message, &keys)?;
+        messages.iter().zip(rows).map(|(message, row)| decoded(account, *message, row)).collect()
+    }
+
+    /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.
+    pub fn read(&self, _account: AccountId, record: &MessageRecord, range: Range<u64>) -> Result<Bytes, EngineError> {
+        record.read(&self.kv, &self.parts, range)
+    }
+
+    /// UIDs of the messages that match, ascending.
+    pub fn search(&self, account: AccountId, mailbox: MailboxId, key: &SearchKey) -> Result<Vec<Uid>, EngineError> {
+        let view = self.mailbox(account, mailbox)?;
+        search::search(&view, key, &AccountMessages { engine: self, account })
+    }
+
+    /// UIDs of the messages of a view that match, ascending.
+    pub fn search_view(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+    ) -> Result<Vec<Uid>, EngineError> {
+        search::search(view, key, &AccountMessages { engine: self, account })
+    }
+
+    /// Removes up to `limit` parts that no message needs any more, and answers how many. Call it now and then.
+    pub fn collect_parts(&self, now_unix_s: i64, limit: usize) -> Result<usize, EngineError> {
+        // While no group is written, so that no reference comes or goes between looking and removing.
+        self.committer.exclusive(|| self.parts.collect(&self.kv, now_unix_s, limit))
+    }
+
+    fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
+        let count = self.uses.fetch_add(1, Ordering::Relaxed);
+        let found = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
+        let slot = found.unwrap_or_else(|| {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(slots.entry(account).or_insert_with(|| Arc::new(AccountSlot::new(account))))
+        });
+        slot.touch(count);
+        slot
+    }
+
+    fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
+        self.slot(account).published(&*self.kv)
+    }
+
+    fn quota_of(&self, account: AccountId) -> Option<u64> {
+        self.directory.published().account(account).and_then(|record| record.quota_bytes)
+    }
+
+    /// Accounts for the memory of an account, and makes others leave when there is too much.
+    fn weigh(&self, slot: &Arc<AccountSlot>) {
+        let weight = slot.published_cached().map_or(0, |state| state.weight());
+        if self.cache.weigh(slot.id, weight) {
+            let slots: Vec<_> = self.slots.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            self.cache.evict(slots, slot.id);
+        }
+    }
+
+    /// Plans a command and queues it; takes `done` when it did.
+    fn queue(&self, now: i64, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        match command {
+            Command::CreateMailbox { account, name, special_use } => {
+                self.on_account(now, account, done, |plan| plan.create(&name, special_use))
+            }
+            Command::DeleteMailbox { account, name } => self.on_account(now, account, done, |plan| plan.delete(&name)),
+            Command::RenameMailbox { account, from, to } => {
+                self.on_account(now, account, done, |plan| plan.rename_mailbox(&from, &to))
+            }
+            Command::Subscribe { account, name, subscribed } => {
+                self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
+            }
+            Command::Deliver { message, deliveries } => self.deliver(now, &message, &deliveries, done),
+            Command::Append { account, mailbox, messages } => {
+                let quota = self.quota_of(account);
+                self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, quota))
+            }
+            Command::StoreFlags { account, mailbox, uids, update, flags, unchanged_since } => {
+                self.on_account(now, account, done, |plan| {
+                    plan.store_flags(mailbox, &uids, (update, &flags), unchanged_since)
+                })
+            }
+            Command::Copy { account, from, uids, to } => {
+                let quota = self.quota_of(account);
+                self.on_account(now, account, done, |plan| plan.copy(from, &uids, to, quota))
+            }
+            Command::Move { account, from, uids, to } => {
+                self.on_account(now, account, done, |plan| plan.move_to(from, &uids, to))
+            }
+            Command::Expunge { account, mailbox, uids, deleted_only } => {
+                self.on_account(now, account, done, |plan| plan.expunge_some(mailbox, uids.as_ref(), deleted_only))
+            }
+            directory => self.on_directory(now, &directory, done),
+        }
+    }
+
+    fn push(&self, plan: Plan, outcome: Outcome, done: &mut Option<Done>) {
+        if let Some(done) = done.take() {
+            self.committer.push(plan, outcome, done);
+        }
+    }
+
+    /// Plans a change of one account.
+    fn on_account(
+        &self,
+        now: i64,
+        account: AccountId,
+        done: &mut Option<Done>,
+        work: impl FnOnce(&mut AccountPlan<'_>) -> Result<Outcome, EngineError>,
+    ) -> Result<(), EngineError> {
+        let slot = self.slot(account);
+        let mut planner = slot.lock();
+        let mut plan = AccountPlan::begin(&self.kv, now, &slot, &mut planner)?;
+        let outcome = work(&mut plan)?;
+        plan.prepare()?;
+        let staged = plan.take_staged();
+        let (batch, touch) = plan.conclude();
+        self.push(Plan { batch, touches: vec![touch], directory: None, staged }, outcome, done);
+        Ok(())
+    }
+
+    /// Plans a delivery: all its accounts are locked, in ascending order.
+    fn deliver(
+        &self,
+        now: i64,
+        message: &Arc<StagedMessage>,
+        deliveries: &[Delivery],
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        let mut by_account: BTreeMap<AccountId, Vec<usize>> = BTreeMap::new();
+        for (number, delivery) in deliveries.iter().enumerate() {
+            by_account.entry(delivery.account).or_default().push(number);
+        }
+        let directory = self.directory.published();
+        let slots: Vec<Arc<AccountSlot>> = by_account.keys().map(|account| self.slot(*account)).collect();
+        let mut planners: Vec<MutexGuard<'_, Planner>> = slots.iter().map(|slot| slot.lock()).collect();
+        let mut plans = Vec::with_capacity(slots.len());
+        let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
+        for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
+            let quota = directory.account(slot.id).and_then(|record| record.quota_bytes);
+            let mut plan = AccountPlan::begin(&self.kv, now, slot, planner)?;
+            for number in numbers {
+                delivered[*number] = Some(plan.deliver(message, &deliveries[*number], quota)?);
+            }
+            plan.prepare()?;
+            plans.push(plan);
+        }
+        let mut joined = Plan { staged: vec![Arc::clone(message)], ..Plan::default() };
+        message.put_part(&mut joined.batch);
+        for plan in plans {
+            let (mut batch, touch) = plan.conclude();
+            joined.batch.changes.append(&mut batch.changes);
+            joined.touches.push(touch);
+        }
+        self.push(joined, Outcome::Delivered(delivered.into_iter().flatten().collect()), done);
+        Ok(())
+    }
+
+    /// Plans a change of the directory, and the account that comes or goes with it.
+    fn on_directory(&self, now: i64, command: &Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        let mut newest = self.directory.lock();
+        let planned = directory::plan(command, &newest, now)?;
+        let mut plan = Plan { batch: planned.batch, ..Plan::default() };
+        let add = |plan: &mut Plan, account: AccountPlan<'_>| {
+            let (mut batch, touch) = account.conclude();
+            plan.batch.changes.append(&mut batch.changes);
+            plan.touches.push(touch);
+        };
+        let slot = planned.created.or(planned.removed).map(|account| self.slot(account));
+        let mut planner = slot.as_ref().map(|slot| slot.lock());
+        if let (Some(slot), Some(planner)) = (&slot, &mut planner) {
+            let mut account = if planned.created.is_some() {
+                let mut account = AccountPlan::begin_new(&self.kv, now, slot, planner);
+                account.set_up()?;
+                account
+            } else {
+                let mut account = AccountPlan::begin(&self.kv, now, slot, planner)?;
+                account.remove_account()?;
+                account
+            };
+            account.prepare()?;
+            add(&mut plan, account);
+        }
+        plan.directory = Some((self.directory.epoch(), planned.next.clone()));
+        *newest = planned.next;
+        self.push(plan, planned.outcome, done);
+        Ok(())
+    }
+}
+
+struct AccountMessages<'a> {
+    engine: &'a Engine,
+    account: AccountId,
+}
+
+impl Messages for AccountMessages<'_> {
+    fn record(&self, message: u32) -> Result<Option<Arc<MessageRecord>>, EngineError> {
+        match self.engine.record(self.account, MessageId(message)) {
+            Ok(record) => Ok(Some(record)),
+            Err(EngineError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn bytes(&self, record: &MessageRecord, header_only: bool) -> Result<Bytes, EngineError> {
+        let until = if header_only { record.header.end } else { record.size_bytes };
+        self.engine.read(self.account, record, 0..until)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn decoded(account: AccountId, message: MessageId, row: Option<Bytes>) -> Result<Arc<MessageRecord>, EngineError> {
+    let row = row.ok_or_else(|| EngineError::NotFound(format!("message {}", message.0)))?;
+    let damaged = || EngineError::Corrupt(format!("message {} of account {}", message.0, account.0));
+    MessageRecord::decode(message, &row).map(Arc::new).ok_or_else(damaged)
+}
+
+/// One notice for each account.
+fn merged(notices: Vec<ChangeNotice>) -> Vec<ChangeNotice> {
+    let mut merged: BTreeMap<AccountId, ChangeNotice> = BTreeMap::new();
+    for notice in notices {
+        match merged.get_mut(&notice.account) {
+            None => {
+                merged.insert(notice.account, notice);
+            }
+            Some(first) => {
+                first.modseq = first.modseq.max(notice.modseq);
+                first.mailboxes.extend(notice.mailboxes);
+            }
+        }
+    }
+    let mut merged: Vec<ChangeNotice> = merged.into_values().collect();
+    for notice in &mut merged {
+        notice.mailboxes.sort_unstable();
+        notice.mailboxes.dedup();
+    }
+    merged
+}
+
+/// Checks the format version and finds the key of content hashes; writes both on the first start.
+fn first_start(kv: &SharedKv, options: &EngineOptions) -> Result<[u8; 32], EngineError> {
+    let key_row = keys::setting(DEDUP_KEY);
+    match kv.get(Family::Sys, keys::SYS_VERSION)? {
+        Some(version) if version[..] == [FORMAT_VERSION] => {
+            let key = kv.get(Family::Sys, &key_row)?;
+            let key = key.and_then(|key| key[..].try_into().ok());
+            key.ok_or_else(|| EngineError::Corrupt("the key of content hashes".to_owned()))
+        }
+        Some(_) => Err(EngineError::Invalid("the store was made by a newer version of Rockdove".to_owned())),
+        None => {
+            let mut batch = Batch::default();
+            batch.put(Family::Sys, keys::SYS_VERSION, vec![FORMAT_VERSION]);
+            batch.put(Family::Sys, key_row, options.dedup_key.to_vec());
+            kv.write(&batch, Durability::Synced)?;
+            Ok(options.dedup_key)
+        }
+    }
 }

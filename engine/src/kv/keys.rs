@@ -12,6 +12,39 @@
 //! 04 account4             -> account record (the login is its address, indexed in memory)
 //! 05 address…             -> alias record
 //! ```
+//!
+//! ## Account
+//! ```text
+//! account4 00             -> account state: counters and allocators
+//! account4 01 mailbox4    -> mailbox: name, UIDVALIDITY, special use, keywords
+//! account4 02 mailbox4    -> counters of the mailbox
+//! account4 03 name…       -> subscription
+//! ```
+//!
+//! ## Segment
+//! ```text
+//! account4 mailbox4 segment4 00          -> base row of the UIDs segment * 1024 ..= segment * 1024 + 1023
+//! account4 mailbox4 segment4 01 modseq8  -> delta row
+//! ```
+//!
+//! ## Message
+//! ```text
+//! account4 message4 00    -> message record
+//! account4 message4 01    -> entries beyond the first; absent when there is one
+//! ```
+//!
+//! ## Part
+//! ```text
+//! part8 chunk4            -> one chunk of a part, framed
+//! ```
+//!
+//! ## Reference
+//! ```text
+//! 00 part8                     -> head of the part: length, chunks, content hash
+//! 01 hash32                    -> reserved: the part of this content
+//! 02 part8 account4 message4   -> the message needs the part
+//! 03 part8                     -> the part may be collected, and since when
+//! ```
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -27,6 +60,31 @@ pub const SYS_DOMAIN: u8 = 0x03;
 pub const SYS_ACCOUNT: u8 = 0x04;
 /// Sys: first byte of alias rows.
 pub const SYS_ALIAS: u8 = 0x05;
+
+/// Account: kind of the state row.
+pub const ACCOUNT_STATE: u8 = 0x00;
+/// Account: kind of mailbox rows.
+pub const ACCOUNT_MAILBOX: u8 = 0x01;
+/// Account: kind of counter rows.
+pub const ACCOUNT_COUNTERS: u8 = 0x02;
+/// Account: kind of subscription rows.
+pub const ACCOUNT_SUBSCRIPTION: u8 = 0x03;
+/// Segment: kind of base rows.
+pub const SEGMENT_BASE: u8 = 0x00;
+/// Segment: kind of delta rows.
+pub const SEGMENT_DELTA: u8 = 0x01;
+/// Message: kind of records.
+pub const MESSAGE_RECORD: u8 = 0x00;
+/// Message: kind of entry counts.
+pub const MESSAGE_EXTRA: u8 = 0x01;
+/// Reference: kind of part heads.
+pub const REFERENCE_HEAD: u8 = 0x00;
+/// Reference: kind of rows from content hash to part; reserved.
+pub const REFERENCE_HASH: u8 = 0x01;
+/// Reference: kind of references.
+pub const REFERENCE_USE: u8 = 0x02;
+/// Reference: kind of rows of parts that may be collected.
+pub const REFERENCE_CANDIDATE: u8 = 0x03;
 
 /// Sys: the allocator called `name`.
 pub fn allocator(name: &str) -> Bytes {
@@ -51,6 +109,86 @@ pub fn account(account: u32) -> Bytes {
 /// Sys: an alias, by its normalised address.
 pub fn alias(address: &str) -> Bytes {
     KeyWriter::kind(SYS_ALIAS).raw(address.as_bytes()).done()
+}
+
+/// Account: the state.
+pub fn account_state(account: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_STATE).done()
+}
+
+/// Account: a mailbox.
+pub fn mailbox(account: u32, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_MAILBOX).u32(mailbox).done()
+}
+
+/// Account: the counters of a mailbox.
+pub fn counters(account: u32, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_COUNTERS).u32(mailbox).done()
+}
+
+/// Account: a subscription.
+pub fn subscription(account: u32, name: &str) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_SUBSCRIPTION).raw(name.as_bytes()).done()
+}
+
+/// The beginning of every key of an account, in the families `Account`, `Segment`, `Message` and `Change`.
+pub fn account_prefix(account: u32) -> Bytes {
+    KeyWriter::default().u32(account).done()
+}
+
+/// Segment: the beginning of every key of a mailbox.
+pub fn mailbox_prefix(account: u32, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u32(mailbox).done()
+}
+
+/// Segment: the beginning of every key of a segment.
+pub fn segment_prefix(account: u32, mailbox: u32, segment: u32) -> Bytes {
+    KeyWriter::default().u32(account).u32(mailbox).u32(segment).done()
+}
+
+/// Segment: a base row.
+pub fn segment_base(account: u32, mailbox: u32, segment: u32) -> Bytes {
+    KeyWriter::default().u32(account).u32(mailbox).u32(segment).u8(SEGMENT_BASE).done()
+}
+
+/// Segment: a delta row.
+pub fn segment_delta(account: u32, mailbox: u32, segment: u32, modseq: u64) -> Bytes {
+    KeyWriter::default().u32(account).u32(mailbox).u32(segment).u8(SEGMENT_DELTA).u64(modseq).done()
+}
+
+/// Message: a record.
+pub fn message_record(account: u32, message: u32) -> Bytes {
+    KeyWriter::default().u32(account).u32(message).u8(MESSAGE_RECORD).done()
+}
+
+/// Message: the number of entries beyond the first.
+pub fn message_extra(account: u32, message: u32) -> Bytes {
+    KeyWriter::default().u32(account).u32(message).u8(MESSAGE_EXTRA).done()
+}
+
+/// Part: a chunk.
+pub fn part_chunk(part: u64, chunk: u32) -> Bytes {
+    KeyWriter::default().u64(part).u32(chunk).done()
+}
+
+/// Reference: the head of a part.
+pub fn part_head(part: u64) -> Bytes {
+    KeyWriter::kind(REFERENCE_HEAD).u64(part).done()
+}
+
+/// Reference: a message that needs a part.
+pub fn part_reference(part: u64, account: u32, message: u32) -> Bytes {
+    KeyWriter::kind(REFERENCE_USE).u64(part).u32(account).u32(message).done()
+}
+
+/// Reference: the beginning of the references to a part.
+pub fn part_references(part: u64) -> Bytes {
+    KeyWriter::kind(REFERENCE_USE).u64(part).done()
+}
+
+/// Reference: a part that may be collected.
+pub fn part_candidate(part: u64) -> Bytes {
+    KeyWriter::kind(REFERENCE_CANDIDATE).u64(part).done()
 }
 
 /// Writes a key field by field.

@@ -1,20 +1,115 @@
 //! Streaming a message in.
+//!
+//! A message is read once, while it comes: its MIME skeleton is taken, its bytes are cut into chunks, hashed and
+//! compressed. One chunk stays in memory; from the second chunk on they go to the store as they fill up, under a part
+//! that a candidate row marks for collection until somebody's record refers to it.
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use crate::command::EngineError;
+use super::shape::mime::{self, Scanner};
+use bytes::Bytes;
 
-/// A message that is coming in. Dropping it abandons it.
-#[derive(Debug, Default)]
+use super::{
+    digest::digest,
+    frame::{self, FRAME_BYTES_MAX},
+    parts::{LivePart, PartHead, Parts},
+    record::{Piece, Shared},
+};
+use crate::{
+    command::EngineError,
+    engine::EngineOptions,
+    kv::{Batch, Durability, Family, SharedKv, keys},
+};
+
+/// Octets of header that ENVELOPE, dates and threads are taken from; what comes later in a longer header is not
+/// looked at. RFC 5322 has no limit; real headers stay under 64 KiB.
+pub const HEADER_BYTES_MAX: usize = 128 * 1024;
+
+/// A message that is coming in. Dropping it abandons it; what it has written is collected later.
 pub struct Staging {
+    kv: SharedKv,
+    parts: Arc<Parts>,
+    part_inline_max: usize,
+    size_max: u64,
+    scanner: Scanner,
+    hasher: blake3::Hasher,
+    /// The chunk that is filling up.
+    chunk: Vec<u8>,
     size_bytes: u64,
+    spilled: Option<Spilled>,
+    failed: Option<EngineError>,
+}
+
+/// What is left in memory of a message whose first chunks are in the store.
+struct Spilled {
+    part: LivePart,
+    chunks: u32,
+    /// The beginning of the message, which has the header.
+    header: Vec<u8>,
+}
+
+impl fmt::Debug for Staging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staging").field("size_bytes", &self.size_bytes).finish_non_exhaustive()
+    }
 }
 
 impl Staging {
-    /// Takes the next bytes. May write to the store, so call it where blocking is allowed once a message is larger than
-    /// [`Staging::MEMORY_BYTES_MAX`].
+    /// Most octets of a message that are in memory at once: a chunk and the header. A smaller message never touches
+    /// the disk before it is delivered.
+    pub const MEMORY_BYTES_MAX: usize = FRAME_BYTES_MAX + HEADER_BYTES_MAX;
+
+    pub(crate) fn new(kv: SharedKv, parts: Arc<Parts>, options: &EngineOptions) -> Self {
+        let hasher = parts.hasher();
+        Self {
+            kv,
+            parts,
+            part_inline_max: options.part_inline_max,
+            // Sizes are 32 bits wide in the columns; the rest is for the trace header.
+            size_max: options.message_size_max.min(u64::from(u32::MAX / 2)),
+            scanner: Scanner::new(),
+            hasher,
+            chunk: Vec::new(),
+            size_bytes: 0,
+            spilled: None,
+            failed: None,
+        }
+    }
+
+    /// Takes the next bytes. Writes to the store when a chunk of 256 KiB is full, so call it where blocking is allowed
+    /// once a message is that large. After an error every further call answers it again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
-        self.size_bytes += bytes.len() as u64;
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let taken = self.take(bytes);
+        if let Err(error) = &taken {
+            self.failed = Some(error.clone());
+            self.chunk = Vec::new();
+        }
+        taken
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), EngineError> {
+        self.size_bytes = self.size_bytes.saturating_add(bytes.len() as u64);
+        if self.size_bytes > self.size_max {
+            return Err(EngineError::Limit(format!("a message has at most {} octets", self.size_max)));
+        }
+        self.scanner.push(bytes);
+        while !bytes.is_empty() {
+            if self.chunk.len() == FRAME_BYTES_MAX {
+                self.flush()?;
+            }
+            let room = bytes.len().min(FRAME_BYTES_MAX - self.chunk.len());
+            self.chunk.extend_from_slice(&bytes[..room]);
+            bytes = &bytes[room..];
+        }
         Ok(())
     }
 
@@ -23,9 +118,77 @@ impl Staging {
         self.size_bytes
     }
 
+    /// Writes the full chunk.
+    fn flush(&mut self) -> Result<(), EngineError> {
+        let mut batch = Batch::default();
+        if self.spilled.is_none() {
+            let part = self.parts.allocate(&self.kv)?;
+            batch.put(Family::Reference, keys::part_candidate(part.id), 0_i64.to_le_bytes().to_vec());
+            let header = self.chunk[..HEADER_BYTES_MAX].to_vec();
+            self.spilled = Some(Spilled { part, chunks: 0, header });
+        }
+        let Some(spilled) = &mut self.spilled else { return Ok(()) };
+        self.hasher.update(&self.chunk);
+        batch.put(Family::Part, keys::part_chunk(spilled.part.id, spilled.chunks), frame::encode(&self.chunk));
+        self.kv.write(&batch, Durability::Ordered)?;
+        spilled.chunks += 1;
+        self.chunk.clear();
+        Ok(())
+    }
+
     /// Ends the message. It can then be delivered any number of times.
-    pub fn finish(self) -> Result<Arc<StagedMessage>, EngineError> {
-        Err(EngineError::Unavailable("not ready".to_owned()))
+    pub fn finish(mut self) -> Result<Arc<StagedMessage>, EngineError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.spilled.is_some() {
+            self.flush()?;
+        }
+        let inline = self.spilled.is_none() && self.chunk.len() < self.part_inline_max;
+        let skeleton = std::mem::take(&mut self.scanner).finish();
+        let header_end = skeleton.parts.first().map_or(0, |part| part.header.end).min(self.size_bytes);
+        let start = self.spilled.as_ref().map_or(&self.chunk, |spilled| &spilled.header);
+        let header = &start[..start.len().min(usize::try_from(header_end).unwrap_or(usize::MAX))];
+        let digest = digest(header);
+        let envelope = mime::envelope(header);
+        let mut rows = Vec::new();
+        let (part, piece) = if inline {
+            (None, Piece::Inline(frame::encode(&self.chunk).into()))
+        } else {
+            let part = self.store(&mut rows)?;
+            let piece = Piece::Part { part: part.id, offset: 0, length: self.size_bytes };
+            (Some(part), piece)
+        };
+        let shared = Shared {
+            size: self.size_bytes,
+            header: header_end,
+            digest: &digest,
+            envelope: &envelope,
+            body: &mime::body_structure(&skeleton, false),
+            body_structure: &mime::body_structure(&skeleton, true),
+            skeleton: &skeleton.encode(),
+            pieces: &[piece],
+        };
+        let (size_bytes, shared, spilled) = (self.size_bytes, shared.encode(), rows.is_empty());
+        Ok(Arc::new(StagedMessage { size_bytes, shared, part, rows, in_store: AtomicBool::new(spilled) }))
+    }
+
+    /// The part of a message that is too large for its record. Its rows are in the store already, or in `rows`.
+    fn store(&mut self, rows: &mut Vec<(Family, Bytes, Bytes)>) -> Result<LivePart, EngineError> {
+        let hash = |hasher: &blake3::Hasher| *hasher.finalize().as_bytes();
+        if let Some(spilled) = self.spilled.take() {
+            let head = PartHead { length: self.size_bytes, chunks: spilled.chunks, hash: hash(&self.hasher) };
+            let mut batch = Batch::default();
+            batch.put(Family::Reference, keys::part_head(spilled.part.id), head.encode());
+            self.kv.write(&batch, Durability::Ordered)?;
+            return Ok(spilled.part);
+        }
+        let part = self.parts.allocate(&self.kv)?;
+        self.hasher.update(&self.chunk);
+        let head = PartHead { length: self.size_bytes, chunks: 1, hash: hash(&self.hasher) };
+        rows.push((Family::Part, keys::part_chunk(part.id, 0), frame::encode(&self.chunk).into()));
+        rows.push((Family::Reference, keys::part_head(part.id), head.encode().into()));
+        Ok(part)
     }
 }
 
@@ -33,11 +196,43 @@ impl Staging {
 #[derive(Debug)]
 pub struct StagedMessage {
     size_bytes: u64,
+    /// What the records of all recipients have in common.
+    shared: Vec<u8>,
+    part: Option<LivePart>,
+    /// Rows of the part that the first delivery writes.
+    rows: Vec<(Family, Bytes, Bytes)>,
+    /// The rows of the part are in the store, be it not for sure on disk.
+    in_store: AtomicBool,
 }
 
 impl StagedMessage {
     /// Octets, without any trace header.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    pub(crate) fn shared(&self) -> &[u8] {
+        &self.shared
+    }
+
+    pub(crate) fn part(&self) -> Option<u64> {
+        self.part.as_ref().map(|part| part.id)
+    }
+
+    /// Adds the rows of the part to a batch that refers to it.
+    pub(crate) fn put_part(&self, batch: &mut Batch) {
+        let Some(part) = &self.part else { return };
+        if self.in_store.load(Ordering::Acquire) {
+            batch.delete(Family::Reference, keys::part_candidate(part.id));
+            return;
+        }
+        for (family, key, value) in &self.rows {
+            batch.put(*family, key.clone(), value.clone());
+        }
+    }
+
+    /// A batch with the rows of the part is durable.
+    pub(crate) fn set_in_store(&self) {
+        self.in_store.store(true, Ordering::Release);
     }
 }

@@ -9,12 +9,27 @@
 //! * Fails: with `Unavailable` when the disk is full or too much waits, with `Corrupt` when a row is not what was written.
 //!   Nothing has changed then.
 
+pub(crate) mod account;
+pub(crate) mod cache;
+mod commands;
+pub(crate) mod commit;
+mod digest;
+pub(crate) mod directory;
+pub(crate) mod frame;
 pub mod ingest;
 pub mod mailbox;
+pub(crate) mod octets;
+pub mod parts;
+pub(crate) mod plan;
 pub mod record;
+pub(crate) mod search;
 pub mod segment;
+mod shape;
 
 pub use ingest::{StagedMessage, Staging};
 pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};
 pub use record::MessageRecord;
 pub use segment::{Entry, MailboxView};
+
+#[cfg(test)]
+mod tests;

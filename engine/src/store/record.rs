@@ -1,14 +1,65 @@
 //! Message records: what FETCH needs without the body.
+//!
+//! ```text
+//! 01 trace(..) shared                      the trace header of this recipient; the rest is alike for all recipients
+//! shared: size.. header.. sent1 [sent± zone±] message_id8 subject8 count.. reference8*
+//!         envelope(..) body(..) body_structure(..) skeleton(..) count.. piece*
+//! piece:  00 frame(..)                     bytes kept here
+//!         01 part8 offset.. length.. encoding1          bytes of a part; encoding 0: as they are
+//! ```
+//! `size` and `header` are octets without the trace header. `message_id`, `subject` (base subject) and `reference` are
+//! the first eight octets of BLAKE3, 0 for none: what threads and sorting need, kept so that they need no body.
 
-use std::ops::Range;
+use std::{ops::Range, sync::OnceLock};
 
-use bytes::Bytes;
+use super::shape::mime::Skeleton;
+use bytes::{Bytes, BytesMut};
 
-use crate::command::{InternalDate, MessageId};
+use super::{
+    frame,
+    octets::{Take, put_bytes, put_step, put_varint},
+    parts::Parts,
+};
+use crate::{
+    command::{EngineError, InternalDate, MessageId},
+    kv::SharedKv,
+};
+
+const VERSION: u8 = 1;
+const INLINE: u8 = 0;
+const PART: u8 = 1;
+const AS_IS: u8 = 0;
+/// References that are remembered: threads longer than this hang together by the nearest ones.
+pub(crate) const REFERENCES_MAX: usize = 32;
+
+/// Where some of a message's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// In the record, as a frame.
+    Inline(Bytes),
+    /// In a part.
+    Part {
+        /// Its id.
+        part: u64,
+        /// First octet there.
+        offset: u64,
+        /// Octets.
+        length: u64,
+    },
+}
+
+/// What a message is found and ordered by, beside its columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Digest {
+    pub(crate) sent: Option<InternalDate>,
+    pub(crate) message_id: u64,
+    pub(crate) subject: u64,
+    pub(crate) references: Vec<u64>,
+}
 
 /// What is known of a message without its body. Immutable; offsets are those of the message as the client sees it,
 /// trace header included.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MessageRecord {
     /// Its id in the account (EMAILID).
     pub id: MessageId,
@@ -24,4 +75,203 @@ pub struct MessageRecord {
     pub body_structure: Bytes,
     /// The `Date:` header, where it can be read.
     pub sent: Option<InternalDate>,
+    pub(crate) digest: Digest,
+    pub(crate) trace: Bytes,
+    pub(crate) pieces: Vec<Piece>,
+    skeleton: Bytes,
+    /// The inline piece, once it was read.
+    unpacked: OnceLock<Bytes>,
+}
+
+/// The part of a record that all recipients share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared<'a> {
+    pub(crate) size: u64,
+    pub(crate) header: u64,
+    pub(crate) digest: &'a Digest,
+    pub(crate) envelope: &'a [u8],
+    pub(crate) body: &'a [u8],
+    pub(crate) body_structure: &'a [u8],
+    pub(crate) skeleton: &'a [u8],
+    pub(crate) pieces: &'a [Piece],
+}
+
+impl Shared<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut row = Vec::with_capacity(256 + self.envelope.len() + self.body.len() + self.body_structure.len());
+        put_varint(&mut row, self.size);
+        put_varint(&mut row, self.header);
+        row.push(u8::from(self.digest.sent.is_some()));
+        if let Some(sent) = self.digest.sent {
+            put_step(&mut row, 0, sent.unix_s.cast_unsigned());
+            put_step(&mut row, 0, i64::from(sent.offset_minutes).cast_unsigned());
+        }
+        row.extend_from_slice(&self.digest.message_id.to_le_bytes());
+        row.extend_from_slice(&self.digest.subject.to_le_bytes());
+        put_varint(&mut row, self.digest.references.len() as u64);
+        for reference in &self.digest.references {
+            row.extend_from_slice(&reference.to_le_bytes());
+        }
+        for bytes in [self.envelope, self.body, self.body_structure, self.skeleton] {
+            put_bytes(&mut row, bytes);
+        }
+        put_varint(&mut row, self.pieces.len() as u64);
+        for piece in self.pieces {
+            match piece {
+                Piece::Inline(frame) => {
+                    row.push(INLINE);
+                    put_bytes(&mut row, frame);
+                }
+                Piece::Part { part, offset, length } => {
+                    row.push(PART);
+                    row.extend_from_slice(&part.to_le_bytes());
+                    put_varint(&mut row, *offset);
+                    put_varint(&mut row, *length);
+                    row.push(AS_IS);
+                }
+            }
+        }
+        row
+    }
+}
+
+/// The record of one recipient.
+pub(crate) fn encode(trace: &[u8], shared: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(6 + trace.len() + shared.len());
+    row.push(VERSION);
+    put_bytes(&mut row, trace);
+    row.extend_from_slice(shared);
+    row
+}
+
+fn take_digest(take: &mut Take<'_>) -> Option<Digest> {
+    let sent = match take.u8()? {
+        0 => None,
+        1 => {
+            let unix_s = take.step(0)?.cast_signed();
+            Some(InternalDate { unix_s, offset_minutes: take.step(0)?.cast_signed().try_into().ok()? })
+        }
+        _ => return None,
+    };
+    let (message_id, subject) = (take.u64()?, take.u64()?);
+    let count: usize = take.small().filter(|count| *count <= REFERENCES_MAX)?;
+    let references = (0..count).map(|_| take.u64()).collect::<Option<_>>()?;
+    Some(Digest { sent, message_id, subject, references })
+}
+
+fn take_piece(take: &mut Take<'_>, row: &Bytes) -> Option<Piece> {
+    match take.u8()? {
+        INLINE => Some(Piece::Inline(take.bytes_of(row)?)),
+        PART => {
+            let (part, offset, length) = (take.u64()?, take.varint()?, take.varint()?);
+            offset.checked_add(length)?;
+            (take.u8()? == AS_IS).then_some(Piece::Part { part, offset, length })
+        }
+        _ => None,
+    }
+}
+
+impl MessageRecord {
+    /// The record of a row. `None` when the row is damaged or of an unknown version.
+    pub(crate) fn decode(id: MessageId, row: &Bytes) -> Option<Self> {
+        let mut take = Take::versioned(row, VERSION)?;
+        let trace = take.bytes_of(row)?;
+        let (size, header) = (take.varint()?, take.varint()?);
+        let digest = take_digest(&mut take)?;
+        let mut next = || take.bytes_of(row);
+        let (envelope, body, body_structure, skeleton) = (next()?, next()?, next()?, next()?);
+        let count: usize = take.small().filter(|count| *count <= row.len())?;
+        let pieces = (0..count).map(|_| take_piece(&mut take, row)).collect::<Option<_>>()?;
+        take.end()?;
+        let extra = trace.len() as u64;
+        Some(Self {
+            id,
+            size_bytes: size.checked_add(extra)?,
+            header: 0..header.checked_add(extra)?,
+            envelope,
+            body,
+            body_structure,
+            sent: digest.sent,
+            digest,
+            trace,
+            pieces,
+            skeleton,
+            unpacked: OnceLock::new(),
+        })
+    }
+
+    /// Parts that the message needs, each once.
+    pub(crate) fn parts(&self) -> Vec<u64> {
+        let mut parts: Vec<u64> = Vec::new();
+        for piece in &self.pieces {
+            if let Piece::Part { part, .. } = piece
+                && !parts.contains(part)
+            {
+                parts.push(*part);
+            }
+        }
+        parts
+    }
+
+    /// The MIME structure, with offsets into the message as the client sees it.
+    pub(crate) fn skeleton(&self) -> Skeleton {
+        let mut skeleton = Skeleton::decode(&self.skeleton).unwrap_or_default();
+        let shift = self.trace.len() as u64;
+        for (number, part) in skeleton.parts.iter_mut().enumerate() {
+            let start = if number == 0 { 0 } else { part.header.start.saturating_add(shift) };
+            part.header = start..part.header.end.saturating_add(shift);
+            part.body = part.body.start.saturating_add(shift)..part.body.end.saturating_add(shift);
+        }
+        skeleton
+    }
+
+    /// Bytes of the message, cut to its end.
+    pub(crate) fn read(&self, kv: &SharedKv, parts: &Parts, range: Range<u64>) -> Result<Bytes, EngineError> {
+        let range = range.start.min(self.size_bytes)..range.end.min(self.size_bytes);
+        let mut found: Vec<Bytes> = Vec::new();
+        let mut start = 0;
+        let mut visit = |length: u64, slice: &mut dyn FnMut(Range<u64>) -> Result<Bytes, EngineError>| {
+            let (from, until) = (range.start.max(start), range.end.min(start + length));
+            if from < until {
+                found.push(slice(from - start..until - start)?);
+            }
+            start += length;
+            Ok::<(), EngineError>(())
+        };
+        visit(self.trace.len() as u64, &mut |cut| Ok(sliced(&self.trace, cut)))?;
+        for piece in &self.pieces {
+            match piece {
+                Piece::Inline(frame) => {
+                    let raw = self.unpacked(frame)?;
+                    visit(raw.len() as u64, &mut |cut| Ok(sliced(&raw, cut)))?;
+                }
+                Piece::Part { part, offset, length } => {
+                    visit(*length, &mut |cut| parts.read(kv, *part, cut.start + offset..cut.end + offset))?;
+                }
+            }
+        }
+        if found.len() == 1 {
+            return Ok(found.swap_remove(0));
+        }
+        let mut whole = BytesMut::with_capacity(found.iter().map(Bytes::len).sum());
+        found.iter().for_each(|bytes| whole.extend_from_slice(bytes));
+        Ok(whole.freeze())
+    }
+
+    fn unpacked(&self, frame: &Bytes) -> Result<Bytes, EngineError> {
+        if let Some(raw) = self.unpacked.get() {
+            return Ok(raw.clone());
+        }
+        let raw = frame::decode(frame).ok_or_else(|| EngineError::Corrupt(format!("message {}", self.id.0)))?;
+        // There is one inline piece in a record so far; with more, only the first would be remembered.
+        if self.pieces.len() == 1 {
+            return Ok(self.unpacked.get_or_init(|| raw).clone());
+        }
+        Ok(raw)
+    }
+}
+
+fn sliced(bytes: &Bytes, cut: Range<u64>) -> Bytes {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(place(cut.start)..place(cut.end))
 }

@@ -1,0 +1,290 @@
+//! What each command changes in an account.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rockdove_mail::{FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet};
+
+use super::{
+    plan::AccountPlan,
+    segment::{FlagBits, Row, Segment, view::flags_of},
+};
+use crate::command::{AppendMessage, Delivered, Delivery, EngineError, FlagRow, MailboxId, Outcome, Stored};
+use crate::store::StagedMessage;
+
+/// The mailboxes of a new account, all subscribed.
+const FIRST_MAILBOXES: [(&str, Option<SpecialUse>); 6] = [
+    ("INBOX", None),
+    ("Drafts", Some(SpecialUse::Drafts)),
+    ("Sent", Some(SpecialUse::Sent)),
+    ("Trash", Some(SpecialUse::Trash)),
+    ("Junk", Some(SpecialUse::Junk)),
+    ("Archive", Some(SpecialUse::Archive)),
+];
+/// Subscriptions of an account.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
+
+impl AccountPlan<'_> {
+    pub(crate) fn set_up(&mut self) -> Result<(), EngineError> {
+        for (name, special_use) in FIRST_MAILBOXES {
+            let name = MailboxName::new(name).map_err(|error| EngineError::Invalid(error.to_string()))?;
+            self.create_mailbox(&name, special_use)?;
+            self.subscribe(&name, true);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        name: &MailboxName,
+        special_use: Option<SpecialUse>,
+    ) -> Result<Outcome, EngineError> {
+        if self.find(name).is_some() {
+            return Err(EngineError::Exists(format!("mailbox {name}")));
+        }
+        self.create_mailbox(name, special_use).map(Outcome::Mailbox)
+    }
+
+    pub(crate) fn delete(&mut self, name: &MailboxName) -> Result<Outcome, EngineError> {
+        //= rfc9051#section-6.3.5
+        //# It is an error to attempt to delete INBOX or a mailbox
+        //# name that does not exist.
+        if name.is_inbox() {
+            return Err(EngineError::Invalid("INBOX cannot be deleted".to_owned()));
+        }
+        let id = self.named(name)?;
+        self.remove_mailbox(id)?;
+        Ok(Outcome::Done)
+    }
+
+    fn named(&self, name: &MailboxName) -> Result<MailboxId, EngineError> {
+        self.find(name).ok_or_else(|| EngineError::NotFound(format!("mailbox {name}")))
+    }
+
+    pub(crate) fn rename_mailbox(&mut self, from: &MailboxName, to: &MailboxName) -> Result<Outcome, EngineError> {
+        if self.find(to).is_some() {
+            return Err(EngineError::Exists(format!("mailbox {to}")));
+        }
+        if from.is_inbox() {
+            return self.rename_inbox(to);
+        }
+        if to.is_below(from) {
+            return Err(EngineError::Invalid(format!("{from} cannot be moved below itself")));
+        }
+        let moving: Vec<(MailboxId, MailboxName)> = self
+            .state
+            .mailboxes
+            .iter()
+            .filter(|mailbox| mailbox.fixed.name == *from || mailbox.fixed.name.is_below(from))
+            .map(|mailbox| (mailbox.id, mailbox.fixed.name.clone()))
+            .collect();
+        if moving.is_empty() {
+            return Err(EngineError::NotFound(format!("mailbox {from}")));
+        }
+        //= rfc9051#section-6.3.6
+        //# If the server's hierarchy separator character appears in the new
+        //# mailbox name, the server SHOULD create any superior hierarchical
+        //# names that are needed for the RENAME command to complete
+        //# successfully.
+        if let Some(parent) = to.parent()
+            && self.find(&parent).is_none()
+        {
+            self.create_mailbox(&parent, None)?;
+        }
+        for (id, name) in moving {
+            let rest = name.as_str().strip_prefix(from.as_str()).unwrap_or_default();
+            let name =
+                MailboxName::new(&format!("{to}{rest}")).map_err(|error| EngineError::Limit(error.to_string()))?;
+            if self.find(&name).is_some() {
+                return Err(EngineError::Exists(format!("mailbox {name}")));
+            }
+            self.rename(id, name)?;
+        }
+        Ok(Outcome::Done)
+    }
+
+    //= rfc9051#section-6.3.6
+    //# Renaming INBOX is permitted and does not result in a tagged BAD
+    //# response, and it has special behavior: It moves all messages in INBOX
+    //# to a new mailbox with the given name, leaving INBOX empty.
+    fn rename_inbox(&mut self, to: &MailboxName) -> Result<Outcome, EngineError> {
+        let inbox = self.named(&MailboxName::inbox())?;
+        let target = self.create_mailbox(to, None)?;
+        let rows = self.rows(inbox)?;
+        self.copy_rows(inbox, target, &rows)?;
+        self.expunge(inbox, &rows)?;
+        Ok(Outcome::Done)
+    }
+
+    pub(crate) fn set_subscribed(&mut self, name: &MailboxName, subscribed: bool) -> Result<Outcome, EngineError> {
+        if subscribed && self.state.list.subscriptions().len() >= SUBSCRIPTIONS_MAX {
+            return Err(EngineError::Limit(format!("an account has at most {SUBSCRIPTIONS_MAX} subscriptions")));
+        }
+        if self.state.list.is_subscribed(name) != subscribed {
+            self.subscribe(name, subscribed);
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Refuses what would take the account over its quota.
+    fn check_quota(&self, more: u64, quota: Option<u64>) -> Result<(), EngineError> {
+        match quota {
+            Some(limit) if self.state.totals.used_bytes.saturating_add(more) > limit => Err(EngineError::OverQuota),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn deliver(
+        &mut self,
+        message: &StagedMessage,
+        delivery: &Delivery,
+        quota: Option<u64>,
+    ) -> Result<Delivered, EngineError> {
+        let size = message.size_bytes().saturating_add(delivery.trace_header.len() as u64);
+        self.check_quota(size, quota)?;
+        let mailbox = match self.find(&delivery.mailbox) {
+            Some(mailbox) => mailbox,
+            None => self.create_mailbox(&delivery.mailbox, None)?,
+        };
+        let flags = self.flag_bits(mailbox, &delivery.flags, true)?;
+        let id = self.add_message(message, &delivery.trace_header)?;
+        let uid = self.append(mailbox, &Self::new_row(id, size, delivery.internal_date, flags))?;
+        Ok(Delivered { mailbox, uid, message: id })
+    }
+
+    pub(crate) fn append_all(
+        &mut self,
+        mailbox: MailboxId,
+        messages: &[AppendMessage],
+        quota: Option<u64>,
+    ) -> Result<Outcome, EngineError> {
+        let more = messages.iter().map(|message| message.message.size_bytes()).sum();
+        self.check_quota(more, quota)?;
+        let uid_validity = self.state.mailbox(mailbox)?.fixed.uid_validity;
+        let mut uids = Vec::with_capacity(messages.len());
+        for message in messages {
+            let flags = self.flag_bits(mailbox, &message.flags, true)?;
+            self.add_part(&message.message);
+            let id = self.add_message(&message.message, &[])?;
+            let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
+            uids.push(self.append(mailbox, &row)?);
+        }
+        Ok(Outcome::Appended { uid_validity, uids })
+    }
+
+    pub(crate) fn store_flags(
+        &mut self,
+        mailbox: MailboxId,
+        uids: &UidSet,
+        (update, flags): (FlagUpdate, &Flags),
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Outcome, EngineError> {
+        let bits = self.flag_bits(mailbox, flags, update != FlagUpdate::Remove)?;
+        let none = FlagBits::default();
+        let (clear, set) = match update {
+            FlagUpdate::Replace => (FlagBits::ALL, bits),
+            FlagUpdate::Add => (none, bits),
+            FlagUpdate::Remove => (bits, none),
+        };
+        let keywords = Arc::clone(&self.state.mailbox(mailbox)?.fixed.keywords);
+        let mut stored = Stored::default();
+        for segment in self.segments(mailbox)?.iter() {
+            let mut changing: Vec<Row> = Vec::new();
+            let mut later: Vec<usize> = Vec::new();
+            for index in segment.indexes(uids) {
+                let row = segment.row(index);
+                if unchanged_since.is_some_and(|limit| row.modseq > limit) {
+                    stored.modified.insert(row.uid);
+                    continue;
+                }
+                let new = row.flags.changed(clear, set);
+                if new != row.flags {
+                    changing.push(row);
+                    later.push(stored.rows.len());
+                }
+                stored.rows.push(FlagRow { uid: row.uid, flags: flags_of(new, &keywords), modseq: row.modseq });
+            }
+            if !changing.is_empty() {
+                self.set_flags(mailbox, segment.number, &changing, clear, set)?;
+                stored.modseq = self.modseq();
+                later.iter().for_each(|at| stored.rows[*at].modseq = stored.modseq);
+            }
+        }
+        Ok(Outcome::Stored(stored))
+    }
+
+    pub(crate) fn copy(
+        &mut self,
+        from: MailboxId,
+        uids: &UidSet,
+        to: MailboxId,
+        quota: Option<u64>,
+    ) -> Result<Outcome, EngineError> {
+        let rows = picked(&self.segments(from)?, uids);
+        self.check_quota(rows.iter().map(|row| u64::from(row.size)).sum(), quota)?;
+        self.add_copies(&rows)?;
+        self.copied(from, to, &rows)
+    }
+
+    pub(crate) fn move_to(&mut self, from: MailboxId, uids: &UidSet, to: MailboxId) -> Result<Outcome, EngineError> {
+        let rows = picked(&self.segments(from)?, uids);
+        let outcome = self.copied(from, to, &rows)?;
+        if !rows.is_empty() {
+            self.expunge(from, &rows)?;
+        }
+        Ok(outcome)
+    }
+
+    fn copied(&mut self, from: MailboxId, to: MailboxId, rows: &[Row]) -> Result<Outcome, EngineError> {
+        let uid_validity = self.state.mailbox(to)?.fixed.uid_validity;
+        let to = self.copy_rows(from, to, rows)?;
+        Ok(Outcome::Copied { uid_validity, from: rows.iter().map(|row| row.uid).collect(), to })
+    }
+
+    //= rfc9051#section-6.4.7
+    //# The flags and
+    //# internal date of the message(s) SHOULD be preserved in the copy.
+    fn copy_rows(&mut self, from: MailboxId, to: MailboxId, rows: &[Row]) -> Result<Vec<Uid>, EngineError> {
+        let keywords = Arc::clone(&self.state.mailbox(from)?.fixed.keywords);
+        // The same flags come again and again, and each mailbox numbers keywords its own way.
+        let mut known: BTreeMap<u64, u64> = BTreeMap::from([(0, 0)]);
+        let mut uids = Vec::with_capacity(rows.len());
+        for row in rows {
+            let there = match known.get(&row.flags.keywords) {
+                Some(there) => *there,
+                None => {
+                    let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), true)?.keywords;
+                    known.insert(row.flags.keywords, bits);
+                    bits
+                }
+            };
+            let flags = FlagBits { keywords: there, ..row.flags };
+            uids.push(self.append(to, &Row { flags, ..*row })?);
+        }
+        Ok(uids)
+    }
+
+    pub(crate) fn expunge_some(
+        &mut self,
+        mailbox: MailboxId,
+        uids: Option<&UidSet>,
+        deleted_only: bool,
+    ) -> Result<Outcome, EngineError> {
+        let segments = self.segments(mailbox)?;
+        let rows = match uids {
+            Some(uids) => picked(&segments, uids),
+            None => segments.iter().flat_map(|segment| segment.rows()).collect(),
+        };
+        let goes = |row: &Row| !deleted_only || row.flags.has(SystemFlags::DELETED);
+        let rows: Vec<Row> = rows.into_iter().filter(goes).collect();
+        if rows.is_empty() {
+            return Ok(Outcome::Expunged { uids: UidSet::new(), modseq: 0 });
+        }
+        self.drop_messages(&rows)?;
+        self.expunge(mailbox, &rows)?;
+        Ok(Outcome::Expunged { uids: rows.iter().map(|row| row.uid).collect(), modseq: self.modseq() })
+    }
+}
+
+fn picked(segments: &[Arc<Segment>], uids: &UidSet) -> Vec<Row> {
+    segments.iter().flat_map(|segment| segment.indexes(uids).map(|index| segment.row(index))).collect()
+}

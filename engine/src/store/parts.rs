@@ -1,0 +1,262 @@
+//! Parts: large contents in chunks, stored once for the whole server.
+//!
+//! ```text
+//! Part       part8 chunk4        -> frame of up to 256 KiB (see `frame`)
+//! Reference  head                -> 01 length8 chunks4 hash32         hash: keyed BLAKE3 of the content
+//! Reference  use                 -> (empty)
+//! Reference  candidate           -> since8, seconds since 1970; 0 for one that was never referenced
+//! ```
+//! Ids are given out in blocks; the end of the block is stored before any of its ids is used, so an id never comes
+//! twice. A part is *live* while a message being staged, or staged and not yet dropped, holds it; only a part that is
+//! neither live nor referenced is collected.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::{ControlFlow, Range},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Bytes, BytesMut};
+
+use super::frame::{self, FRAME_BYTES_MAX};
+use crate::{
+    command::EngineError,
+    kv::{Batch, Durability, Family, SharedKv, keys},
+};
+
+/// Part ids taken at once: one small write for this many large messages.
+pub const PART_IDS_PER_BLOCK: u64 = 4_096;
+/// How long a part stays after its last message was expunged: a session that still shows the message may read it.
+pub const PART_GRACE_S: i64 = 600;
+const ALLOCATOR: &str = "part";
+const HEAD_VERSION: u8 = 1;
+const ALLOCATOR_VERSION: u8 = 1;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is known of a part as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartHead {
+    pub(crate) length: u64,
+    pub(crate) chunks: u32,
+    pub(crate) hash: [u8; 32],
+}
+
+impl PartHead {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut row = vec![HEAD_VERSION];
+        row.extend_from_slice(&self.length.to_le_bytes());
+        row.extend_from_slice(&self.chunks.to_le_bytes());
+        row.extend_from_slice(&self.hash);
+        row
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Option<Self> {
+        let mut take = super::octets::Take::versioned(row, HEAD_VERSION)?;
+        let head = Self { length: take.u64()?, chunks: take.u32()?, hash: take.array()? };
+        take.end().map(|()| head)
+    }
+}
+
+/// The parts of the server.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    ids: Mutex<Range<u64>>,
+    live: Mutex<BTreeMap<u64, usize>>,
+    cache: Mutex<ChunkCache>,
+    hash_key: [u8; 32],
+}
+
+/// Keeps a part from being collected.
+#[derive(Debug)]
+pub(crate) struct LivePart {
+    pub(crate) id: u64,
+    parts: Arc<Parts>,
+}
+
+impl Drop for LivePart {
+    fn drop(&mut self) {
+        lock(&self.parts.live).remove(&self.id);
+    }
+}
+
+impl Parts {
+    pub(crate) fn new(hash_key: [u8; 32], cache_bytes_max: usize) -> Self {
+        Self {
+            ids: Mutex::new(0..0),
+            live: Mutex::default(),
+            cache: Mutex::new(ChunkCache::new(cache_bytes_max)),
+            hash_key,
+        }
+    }
+
+    pub(crate) fn hasher(&self) -> blake3::Hasher {
+        blake3::Hasher::new_keyed(&self.hash_key)
+    }
+
+    /// A new id, live until the guard is dropped.
+    pub(crate) fn allocate(self: &Arc<Self>, kv: &SharedKv) -> Result<LivePart, EngineError> {
+        let mut ids = lock(&self.ids);
+        if ids.is_empty() {
+            *ids = next_block(kv)?;
+        }
+        let id = ids.start;
+        ids.start += 1;
+        drop(ids);
+        lock(&self.live).insert(id, 1);
+        Ok(LivePart { id, parts: Arc::clone(self) })
+    }
+
+    /// Bytes of a part.
+    pub(crate) fn read(&self, kv: &SharedKv, part: u64, range: Range<u64>) -> Result<Bytes, EngineError> {
+        let chunk_bytes = FRAME_BYTES_MAX as u64;
+        let mut whole = BytesMut::new();
+        let mut at = range.start;
+        while at < range.end {
+            let number = at / chunk_bytes;
+            let chunk = self.chunk(kv, part, u32::try_from(number).map_err(|_| damaged(part))?)?;
+            let from = usize::try_from(at - number * chunk_bytes).map_err(|_| damaged(part))?;
+            let until = chunk.len().min(usize::try_from(range.end - number * chunk_bytes).unwrap_or(usize::MAX));
+            if from >= until {
+                return Err(damaged(part));
+            }
+            let piece = chunk.slice(from..until);
+            at += piece.len() as u64;
+            if whole.is_empty() && at >= range.end {
+                return Ok(piece);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole.freeze())
+    }
+
+    fn chunk(&self, kv: &SharedKv, part: u64, number: u32) -> Result<Bytes, EngineError> {
+        if let Some(chunk) = lock(&self.cache).get((part, number)) {
+            return Ok(chunk);
+        }
+        let row = kv.get(Family::Part, &keys::part_chunk(part, number))?.ok_or_else(|| damaged(part))?;
+        let chunk = frame::decode(&row).ok_or_else(|| damaged(part))?;
+        lock(&self.cache).put((part, number), &chunk);
+        Ok(chunk)
+    }
+
+    /// Removes up to `limit` parts that nobody needs and answers how many. `now_unix_s` ends the grace time of those
+    /// whose last message went more than [`PART_GRACE_S`] ago.
+    pub(crate) fn collect(&self, kv: &SharedKv, now_unix_s: i64, limit: usize) -> Result<usize, EngineError> {
+        let from = [keys::REFERENCE_CANDIDATE];
+        let mut candidates = Vec::new();
+        kv.scan(Family::Reference, &from, &keys::prefix_end(&from), &mut |key, row| {
+            if candidates.len() >= limit {
+                return ControlFlow::Break(());
+            }
+            let since = row.try_into().map_or(0, i64::from_le_bytes);
+            if let Some(part) = key.get(1..).and_then(|id| id.try_into().ok().map(u64::from_be_bytes))
+                && since.saturating_add(PART_GRACE_S) <= now_unix_s
+            {
+                candidates.push(part);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut batch = Batch::default();
+        let mut collected = 0;
+        for part in candidates {
+            // In this order: a reference is on disk before the staged message that brought it lets go of the part.
+            if lock(&self.live).contains_key(&part) {
+                continue;
+            }
+            if !is_referenced(kv, part)? {
+                batch.delete_range(
+                    Family::Part,
+                    keys::part_chunk(part, 0),
+                    keys::part_chunk(part.saturating_add(1), 0),
+                );
+                batch.delete(Family::Reference, keys::part_head(part));
+                collected += 1;
+            }
+            batch.delete(Family::Reference, keys::part_candidate(part));
+        }
+        if !batch.changes.is_empty() {
+            kv.write(&batch, Durability::Ordered)?;
+        }
+        Ok(collected)
+    }
+}
+
+fn damaged(part: u64) -> EngineError {
+    EngineError::Corrupt(format!("part {part}"))
+}
+
+fn is_referenced(kv: &SharedKv, part: u64) -> Result<bool, EngineError> {
+    let prefix = keys::part_references(part);
+    let mut found = false;
+    kv.scan(Family::Reference, &prefix, &keys::prefix_end(&prefix), &mut |_, _| {
+        found = true;
+        ControlFlow::Break(())
+    })?;
+    Ok(found)
+}
+
+/// Takes the next block of ids; its end is stored before any of them is used.
+fn next_block(kv: &SharedKv) -> Result<Range<u64>, EngineError> {
+    let key = keys::allocator(ALLOCATOR);
+    let first = match kv.get(Family::Sys, &key)? {
+        Some(row) => {
+            let mut take = super::octets::Take::versioned(&row, ALLOCATOR_VERSION);
+            let next = take.as_mut().and_then(super::octets::Take::u64);
+            next.ok_or_else(|| EngineError::Corrupt("the allocator of part ids".to_owned()))?
+        }
+        None => 1,
+    };
+    let end = first.saturating_add(PART_IDS_PER_BLOCK);
+    let mut row = vec![ALLOCATOR_VERSION];
+    row.extend_from_slice(&end.to_le_bytes());
+    let mut batch = Batch::default();
+    batch.put(Family::Sys, key, row);
+    kv.write(&batch, Durability::Ordered)?;
+    Ok(first..end)
+}
+
+/// Decompressed chunks used last, so that reading a message in pages decompresses each chunk once.
+#[derive(Debug)]
+struct ChunkCache {
+    chunks: HashMap<(u64, u32), (u64, Bytes)>,
+    /// By last use.
+    order: BTreeMap<u64, (u64, u32)>,
+    uses: u64,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl ChunkCache {
+    fn new(bytes_max: usize) -> Self {
+        Self { chunks: HashMap::new(), order: BTreeMap::new(), uses: 0, bytes: 0, bytes_max }
+    }
+
+    fn get(&mut self, key: (u64, u32)) -> Option<Bytes> {
+        let (used, chunk) = self.chunks.get_mut(&key)?;
+        self.order.remove(used);
+        self.uses += 1;
+        *used = self.uses;
+        self.order.insert(self.uses, key);
+        Some(chunk.clone())
+    }
+
+    fn put(&mut self, key: (u64, u32), chunk: &Bytes) {
+        self.uses += 1;
+        if let Some((used, old)) = self.chunks.insert(key, (self.uses, chunk.clone())) {
+            self.order.remove(&used);
+            self.bytes -= old.len();
+        }
+        self.order.insert(self.uses, key);
+        self.bytes += chunk.len();
+        while self.bytes > self.bytes_max
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            if let Some((_, gone)) = self.chunks.remove(&oldest) {
+                self.bytes -= gone.len();
+            }
+        }
+    }
+}

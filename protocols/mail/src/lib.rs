@@ -10,6 +10,7 @@
 
 mod flags;
 mod mailbox;
+pub mod sasl;
 pub mod search;
 mod session;
 mod uid;

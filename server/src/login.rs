@@ -207,6 +207,11 @@ impl LoginService {
         }
     }
 
+    /// The account of a login, if there is one.
+    pub fn account(&self, login: &str) -> Option<AccountId> {
+        (self.shared.accounts)(login).map(|(account, _)| account)
+    }
+
     /// Counts a failure that happened elsewhere: a SCRAM proof that was wrong.
     pub fn failed(&self, peer: Option<IpAddr>, login: &str) {
         self.shared.tries().failed(peer, &folded(login), clock::monotonic_ms());

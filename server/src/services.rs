@@ -6,6 +6,7 @@ use rockdove_engine::Engine;
 
 use crate::{
     config::Config,
+    fronts::pop3::MaildropLocks,
     login::LoginService,
     runtime::{hub::Hub, storage::StoragePool},
 };
@@ -20,13 +21,15 @@ pub struct Services {
     pub login: LoginService,
     /// Wake-ups for those who watch a mailbox.
     pub hub: Hub,
+    /// POP3 maildrops in use.
+    pub maildrops: MaildropLocks,
     config: RwLock<Arc<Config>>,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(engine: Arc<Engine>, storage: StoragePool, login: LoginService, hub: Hub, config: Arc<Config>) -> Self {
-        Self { engine, storage, login, hub, config: RwLock::new(config) }
+        Self { engine, storage, login, hub, maildrops: MaildropLocks::default(), config: RwLock::new(config) }
     }
 
     /// The configuration in force. A connection asks once, when it begins, and keeps what it got.

@@ -7,6 +7,8 @@
 //!   submitted to the engine, and the answer comes back from whatever thread it was found on.
 //! * Fails: what cannot be done is answered as such, "try again later" when the fault is ours.
 
+pub mod pop3;
+
 use rockdove_mail::{AskId, Session};
 
 pub use crate::runtime::replier::Replier;

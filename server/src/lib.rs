@@ -7,6 +7,7 @@
 //! * Fails: refuses to start on a bad configuration; afterwards only single connections fail.
 
 pub mod config;
+pub mod delivery;
 pub mod fronts;
 pub mod login;
 pub mod net;

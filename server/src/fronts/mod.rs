@@ -8,6 +8,7 @@
 //! * Fails: what cannot be done is answered as such, "try again later" when the fault is ours.
 
 pub mod pop3;
+pub mod smtp;
 
 use rockdove_mail::{AskId, Session};
 

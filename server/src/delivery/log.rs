@@ -1,0 +1,99 @@
+//! One log line per message event: accepted, delivered, refused. Each names the message and says why.
+
+use rockdove_engine::{Delivered, EngineError};
+use rockdove_smtp::{Address, Client, Envelope, RecipientOutcome};
+use tracing::{info, warn};
+
+use super::Job;
+
+fn sender(reverse_path: Option<&Address>) -> String {
+    reverse_path.map(Address::to_string).unwrap_or_default()
+}
+
+fn peer(client: &Client) -> String {
+    client.remote.map_or_else(|| "unix".to_owned(), |remote| remote.to_string())
+}
+
+/// All copies are durable.
+pub(super) fn delivered(job: &Job, places: &[Delivered]) {
+    let envelope = &job.mail.envelope;
+    let client = &envelope.client;
+    info!(
+        id = %envelope.id,
+        from = %sender(envelope.reverse_path.as_ref()),
+        size = job.mail.size_bytes,
+        recipients = envelope.recipients.len(),
+        peer = %peer(client),
+        client = %client.name,
+        tls = client.tls.as_ref().map(|tls| tls.version.as_str()),
+        auth = client.login.as_deref(),
+        "accepted"
+    );
+    for (copy, place) in job.copies.iter().zip(places) {
+        let recipient = copy.recipients.first().and_then(|recipient| envelope.recipients.get(*recipient));
+        info!(
+            id = %envelope.id,
+            to = %recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default(),
+            account = %copy.address,
+            mailbox = %copy.mailbox,
+            uid = place.uid,
+            "delivered"
+        );
+    }
+    refused(job);
+}
+
+/// Recipients that a stage refused.
+pub(super) fn refused(job: &Job) {
+    let envelope = &job.mail.envelope;
+    for (recipient, outcome) in envelope.recipients.iter().zip(&job.outcomes) {
+        let why = match outcome {
+            RecipientOutcome::Delivered => continue,
+            RecipientOutcome::UnknownRecipient => "the recipient has gone",
+            RecipientOutcome::OverQuota => "the mailbox is full",
+            RecipientOutcome::TryLater => "try again later",
+        };
+        info!(
+            id = %envelope.id,
+            from = %sender(envelope.reverse_path.as_ref()),
+            to = %recipient.address,
+            peer = %peer(&envelope.client),
+            why,
+            "refused"
+        );
+    }
+}
+
+/// The engine could not take the message.
+pub(super) fn failed(job: &Job, error: &EngineError) {
+    let envelope = &job.mail.envelope;
+    warn!(
+        id = %envelope.id,
+        from = %sender(envelope.reverse_path.as_ref()),
+        peer = %peer(&envelope.client),
+        why = %error,
+        "refused"
+    );
+}
+
+/// A message that the session refused for what is in it.
+pub fn refused_message(envelope: &Envelope, why: &str) {
+    info!(
+        id = %envelope.id,
+        from = %sender(envelope.reverse_path.as_ref()),
+        recipients = envelope.recipients.len(),
+        peer = %peer(&envelope.client),
+        why,
+        "refused"
+    );
+}
+
+/// A recipient that RCPT refused.
+pub fn refused_recipient(to: &Address, peer: Option<std::net::SocketAddr>, why: &str) {
+    info!(to = %to, peer = peer.map(tracing::field::display), why, "refused");
+}
+
+/// A sender that MAIL refused.
+pub fn refused_sender(from: &Address, login: &str, peer: Option<std::net::SocketAddr>) {
+    info!(from = %from, auth = login, peer = peer.map(tracing::field::display), why = "not an address of this account", "refused");
+}

@@ -1,0 +1,116 @@
+//! Inbound delivery: what happens to a complete message between its last octet and its reply.
+//!
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`quota`] → [`trace`] → [`place`].
+//! * In: a [`Mail`] from an SMTP session, its staged content, the engine.
+//! * Out: one [`RecipientOutcome`] per recipient, after the copies are durable, and one log line per event.
+//! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
+//!   accepts for an address that [`check_recipient`] would refuse.
+//! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
+
+mod log;
+mod place;
+mod quota;
+mod resolve;
+mod trace;
+
+use std::sync::Arc;
+
+use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
+use rockdove_mail::MailboxName;
+use rockdove_smtp::{Mail, RecipientOutcome, Role};
+
+pub use log::{refused_message, refused_recipient, refused_sender};
+pub use quota::{check_recipient, has_room, needs_quota};
+pub use resolve::{may_send_as, recipient_targets};
+
+/// Told the outcomes, in the order of the recipients, once.
+pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;
+
+/// A message on its way through the stages.
+pub struct Job {
+    /// The message; its content is in `staged`.
+    mail: Mail,
+    /// Our name, for the trace header.
+    hostname: Arc<str>,
+    /// What will become of each recipient as far as it is known; `Delivered` until a stage finds otherwise.
+    outcomes: Vec<RecipientOutcome>,
+    /// What will be put where.
+    copies: Vec<Copy>,
+}
+
+/// One account's copy. An account gets one, however many of the recipients lead to it.
+struct Copy {
+    account: AccountId,
+    /// Primary address of the account.
+    address: String,
+    /// Mailbox asked for by `user+detail`.
+    detail: Option<String>,
+    /// Positions of the recipients that lead here; the first is named in the trace header.
+    recipients: Vec<usize>,
+    mailbox: MailboxName,
+    trace_header: bytes::Bytes,
+}
+
+impl Job {
+    fn new(mail: Mail, hostname: Arc<str>) -> Self {
+        let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
+        Self { mail, hostname, outcomes, copies: Vec::new() }
+    }
+
+    /// Whether the client gets one reply for all recipients, so that all or none must be served.
+    fn one_reply(&self) -> bool {
+        self.mail.envelope.client.role != Role::Lmtp
+    }
+
+    /// Notes what was found out about recipients, unless it is worse already.
+    fn fail(&mut self, recipients: &[usize], outcome: RecipientOutcome) {
+        for recipient in recipients {
+            if let Some(slot) = self.outcomes.get_mut(*recipient)
+                && *slot == RecipientOutcome::Delivered
+            {
+                *slot = outcome;
+            }
+        }
+    }
+
+    /// Drops the copies that nobody will be told of: all of them when there is one reply and it is a bad one, otherwise
+    /// those whose recipients are refused. A recipient is never served in part: the client will send again to all of it.
+    fn drop_refused(&mut self) {
+        let refused = |outcomes: &[RecipientOutcome], recipient: &usize| {
+            outcomes.get(*recipient).is_none_or(|outcome| *outcome != RecipientOutcome::Delivered)
+        };
+        if self.one_reply() && self.outcomes.iter().any(|outcome| *outcome != RecipientOutcome::Delivered) {
+            self.copies.clear();
+        }
+        let outcomes = std::mem::take(&mut self.outcomes);
+        for copy in &mut self.copies {
+            copy.recipients.retain(|recipient| !refused(&outcomes, recipient));
+        }
+        self.copies.retain(|copy| !copy.recipients.is_empty());
+        self.outcomes = outcomes;
+    }
+}
+
+/// Writes pieces of a message into its staging area. May block.
+pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), EngineError> {
+    chunks.iter().try_for_each(|chunk| staging.write(chunk))
+}
+
+/// Delivers `mail`. `staging` holds what was spooled before. May block on reading the store, but not on its sync: `done`
+/// is called from the committing thread, or at once when nothing is to be committed. `now_unix_s` is the present.
+pub fn deliver(engine: &Arc<Engine>, hostname: Arc<str>, mut mail: Mail, mut staging: Staging, done: Done) {
+    let staged = spool(&mut staging, &std::mem::take(&mut mail.chunks)).and_then(|()| staging.finish());
+    let mut job = Job::new(mail, hostname);
+    let message: Arc<StagedMessage> = match staged {
+        Ok(message) => message,
+        Err(error) => {
+            log::failed(&job, &error);
+            job.outcomes.fill(RecipientOutcome::TryLater);
+            return done(job.outcomes);
+        }
+    };
+    resolve::resolve(&mut job, engine);
+    quota::check(&mut job, engine, message.size_bytes());
+    trace::trace(&mut job);
+    place::place(job, engine, message, done);
+}

@@ -1,0 +1,54 @@
+//! Stage four: one command for all copies, and the answer when they are durable.
+
+use std::sync::Arc;
+
+use rockdove_engine::{Command, Delivery, Engine, EngineError, InternalDate, Outcome, StagedMessage};
+use rockdove_mail::Flags;
+use rockdove_smtp::RecipientOutcome;
+
+use super::{Copy, Done, Job, log};
+
+pub(super) fn place(job: Job, engine: &Arc<Engine>, message: Arc<StagedMessage>, done: Done) {
+    if job.copies.is_empty() {
+        log::refused(&job);
+        return done(job.outcomes);
+    }
+    let now = job.mail.received_unix_s;
+    let command = Command::Deliver { message, deliveries: job.copies.iter().map(|copy| delivery(copy, now)).collect() };
+    engine.submit(
+        now,
+        command,
+        Box::new(move |result| match result {
+            Ok(Outcome::Delivered(places)) => {
+                // The answer first: whoever waits for it need not wait for the log.
+                done(job.outcomes.clone());
+                log::delivered(&job, &places);
+            }
+            Ok(_) => refuse(job, &EngineError::Unavailable("an answer to another question".to_owned()), done),
+            Err(error) => refuse(job, &error, done),
+        }),
+    );
+}
+
+/// Nothing was committed. There was room and there were recipients a moment ago, so this is for the client to try again;
+/// the next attempt finds out about each recipient.
+fn refuse(mut job: Job, error: &EngineError, done: Done) {
+    let outcome = match error {
+        EngineError::OverQuota if job.outcomes.len() == 1 => RecipientOutcome::OverQuota,
+        _ => RecipientOutcome::TryLater,
+    };
+    let waiting: Vec<usize> = (0..job.outcomes.len()).collect();
+    job.fail(&waiting, outcome);
+    done(job.outcomes.clone());
+    log::failed(&job, error);
+}
+
+fn delivery(copy: &Copy, unix_s: i64) -> Delivery {
+    Delivery {
+        account: copy.account,
+        mailbox: copy.mailbox.clone(),
+        trace_header: copy.trace_header.clone(),
+        flags: Flags::default(),
+        internal_date: InternalDate { unix_s, offset_minutes: 0 },
+    }
+}

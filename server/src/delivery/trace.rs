@@ -1,0 +1,47 @@
+//! Stage three: the header each copy gets in front (RFC 5321 section 4.4).
+
+use bytes::Bytes;
+use rockdove_smtp::{Address, Role, date_time, received};
+
+use super::Job;
+
+//= rfc5321#section-4.4
+//# When the delivery SMTP server makes the "final delivery" of a
+//# message, it inserts a return-path line at the beginning of the mail
+//# data.
+pub(super) fn trace(job: &mut Job) {
+    let envelope = &job.mail.envelope;
+    let return_path = envelope.reverse_path.as_ref().map(Address::to_string).unwrap_or_default();
+    let missing = missing_fields(job);
+    let headers: Vec<Bytes> = job
+        .copies
+        .iter()
+        .map(|copy| {
+            let recipient = copy.recipients.first().and_then(|recipient| envelope.recipients.get(*recipient));
+            let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
+            let received = received(envelope, &job.hostname, &recipient, job.mail.received_unix_s);
+            let delivered_to = &copy.address;
+            let header = format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{missing}");
+            Bytes::from(header)
+        })
+        .collect();
+    for (copy, header) in job.copies.iter_mut().zip(headers) {
+        copy.trace_header = header;
+    }
+}
+
+/// What a submitted message must have and lacks (RFC 6409 sections 8.2 and 8.3). Mail from elsewhere is left as it is.
+fn missing_fields(job: &Job) -> String {
+    let mut fields = String::new();
+    if job.mail.envelope.client.role != Role::Submission {
+        return fields;
+    }
+    let unix_s = job.mail.received_unix_s;
+    if !job.mail.header.message_id {
+        fields += &format!("Message-ID: <{}.{unix_s}@{}>\r\n", job.mail.envelope.id, job.hostname);
+    }
+    if !job.mail.header.date {
+        fields += &format!("Date: {}\r\n", date_time(unix_s));
+    }
+    fields
+}

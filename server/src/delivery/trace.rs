@@ -32,16 +32,10 @@ pub(super) fn trace(job: &mut Job) {
 
 /// What a submitted message must have and lacks (RFC 6409 sections 8.2 and 8.3). Mail from elsewhere is left as it is.
 fn missing_fields(job: &Job) -> String {
-    let mut fields = String::new();
-    if job.mail.envelope.client.role != Role::Submission {
-        return fields;
-    }
-    let unix_s = job.mail.received_unix_s;
-    if !job.mail.header.message_id {
-        fields += &format!("Message-ID: <{}.{unix_s}@{}>\r\n", job.mail.envelope.id, job.hostname);
-    }
-    if !job.mail.header.date {
-        fields += &format!("Date: {}\r\n", date_time(unix_s));
-    }
-    fields
+    let (header, unix_s) = (job.mail.header, job.mail.received_unix_s);
+    let submitted = job.mail.envelope.client.role == Role::Submission;
+    let field = |missing: bool, field: String| if submitted && missing { field } else { String::new() };
+    let message_id = format!("Message-ID: <{}.{unix_s}@{}>\r\n", job.mail.envelope.id, job.hostname);
+    let date = format!("Date: {}\r\n", date_time(unix_s));
+    field(!header.message_id, message_id) + &field(!header.date, date)
 }

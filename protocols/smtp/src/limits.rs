@@ -55,6 +55,10 @@ pub const DATA_BLOCK_MS: u64 = 5 * 60 * 1000;
 /// Default for a whole message from DATA (or the first BDAT) to its end: 50 MiB over a 64 kbit/s line.
 pub const DATA_TOTAL_MS: u64 = 2 * 60 * 60 * 1000;
 
+/// Longest wait for an answer of the host. RFC 5321 section 4.5.3.2.6: a client waits 10 minutes for the reply to its
+/// message; later nobody would hear it, and a connection whose answer was lost must not stay for ever.
+pub const ANSWER_MS: u64 = 10 * 60 * 1000;
+
 /// Octets of an ENVID (RFC 3461 section 5.4).
 pub const ENVID_OCTETS_MAX: usize = 100;
 

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use bytes::Bytes;
 use host::{Host, check_transcript};
 use proptest::prelude::*;
-use rockdove_mail::{Input, Session, Tick};
+use rockdove_mail::{Input, Session, Tick, sasl};
 
 #[test]
 fn transcripts() {
@@ -38,6 +38,57 @@ fn nothing_may_follow_starttls_in_clear() {
     let log = Host::new("@role mx\n@tls available").converse(input, usize::MAX, 0);
     assert!(log.ends_with("S: 503 5.5.1 nothing may follow STARTTLS before its reply; closing connection\n! close\n"));
     assert!(!log.contains("! starttls") && !log.contains("sender ok"));
+}
+
+fn hmac(key: &[u8], message: &str) -> Vec<u8> {
+    ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), message.as_bytes()).as_ref().to_vec()
+}
+
+/// A SCRAM-SHA-256 client (RFC 5802 section 3) with the salt and iteration count of the test host.
+fn scram_final(password: &str, first_bare: &str, server_first: &str) -> String {
+    let nonce = server_first.split(',').next().expect("a nonce");
+    let mut salted = [0; 32];
+    let rounds = std::num::NonZeroU32::new(4096).expect("not zero");
+    let algorithm = ring::pbkdf2::PBKDF2_HMAC_SHA256;
+    ring::pbkdf2::derive(algorithm, rounds, host::SCRAM_SALT, password.as_bytes(), &mut salted);
+    let client_key = hmac(&salted, "Client Key");
+    let stored_key = ring::digest::digest(&ring::digest::SHA256, &client_key);
+    let without_proof = format!("c=biws,{nonce}");
+    let signature = hmac(stored_key.as_ref(), &format!("{first_bare},{server_first},{without_proof}"));
+    let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+    format!("{without_proof},p={}", sasl::encode_line(&proof))
+}
+
+/// Logs in by SCRAM, with and without an initial response; gives back the last reply.
+fn scram(password: &str, initial: bool, last: &str) -> String {
+    let mut host = Host::new("@role submission\n@tls on");
+    let first = sasl::encode_line(b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO");
+    host.hear("EHLO x\r\n");
+    if initial {
+        host.hear(&format!("AUTH SCRAM-SHA-256 {first}\r\n"));
+    } else {
+        assert_eq!(host.hear("AUTH SCRAM-SHA-256\r\n"), "S: 334 \n");
+        host.hear(&format!("{first}\r\n"));
+    }
+    let challenge = host.last_challenge();
+    assert!(challenge.starts_with("r=rOprNGfwEbeRWgbNEkqO") && challenge.ends_with(",i=4096"), "{challenge}");
+    let answer = scram_final(password, "n=user,r=rOprNGfwEbeRWgbNEkqO", &challenge);
+    let said = host.hear(&format!("{}\r\n", sasl::encode_line(answer.as_bytes())));
+    if !said.starts_with("S: 334") {
+        return said;
+    }
+    assert!(host.last_challenge().starts_with("v="));
+    host.hear(last)
+}
+
+#[test]
+fn scram_sha_256() {
+    for initial in [true, false] {
+        assert_eq!(scram("pencil", initial, "\r\n"), "H: scram proved user\nS: 235 2.7.0 authentication succeeded\n");
+        let wrong = "S: 535 5.7.8 authentication credentials invalid\nH: scram failed user\n";
+        assert_eq!(scram("pencils", initial, ""), wrong);
+        assert_eq!(scram("pencil", initial, "*\r\n"), "S: 501 5.7.0 authentication cancelled\n");
+    }
 }
 
 /// Lines that lead deep into a session, so that random input does not only meet "command not recognized".

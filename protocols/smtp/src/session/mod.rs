@@ -216,6 +216,7 @@ impl SmtpSession {
                 let total = intake.map(|intake| intake.content.started.plus_ms(self.config.data_total_ms));
                 total.map_or(block, |total| total.min(block))
             }
+            (State::Wait(..), _) => self.now.plus_ms(limits::ANSWER_MS),
             _ => self.now.plus_ms(self.config.command_ms),
         };
     }
@@ -357,7 +358,8 @@ impl Session for SmtpSession {
             Input::Answered(id, answer) => self.answered(id, answer),
             Input::DeadlinePassed => {
                 if self.deadline().is_some_and(|deadline| now.reached(deadline)) {
-                    self.part(reply::TIMED_OUT);
+                    let lost = matches!(self.state, State::Wait(..));
+                    self.part(if lost { reply::OUT_OF_STEP } else { reply::TIMED_OUT });
                 }
             }
             Input::ShuttingDown => {
@@ -398,10 +400,7 @@ impl Session for SmtpSession {
     }
 
     fn deadline(&self) -> Option<Tick> {
-        match self.state {
-            State::Wait(..) | State::Done => None,
-            _ => Some(self.deadline),
-        }
+        (!matches!(self.state, State::Done)).then_some(self.deadline)
     }
 }
 

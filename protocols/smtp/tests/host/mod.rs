@@ -14,6 +14,9 @@ use rockdove_smtp::{
     SmtpSession, SpoolAnswer, Tls,
 };
 
+/// Salt of every SCRAM login; the password is "pencil".
+pub(crate) const SCRAM_SALT: &[u8] = b"W22ZaJ0SNY7soEsUEjb6gQ";
+
 pub(crate) struct Host {
     pub(crate) session: SmtpSession,
     pub(crate) now: Tick,
@@ -74,6 +77,22 @@ impl Host {
         self.feed(Input::PeerClosed);
         self.settle();
         self.log
+    }
+
+    /// Says something; gives back what happened then.
+    pub(crate) fn hear(&mut self, text: &str) -> String {
+        self.settle();
+        self.log.clear();
+        self.feed(Input::Received(Bytes::copy_from_slice(text.as_bytes())));
+        self.settle();
+        self.log.clone()
+    }
+
+    /// The challenge that was heard last, decoded.
+    pub(crate) fn last_challenge(&self) -> String {
+        let line = self.log.trim_end().rsplit_once("S: 334 ").expect("a challenge").1;
+        let decoded = sasl::decode_line(line.as_bytes()).expect("base64").expect("not *");
+        String::from_utf8(decoded).expect("text")
     }
 
     fn feed_cut(&mut self, mut input: &[u8], step: usize, seed: &mut u64) {
@@ -145,7 +164,7 @@ impl Host {
                 })
             }
             Ask::ScramKeys { .. } => {
-                let salt = b"W22ZaJ0SNY7soEsUEjb6gQ".to_vec();
+                let salt = SCRAM_SALT.to_vec();
                 let (stored_key, server_key) = sasl::scram_keys("pencil", &salt, 4096);
                 Answer::ScramKeys(sasl::ScramKeys { salt, iterations: 4096, stored_key, server_key })
             }

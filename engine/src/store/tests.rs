@@ -1,4 +1,5 @@
 //! The store through the door of the engine.
+#![allow(clippy::cast_possible_truncation, clippy::format_push_string, reason = "the numbers and texts here are small")]
 
 use std::sync::{
     Arc, Mutex,

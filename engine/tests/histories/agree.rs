@@ -14,19 +14,19 @@ use rockdove_engine::{
 use crate::{
     compare::{compare, compare_account},
     history::{Commands, House, reason},
-    model::Model,
+    model::{Act, Model, No},
 };
 
 pub(crate) const NOW: i64 = 1_800_000_000;
 
 /// Runs a history and compares every outcome, the touched accounts often, and everything now and then.
-fn run(kv: SharedKv, options: EngineOptions, seed: u64, count: usize, bulk: usize) {
+fn run(kv: SharedKv, options: EngineOptions, seed: u64, count: usize, bulk: usize) -> Vec<No> {
     let mut house = House::open(kv, options);
     house.engine.execute(NOW, Command::CreateDomain { domain: "a.example".into() }).expect("accepted");
     let mut commands = Commands::new(seed, bulk, true);
     let mut rng = commands.rng.clone();
     let mut model = Model::default();
-    let mut segments = 0;
+    let (mut segments, mut refused) = (0, Vec::new());
     for number in 0..count {
         let now = NOW + number as i64 / 7;
         let act = commands.next(&model);
@@ -35,7 +35,10 @@ fn run(kv: SharedKv, options: EngineOptions, seed: u64, count: usize, bulk: usiz
         let outcome = house.perform(now, &act);
         match (&outcome, &expected) {
             (Ok(outcome), Ok(expected)) => assert_eq!(outcome, expected, "{when}"),
-            (Err(error), Err(no)) => assert_eq!(reason(error), Some(*no), "{when}: {error}"),
+            (Err(error), Err(no)) => {
+                assert_eq!(reason(error), Some(*no), "{when}: {error}");
+                refused.push(*no);
+            }
             _ => panic!("{when}: {outcome:?}, should be {expected:?}"),
         }
         let uids = model.accounts.values().flat_map(|account| &account.mailboxes).map(|mailbox| mailbox.uid_next);
@@ -61,9 +64,10 @@ fn run(kv: SharedKv, options: EngineOptions, seed: u64, count: usize, bulk: usiz
     house.reopen();
     compare(&house.engine, &model, &mut rng, "opened again");
     assert!(segments >= 3, "seed {seed} fills {segments} segments");
+    refused
 }
 
-fn told(act: &crate::model::Act) -> String {
+fn told(act: &Act) -> String {
     let text = format!("{act:?}");
     text.chars().take(300).collect()
 }
@@ -75,15 +79,19 @@ fn tight() -> EngineOptions {
 
 #[test]
 fn memory_agrees_with_the_model() {
+    let mut refused = Vec::new();
     for seed in 1..=4 {
-        run(Arc::new(MemoryKv::new()), EngineOptions::default(), seed, 1_000, 700);
+        refused.extend(run(Arc::new(MemoryKv::new()), EngineOptions::default(), seed, 1_200, 800));
+    }
+    for reason in [No::NotFound, No::Exists, No::Invalid, No::OverQuota, No::Limit] {
+        assert!(refused.contains(&reason), "nothing was refused as {reason:?}");
     }
 }
 
 #[test]
 fn accounts_that_leave_memory_agree_with_the_model() {
     for seed in 11..=13 {
-        run(Arc::new(MemoryKv::new()), tight(), seed, 1_000, 700);
+        run(Arc::new(MemoryKv::new()), tight(), seed, 1_200, 800);
     }
 }
 
@@ -92,6 +100,6 @@ fn rocksdb_agrees_with_the_model() {
     for (seed, options) in [(21, tight()), (22, EngineOptions::default())] {
         let folder = tempfile::tempdir().expect("a folder");
         let kv = RocksKv::open(folder.path(), &RocksOptions::default()).expect("opens");
-        run(Arc::new(kv), options, seed, 800, 1_200);
+        run(Arc::new(kv), options, seed, 1_000, 800);
     }
 }

@@ -72,7 +72,7 @@ impl Commands {
     }
 
     pub(crate) fn next(&mut self, model: &Model) -> Act {
-        if model.accounts.len() < 2 || self.rng.one_in(200) {
+        if model.accounts.len() < 2 || self.rng.one_in(100) {
             return self.directory(model);
         }
         let ids: Vec<AccountId> = model.accounts.keys().copied().collect();
@@ -94,16 +94,18 @@ impl Commands {
     }
 
     fn directory(&mut self, model: &Model) -> Act {
-        let quota = self.rng.one_in(3).then(|| 100_000 + 1000 * self.rng.below(100_000) as u64);
         let addresses: Vec<String> = model.accounts.values().map(|account| account.address.clone()).collect();
         if addresses.len() < 2 || self.rng.one_in(4) {
             self.accounts += 1;
+            let quota = self.rng.one_in(3).then_some(1_000_000);
             return Act::AddAccount { address: format!("u{}@a.example", self.accounts), quota };
         }
         let address = self.rng.pick(&addresses).clone();
         if addresses.len() > 2 && self.rng.one_in(4) {
             Act::RemoveAccount { address: addresses[addresses.len() - 1].clone() }
         } else {
+            let used = model.accounts.values().find(|account| account.address == address).map_or(0, Account::used);
+            let quota = self.rng.one_in(2).then(|| used + self.rng.below(100_000) as u64);
             Act::SetQuota { address, quota }
         }
     }
@@ -127,7 +129,7 @@ impl Commands {
     fn flags(&mut self) -> Flags {
         let mut flags = Flags::system(SystemFlags::from_bits(self.rng.next() as u8 & self.rng.next() as u8));
         for _ in 0..self.rng.below(3) {
-            let number = if self.rng.one_in(10) { self.rng.below(80) } else { self.rng.below(5) };
+            let number = if self.rng.one_in(2) { self.rng.below(80) } else { self.rng.below(5) };
             let spelled = if self.rng.one_in(2) { format!("$k{number}") } else { format!("$K{number}") };
             flags.keywords.push(Keyword::new(&spelled).expect("an atom"));
         }
@@ -170,7 +172,9 @@ impl Commands {
         let count = if room && self.rng.one_in(6) { self.rng.below(self.bulk) } else { self.rng.below(4) };
         let content = self.content();
         let content = if count > 4 { Arc::new(mail(self.rng.next() % 10, 60)) } else { content };
-        let messages = (0..count).map(|_| (Arc::clone(&content), self.flags(), self.date())).collect();
+        // Few kinds of flags, or all keywords there can be would come in at once.
+        let flags = [self.flags(), self.flags(), self.flags()];
+        let messages = (0..count).map(|_| (Arc::clone(&content), self.rng.pick(&flags).clone(), self.date())).collect();
         Act::Append { account, mailbox, messages }
     }
 

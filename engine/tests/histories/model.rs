@@ -448,12 +448,16 @@ impl Model {
     }
 
     fn deliver(&mut self, now: i64, content: &Content, to: &[Place]) -> Result<Outcome, No> {
-        let mut delivered = Vec::new();
+        let mut delivered = vec![None; to.len()];
         let receiving: BTreeSet<AccountId> = to.iter().map(|place| place.account).collect();
         for id in receiving {
             self.account(id)?.modseq += 1;
         }
-        for place in to {
+        // Accounts are decided in ascending order, so that is the order of refusals.
+        let mut order: Vec<usize> = (0..to.len()).collect();
+        order.sort_by_key(|at| to[*at].account);
+        for number in order {
+            let place = &to[number];
             let account = self.account(place.account)?;
             let whole = Arc::new([&place.trace[..], &content[..]].concat());
             account.room_for(whole.len() as u64)?;
@@ -465,9 +469,9 @@ impl Model {
             let message = account.new_message(whole, place.date, &place.flags, now);
             let (id, modseq) = (message.id, account.modseq);
             let uid = account.mailboxes[at].add(message, modseq);
-            delivered.push(Delivered { mailbox: account.mailboxes[at].id, uid, message: id });
+            delivered[number] = Some(Delivered { mailbox: account.mailboxes[at].id, uid, message: id });
         }
-        Ok(Outcome::Delivered(delivered))
+        Ok(Outcome::Delivered(delivered.into_iter().flatten().collect()))
     }
 
     fn append(

@@ -1,0 +1,5 @@
+//! The conversation.
+
+/// One connection.
+#[derive(Debug)]
+pub struct ImapSession;

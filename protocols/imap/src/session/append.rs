@@ -29,8 +29,8 @@ pub(super) enum GivenUp {
     Bad(&'static str),
     /// The connection ends.
     Leave,
-    /// The connection ends with a word, because the server stops.
-    Stop,
+    /// The connection ends with this word.
+    Bye(&'static str),
 }
 
 impl ImapSession {
@@ -121,7 +121,7 @@ impl ImapSession {
     /// Takes what has come of the message, and hands it over when it is enough.
     pub(super) fn append_on(&mut self, mut append: Box<Append>) -> bool {
         if self.stopping {
-            self.abort_append(GivenUp::Stop);
+            self.abort_append(GivenUp::Bye(super::STOPPING));
             return true;
         }
         while append.left > 0 && append.held < APPEND_OCTETS_AIM {
@@ -176,17 +176,12 @@ impl ImapSession {
         self.ask(Ask::AppendAbort, Purpose::AppendAbort(given_up));
     }
 
-    /// The host has refused octets of the message.
-    pub(super) fn give_up_append(&mut self, given_up: GivenUp) {
-        self.abort_append(given_up);
-    }
-
     pub(super) fn append_given_up(&mut self, given_up: GivenUp) {
         match given_up {
             GivenUp::Refuse(text) => self.doing = Doing::Refusing(text),
             GivenUp::Bad(text) => self.bad(text),
             GivenUp::Leave => self.doing = Doing::Leaving,
-            GivenUp::Stop => self.bye("the server is stopping, come back soon"),
+            GivenUp::Bye(text) => self.bye(text),
         }
     }
 }

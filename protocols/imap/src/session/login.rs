@@ -2,7 +2,7 @@
 
 use rockdove_mail::{Step, sasl::Password};
 
-use super::{Doing, ImapSession, State, purpose::Purpose, sasl_turn::MECHANISMS};
+use super::{Doing, ImapSession, State, append::GivenUp, purpose::Purpose, sasl_turn::MECHANISMS};
 use crate::{
     ask::{Ask, LoginAnswer},
     grammar::write,
@@ -133,7 +133,7 @@ impl ImapSession {
             _ => "autologout: nothing was heard for too long",
         };
         if let Doing::Appending(_) = self.doing {
-            return self.abort_append(super::append::GivenUp::Leave);
+            return self.abort_append(GivenUp::Bye(text));
         }
         self.bye(text);
     }

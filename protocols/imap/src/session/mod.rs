@@ -39,6 +39,9 @@ use crate::{
     limits::{ERRORS_MAX, LINE_OCTETS_MAX, RECEIVED_OCTETS_MAX, SEND_OCTETS_AIM},
 };
 
+/// What is said when the server stops.
+const STOPPING: &str = "the server is stopping, come back soon";
+
 /// One IMAP conversation.
 pub struct ImapSession {
     config: ImapConfig,
@@ -242,7 +245,7 @@ impl ImapSession {
     /// Whether the conversation ends here, because the server stops or (when nothing more can come) the client has gone.
     fn is_over(&mut self, nothing_came: bool) -> bool {
         if self.stopping {
-            self.bye("the server is stopping, come back soon");
+            self.bye(STOPPING);
         } else if nothing_came && self.peer_closed {
             self.doing = Doing::Leaving;
         } else {

@@ -7,7 +7,7 @@ use rockdove_mail::{MailboxName, ModSeq, Uid, UidSet};
 use crate::{
     ask::Selected,
     command::SequenceSet,
-    numbers::Numbers,
+    numbers::{NoSuchNumber, Numbers},
 };
 
 /// The selected mailbox. What is in here is what the client has been told, not what is true at the moment.
@@ -47,7 +47,7 @@ impl OpenMailbox {
     }
 
     /// The messages that a command names. `Err`: it names a sequence number that there is not.
-    pub(super) fn messages(&self, uid: bool, set: &SequenceSet) -> Result<UidSet, ()> {
+    pub(super) fn messages(&self, uid: bool, set: &SequenceSet) -> Result<UidSet, NoSuchNumber> {
         if uid {
             //= rfc3501#section-6.4.8
             //# A non-existent unique identifier is ignored without any error

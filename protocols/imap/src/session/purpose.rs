@@ -183,7 +183,7 @@ impl ImapSession {
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
             Purpose::AppendBegin(_, synchronising) => self.refuse_append(synchronising, refusal.text(true)),
-            Purpose::AppendOctets(_) => self.give_up_append(GivenUp::Refuse(refusal.text(true))),
+            Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use rockdove_mail::{ModSeq, Uid, UidSet, search::SearchKey};
 
 use super::{Doing, ImapSession, open::OpenMailbox, purpose::Purpose};
-use crate::{ask::Ask, command::SearchProgram, limits::NUMBERS_PIECE_MAX};
+use crate::{ask::Ask, command::SearchProgram, limits::NUMBERS_PIECE_MAX, numbers::NoSuchNumber};
 
 /// The answer of SEARCH on its way.
 pub(super) struct Finding {
@@ -26,7 +26,7 @@ fn asks_modseq(program: &SearchProgram) -> bool {
 }
 
 /// The condition with UIDs in place of sequence numbers. `Err`: there is no such number.
-fn key(open: &OpenMailbox, program: &SearchProgram) -> Result<SearchKey, ()> {
+fn key(open: &OpenMailbox, program: &SearchProgram) -> Result<SearchKey, NoSuchNumber> {
     Ok(match program {
         SearchProgram::All => SearchKey::All,
         SearchProgram::And(all) => SearchKey::And(all.iter().map(|one| key(open, one)).collect::<Result<_, _>>()?),

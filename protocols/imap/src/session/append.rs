@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use rockdove_mail::MailboxName;
 
-use super::{Doing, ImapSession, State, purpose::{Purpose, Synchronising}};
+use super::{
+    Doing, ImapSession, State,
+    purpose::{Purpose, Synchronising},
+};
 use crate::{
     ask::Ask,
     command::{AppendHead, Command},
@@ -78,7 +81,7 @@ impl ImapSession {
     /// Refuses a message of which nothing has come.
     pub(super) fn refuse_append(&mut self, synchronising: Synchronising, text: String) {
         if synchronising {
-            self.frames.refuse_octets();
+            self.frames.refuse_append();
             return self.answer_refused(text);
         }
         self.doing = Doing::Refusing(text);

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rockdove_mail::{FlagUpdate, Flags, ModSeq, SystemFlags, UidSet, search::SearchKey};
 
-use super::{Doing, ImapSession, purpose::{After, Purpose}};
+use super::{
+    Doing, ImapSession,
+    purpose::{After, Purpose},
+};
 use crate::{
     ask::Ask,
     command::SequenceSet,

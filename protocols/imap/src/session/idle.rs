@@ -2,7 +2,10 @@
 
 use rockdove_mail::AskId;
 
-use super::{Doing, ImapSession, purpose::{After, Purpose}};
+use super::{
+    Doing, ImapSession,
+    purpose::{After, Purpose},
+};
 use crate::ask::{Answer, Ask, Refusal};
 
 impl ImapSession {

@@ -17,10 +17,7 @@ pub(super) enum SaslTurn {
     /// It goes on. The login is set once a SCRAM exchange has named it.
     Exchange(Exchange, Option<String>),
     /// The server's last word is sent; the client's empty line is awaited.
-    Proven {
-        login: String,
-        authorize_as: Option<String>,
-    },
+    Proven { login: String, authorize_as: Option<String> },
 }
 
 impl ImapSession {

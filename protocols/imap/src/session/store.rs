@@ -2,7 +2,11 @@
 
 use rockdove_mail::{FlagUpdate, Flags, Keyword, ModSeq, UidSet};
 
-use super::{Doing, ImapSession, fetch::Fetching, purpose::{After, Purpose, missing}};
+use super::{
+    Doing, ImapSession,
+    fetch::Fetching,
+    purpose::{After, Purpose, missing},
+};
 use crate::{ask::Ask, grammar::write};
 
 /// A STORE with its messages found.

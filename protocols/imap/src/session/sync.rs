@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use rockdove_mail::{Uid, UidSet};
 
-use super::{Doing, ImapSession, fetch::Fetching, purpose::{After, Purpose}};
+use super::{
+    Doing, ImapSession,
+    fetch::Fetching,
+    purpose::{After, Purpose},
+};
 use crate::{
     ask::{Ask, Changes},
     fetch::{FetchItem, FetchRequest},

@@ -148,11 +148,20 @@ impl ImapSession {
             return;
         }
         match fetching.after {
-            // A UID that is not there is no error, and the EXPUNGE that tells of it comes at once.
-            After::Fetched if fetching.missing && !self.uid_command => {
-                self.complete("NO [EXPUNGEISSUED] some of the messages have been expunged");
-            }
+            // Whether they are gone or cannot be read is known when the changes are.
+            After::Fetched if fetching.missing => self.sync(After::Missing(fetching.uids)),
             after => self.go_on(after),
         }
+    }
+    /// The end of a FETCH that could not show all of its messages; the changes are told.
+    pub(super) fn fetch_missing(&mut self, uids: &UidSet) {
+        let Some(open) = self.open() else { return };
+        let gone = !uids.intersection(&open.vanished).is_empty() || !uids.difference(open.numbers.uids()).is_empty();
+        self.tagged(match (gone, self.uid_command) {
+            (true, false) => "NO [EXPUNGEISSUED] some of the messages have been expunged",
+            // A UID that is not there is no error.
+            (true, true) => "OK done",
+            (false, _) => "NO [CORRUPTION] some of the messages cannot be read",
+        });
     }
 }

@@ -54,8 +54,11 @@ impl ImapSession {
         }
         let Some(items) = request.return_status.clone() else { return self.complete("OK done") };
         //= rfc5819#section-2
-        //# If the server is unable to look up the status of a particular
-        //# mailbox [...] no STATUS response is sent.
+        //# For each selectable
+        //# mailbox matching the list pattern and selection options, the server
+        //# MUST return an untagged LIST response followed by an untagged STATUS
+        //# response containing the information requested in the STATUS return
+        //# option.
         let names = lines.iter().filter(|line| line.exists).filter_map(|line| MailboxName::new(line.name).ok());
         self.next_list_status(ListStatus { names: names.collect(), items });
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName, SpecialUse};
 
-use super::{ImapSession, purpose::Purpose};
+use super::{ImapSession, purpose::Purpose, select::highest};
 use crate::{
     ask::{Ask, Status},
     command::{MailboxArg, StatusItem},
@@ -98,7 +98,7 @@ impl ImapSession {
                 StatusItem::Unseen => ("UNSEEN", u64::from(status.unseen)),
                 StatusItem::Deleted => ("DELETED", u64::from(status.deleted)),
                 StatusItem::Size => ("SIZE", status.size_bytes),
-                StatusItem::HighestModSeq => ("HIGHESTMODSEQ", status.highest_modseq),
+                StatusItem::HighestModSeq => ("HIGHESTMODSEQ", highest(status.highest_modseq)),
             };
             let space = if counters.is_empty() { "" } else { " " };
             if write!(counters, "{space}{name} {value}").is_err() {

@@ -206,7 +206,7 @@ impl ImapSession {
         if std::mem::replace(&mut self.condstore, true) {
             return;
         }
-        if let Some(modseq) = self.open().map(|open| open.highest_modseq) {
+        if let Some(modseq) = self.open().map(|open| select::highest(open.highest_modseq)) {
             self.untagged(&format!("OK [HIGHESTMODSEQ {modseq}] mod-sequences are told from now on"));
         }
     }

@@ -1,6 +1,6 @@
 //! Why the host was asked, and where its answers go.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use rockdove_mail::{MailboxName, UidSet};
 
@@ -82,6 +82,8 @@ pub(super) enum After {
     Tagged(String),
     /// The end of FETCH.
     Fetched,
+    /// The end of a FETCH that could not show all of these messages.
+    Missing(Arc<UidSet>),
     /// IDLE goes on.
     Idle,
     /// STORE is carried out.
@@ -99,6 +101,7 @@ impl ImapSession {
             After::Complete(text) => self.complete(text),
             After::Tagged(text) => self.tagged(&text),
             After::Fetched => self.complete("OK done"),
+            After::Missing(uids) => self.fetch_missing(&uids),
             After::Idle => self.doing = super::Doing::Idling(None),
             After::Store(command) => self.ask_store(command),
         }
@@ -162,22 +165,20 @@ impl ImapSession {
 
     /// The host would not do it.
     fn refused(&mut self, purpose: Purpose, refusal: &Refusal) {
-        if matches!(refusal, Refusal::MailboxGone) && self.open().is_some() {
-            return self.mailbox_gone(purpose);
-        }
+        let gone = matches!(refusal, Refusal::MailboxGone) && self.open().is_some();
         match purpose {
-            Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
-            // A mailbox that went while the list was written has no counters.
-            Purpose::ListStatus(listing) if matches!(refusal, Refusal::NoSuchMailbox) => {
-                self.list_status_answer(listing, None);
-            }
             Purpose::Select(..) => {
                 self.closed();
                 self.tagged(&refusal.text(false));
             }
-            Purpose::Unselect(_) | Purpose::Close => {
-                self.state = super::State::Authenticated;
-                self.tagged(&refusal.text(false));
+            Purpose::Close if gone => self.unselect("OK closed"),
+            // Nothing depends on it.
+            Purpose::Unselect(text) => self.tagged(&text),
+            purpose if gone => self.mailbox_gone(purpose),
+            Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
+            // A mailbox that went while the list was written has no counters.
+            Purpose::ListStatus(listing) if matches!(refusal, Refusal::NoSuchMailbox) => {
+                self.list_status_answer(listing, None);
             }
             // What was done is done, whether the news can be told or not.
             Purpose::Sync(after) => self.go_on(after),

@@ -31,8 +31,9 @@ impl ImapSession {
         let initial = match initial {
             None => None,
             //= rfc4959#section-3
-            //# To send a zero-length initial response, the client MUST send a
-            //# single pad character ("=").
+            //# To send a zero-
+            //# length initial response, the client MUST send a single pad character
+            //# ("=").
             Some(b"=") => Some(Vec::new()),
             Some(encoded) => match sasl::decode_line(encoded) {
                 Ok(Some(decoded)) => Some(decoded),

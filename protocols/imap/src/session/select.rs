@@ -1,6 +1,6 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT.
 
-use rockdove_mail::{Flags, Keyword, MailboxName, SystemFlags};
+use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, SystemFlags};
 
 use super::{ImapSession, State, open::OpenMailbox, purpose::Purpose};
 use crate::{
@@ -8,6 +8,12 @@ use crate::{
     command::MailboxArg,
     grammar::write,
 };
+
+/// HIGHESTMODSEQ on the wire: `mod-sequence-value = 1*DIGIT`, a positive number (RFC 7162 section 7), even where nothing
+/// has ever been.
+pub(super) fn highest(modseq: ModSeq) -> ModSeq {
+    modseq.max(1)
+}
 
 impl ImapSession {
     pub(super) fn select(&mut self, mailbox: MailboxArg, read_only: bool, condstore: bool) {
@@ -62,7 +68,7 @@ impl ImapSession {
         });
         self.untagged(&format!("OK [UIDVALIDITY {uid_validity}] UIDs are valid"));
         self.untagged(&format!("OK [UIDNEXT {uid_next}] the next UID"));
-        self.untagged(&format!("OK [HIGHESTMODSEQ {modseq}] mod-sequences are kept"));
+        self.untagged(&format!("OK [HIGHESTMODSEQ {}] mod-sequences are kept", highest(modseq)));
         self.tagged(if read_only { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" });
     }
 

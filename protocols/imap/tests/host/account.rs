@@ -379,6 +379,9 @@ impl Account {
             Ask::AppendEnd { flags, date } => {
                 let (mailbox, size_bytes, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, size_bytes, "the octets announced");
+                if !self.mailboxes.contains_key(&mailbox) {
+                    return Err(Refusal::NoSuchMailbox);
+                }
                 self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
                 self.modseq += 1;
                 let modseq = self.modseq;

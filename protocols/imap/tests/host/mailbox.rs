@@ -32,7 +32,7 @@ pub(crate) struct Mailbox {
     /// Who was expunged, and when.
     pub(crate) tombstones: Vec<(Uid, ModSeq)>,
     /// Messages that cannot be read.
-    pub(crate) broken: Vec<Uid>,
+    pub(crate) unreadable: Vec<Uid>,
 }
 
 pub(crate) fn flags_of(text: &str) -> Flags {
@@ -147,6 +147,9 @@ impl MessageSource for Mailbox {
     }
 
     fn envelope(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
+        if self.unreadable.contains(&uid) {
+            return Err(FetchFailure::Unreadable);
+        }
         let subject = self.header_line(uid, "Subject").ok_or(FetchFailure::Unreadable)?;
         Ok(format!("(NIL \"{subject}\" NIL NIL NIL NIL NIL NIL NIL NIL)").into())
     }
@@ -178,9 +181,6 @@ impl MessageSource for Mailbox {
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {
         let message = self.messages.get(&uid).ok_or(FetchFailure::Gone)?;
         let place = |octet: u64| usize::try_from(octet).expect("small");
-        if self.broken.contains(&uid) && range.end > 16 {
-            return Err(FetchFailure::Unreadable);
-        }
         Ok(message.text.slice(place(range.start)..place(range.end)))
     }
 }

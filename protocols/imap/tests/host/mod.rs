@@ -8,8 +8,8 @@
 //! * `H: text` is what the host noted.
 //! * `! close`, `! starttls` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
 //!   made to happen; so are `! deliver NAME SUBJECT`, `! flags NAME UID FLAGS`, `! expunge NAME UID`, `! delete NAME` and
-//!   `! break NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
-//!   `! refuse ASK WHY` refuses it.
+//!   `! unreadable NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
+//!   `! refuse ASK WHY` refuses it (`broken`: the message breaks off).
 //! * Everything else is a comment.
 
 mod account;
@@ -57,6 +57,7 @@ pub(crate) struct Host {
     /// Orders that wait for a question.
     before: VecDeque<(String, String)>,
     receive: bool,
+    handshake: bool,
     pub(crate) closed: bool,
 }
 
@@ -121,6 +122,7 @@ impl Host {
             watch: None,
             before: VecDeque::new(),
             receive: false,
+            handshake: false,
             closed: false,
         };
         host.drain();
@@ -146,12 +148,27 @@ impl Host {
         self.log.clone()
     }
 
+    /// Everything that has happened.
+    pub(crate) fn heard(mut self) -> String {
+        self.settle();
+        self.log
+    }
+
+    /// Whether this message is there.
+    pub(crate) fn has(&self, mailbox: &str, uid: u32) -> bool {
+        self.account.mailboxes.get(&name(mailbox)).is_some_and(|(mailbox, _)| mailbox.messages.contains_key(&uid))
+    }
+
     pub(crate) fn receive(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() && !self.closed {
+        while !octets.is_empty() && !self.closed && !self.handshake {
             assert!(self.receive, "the session waits, but nobody has anything to do");
             let (now, later) = octets.split_at(self.cuts.next(octets.len()));
             self.feed(Input::Received(Bytes::copy_from_slice(now)));
             octets = later;
+        }
+        // What else came in clear never reaches the session.
+        if std::mem::take(&mut self.handshake) {
+            self.feed(Input::TlsReady(TlsFacts::default()));
         }
     }
 
@@ -172,7 +189,7 @@ impl Host {
                 Step::Ask(id, ask) => self.asked(id, ask),
                 Step::StartTls => {
                     self.note("! starttls");
-                    self.session.handle(self.now, Input::TlsReady(TlsFacts::default()));
+                    self.handshake = true;
                 }
                 Step::Close => {
                     self.note("! close");
@@ -192,6 +209,9 @@ impl Host {
         let kind = debug.split([' ', '(', '{']).next().expect("a word");
         while let Some(at) = self.before.iter().position(|(wanted, _)| wanted == kind) {
             let (_, order) = self.before.remove(at).expect("there");
+            if order == "refuse broken" {
+                return self.session.handle(self.now, Input::Answered(id, Answer::Broken));
+            }
             if let Some(why) = order.strip_prefix("refuse ") {
                 return self.session.handle(self.now, Input::Answered(id, Answer::Refused(refusal(why))));
             }
@@ -234,7 +254,7 @@ impl Host {
             "delete" => {
                 self.account.mailboxes.remove(&name(mailbox));
             }
-            "break" => self.account.mailbox(mailbox).broken.push(uid()),
+            "unreadable" => self.account.mailbox(mailbox).unreadable.push(uid()),
             _ => panic!("{order} is no order"),
         }
     }
@@ -251,7 +271,7 @@ impl Host {
     /// Writes what was sent so far into the log.
     fn settle(&mut self) {
         let out = std::mem::take(&mut self.out);
-        for line in String::from_utf8(out).expect("UTF-8").split_terminator("\r\n") {
+        for line in String::from_utf8_lossy(&out).split_terminator("\r\n") {
             let space = if line.is_empty() { "" } else { " " };
             writeln!(self.log, "S:{space}{}", line.replace('\n', "\\n").replace('\r', "\\r")).expect("written");
         }
@@ -263,7 +283,7 @@ impl Host {
     }
 
     /// Makes happen what a `!` line says, unless it is something to expect.
-    fn happen(&mut self, order: &str) {
+    pub(crate) fn happen(&mut self, order: &str) {
         let (what, rest) = order.split_once(' ').unwrap_or((order, ""));
         match what {
             "fed" => {}

@@ -43,6 +43,7 @@ use crate::{
 const STOPPING: &str = "the server is stopping, come back soon";
 
 /// One IMAP conversation.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, none of which is a state")]
 pub struct ImapSession {
     config: ImapConfig,
     frames: Frames,

@@ -115,7 +115,7 @@ impl ImapSession {
         };
         match (purpose, answer) {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
-            (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(turn, keys),
+            (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
@@ -145,7 +145,7 @@ impl ImapSession {
                 self.stored(&command, &uids, &modified, modseq, keywords);
             }
             (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
-                self.found(uids, modseq_asked.then_some(highest_modseq));
+                self.found(&uids, modseq_asked.then_some(highest_modseq));
             }
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);

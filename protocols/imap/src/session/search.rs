@@ -65,7 +65,7 @@ impl ImapSession {
         self.ask(Ask::Search { key, within }, Purpose::Search(modseq_asked));
     }
 
-    pub(super) fn found(&mut self, uids: UidSet, modseq: Option<ModSeq>) {
+    pub(super) fn found(&mut self, uids: &UidSet, modseq: Option<ModSeq>) {
         let Some(open) = self.open() else { return };
         let uids = uids.intersection(open.numbers.uids());
         self.out.text.extend_from_slice(b"* SEARCH");

@@ -148,10 +148,10 @@ impl Host {
         self.log.clone()
     }
 
-    /// Everything that has happened.
-    pub(crate) fn heard(mut self) -> String {
+    /// Everything that has happened: what was sent, and what the host noted. Which came first depends on the cut.
+    pub(crate) fn heard(mut self) -> (Vec<String>, Vec<String>) {
         self.settle();
-        self.log
+        self.log.lines().map(str::to_owned).partition(|line| line.starts_with("S:"))
     }
 
     /// Whether this message is there.

@@ -176,10 +176,10 @@ impl ImapSession {
             Purpose::Unselect(text) => self.tagged(&text),
             purpose if gone => self.mailbox_gone(purpose),
             Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
-            // A mailbox that went while the list was written has no counters.
-            Purpose::ListStatus(listing) if matches!(refusal, Refusal::NoSuchMailbox) => {
-                self.list_status_answer(listing, None);
-            }
+            //= rfc5819#section-2
+            //# If the server runs into unexpected problems while trying to look up
+            //# the STATUS information, it MAY drop the corresponding STATUS reply.
+            Purpose::ListStatus(listing) => self.list_status_answer(listing, None),
             // What was done is done, whether the news can be told or not.
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,

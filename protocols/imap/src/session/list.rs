@@ -21,13 +21,6 @@ pub(super) struct ListStatus {
 
 impl ImapSession {
     pub(super) fn list(&mut self, request: ListRequest) {
-        //= rfc5258#section-3.1
-        //# The RECURSIVEMATCH option MUST NOT occur as the only selection
-        //# option (or only with REMOTE), as it only makes sense when other
-        //# selection options are also used.
-        if request.recursive_match && !request.select_subscribed && !request.select_special_use {
-            return self.bad("RECURSIVEMATCH needs another selection option beside it");
-        }
         if request.return_status.iter().flatten().any(|item| *item == StatusItem::HighestModSeq) {
             self.enable_condstore();
         }

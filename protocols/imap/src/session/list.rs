@@ -1,10 +1,12 @@
 //! LIST (RFC 3501, RFC 5258, RFC 5819, RFC 6154) and LSUB.
 
+use std::collections::VecDeque;
+
 use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName};
 
 use super::{
     ImapSession,
-    purpose::{Names, Purpose},
+    purpose::Purpose,
     tree::{self, ListLine},
 };
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
 
 /// Mailboxes whose counters LIST is still to tell.
 pub(super) struct ListStatus {
-    names: Names,
+    names: VecDeque<MailboxName>,
     items: Vec<StatusItem>,
 }
 

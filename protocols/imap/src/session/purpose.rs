@@ -1,6 +1,6 @@
 //! Why the host was asked, and where its answers go.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use rockdove_mail::{MailboxName, UidSet};
 
@@ -180,6 +180,8 @@ impl ImapSession {
             //# If the server runs into unexpected problems while trying to look up
             //# the STATUS information, it MAY drop the corresponding STATUS reply.
             Purpose::ListStatus(listing) => self.list_status_answer(listing, None),
+            // Watching goes on from where the news ended: they would be asked for without end.
+            Purpose::Sync(After::Idle) => self.idle_refused(),
             // What was done is done, whether the news can be told or not.
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
@@ -192,12 +194,3 @@ impl ImapSession {
         }
     }
 }
-
-/// Messages that were asked for and are in none of the answers.
-pub(super) fn missing(asked: &UidSet, answered: [&UidSet; 2]) -> bool {
-    let [one, other] = answered;
-    !asked.difference(one).difference(other).is_empty()
-}
-
-/// A list that is worked through from the front.
-pub(super) type Names = VecDeque<MailboxName>;

@@ -108,10 +108,8 @@ impl MailboxView {
 
     /// The highest mod-sequence of these messages; zero when none is there.
     pub fn highest_modseq_of(&self, uids: &UidSet) -> ModSeq {
-        let modseqs = self
-            .segments
-            .iter()
-            .flat_map(|segment| segment.indexes(uids).map(move |index| segment.modseq(index)));
+        let modseqs =
+            self.segments.iter().flat_map(|segment| segment.indexes(uids).map(move |index| segment.modseq(index)));
         modseqs.max().unwrap_or_default()
     }
 

@@ -167,6 +167,7 @@ pub enum Command {
 
 /// LIST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "options that the RFC lets be combined at will")]
 pub struct ListRequest {
     /// Reference, decoded to UTF-8.
     pub reference: String,
@@ -258,4 +259,3 @@ pub enum SearchProgram {
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
 }
-

@@ -1,4 +1,4 @@
-//! The server side of IMAP4rev1 and the extensions that clients lean on.
+//! The server side of IMAP (RFC 3501, `IMAP4rev1`) and the extensions that clients lean on.
 //!
 //! * What: one [`ImapSession`] per connection, from the greeting to LOGOUT; the grammar of its commands and responses.
 //! * In: bytes from the client, and the host's answers to what the session [`Ask`]s.
@@ -21,8 +21,6 @@ pub mod limits;
 mod numbers;
 mod session;
 
-pub use ask::{
-    Answer, Ask, Changes, ImapConfig, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status,
-};
-pub use numbers::Numbers;
+pub use ask::{Answer, Ask, Changes, ImapConfig, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status};
+pub use numbers::{NoSuchNumber, Numbers};
 pub use session::ImapSession;

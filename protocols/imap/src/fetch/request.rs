@@ -70,6 +70,13 @@ pub enum SectionText {
     Mime,
 }
 
+impl Section {
+    /// A section of the message itself.
+    pub(super) fn of_message(text: SectionText) -> Self {
+        Self { path: Vec::new(), text }
+    }
+}
+
 impl FetchRequest {
     /// Whether fetching this marks messages as seen.
     pub fn sets_seen(&self) -> bool {

@@ -40,7 +40,7 @@ impl Cuts {
         [Self::Whole, Self::Single, Self::Random(seed)]
     }
 
-    fn pieces(self, input: &[u8]) -> VecDeque<Bytes> {
+    pub(crate) fn pieces(self, input: &[u8]) -> VecDeque<Bytes> {
         let mut dice = Dice::new(if let Self::Random(seed) = self { seed } else { 0 });
         let (mut pieces, mut rest) = (VecDeque::new(), input);
         while !rest.is_empty() {

@@ -25,20 +25,20 @@ use rockdove_mail::{Input, MailboxName, Peer, Session, Step, Tick};
 
 const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n";
 /// When everything happens, in seconds since 1970.
-pub const NOW: i64 = 1_794_000_000;
+pub(crate) const NOW: i64 = 1_794_000_000;
 /// The same moment for sessions.
-pub const TICK: Tick = Tick { monotonic_ms: 0, unix_s: NOW };
+pub(crate) const TICK: Tick = Tick { monotonic_ms: 0, unix_s: NOW };
 /// Seed of every session.
-pub const SEED: [u8; 32] = [9; 32];
+pub(crate) const SEED: [u8; 32] = [9; 32];
 
 /// A server with domain here.example, accounts alice and bob (quota of 4,000 octets), password "secret", an alias `team`
 /// for both, and a mailbox `lists` of alice.
-pub struct Server {
-    pub services: Arc<Services>,
+pub(crate) struct Server {
+    pub(crate) services: Arc<Services>,
 }
 
 impl Server {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let engine = Engine::open(Arc::new(MemoryKv::new()), EngineOptions::default()).expect("an engine");
         let run = |command| engine.execute(NOW, command).expect("set up");
         run(Command::CreateDomain { domain: "here.example".into() });
@@ -69,7 +69,7 @@ impl Server {
         Arc::new(Services::new(engine, storage, login, hub, config))
     }
 
-    pub fn listener(protocol: Protocol) -> ListenerConfig {
+    pub(crate) fn listener(protocol: Protocol) -> ListenerConfig {
         ListenerConfig {
             protocol,
             address: "127.0.0.1:0".parse::<ListenAddress>().expect("an address"),
@@ -79,16 +79,16 @@ impl Server {
         }
     }
 
-    pub fn peer() -> Peer {
+    pub(crate) fn peer() -> Peer {
         Peer { remote: "127.0.0.1:4711".parse().ok(), local: None, tls: None }
     }
 
-    pub fn account(&self, login: &str) -> AccountId {
+    pub(crate) fn account(&self, login: &str) -> AccountId {
         self.services.engine.directory().account_by_login(login).expect("an account").id
     }
 
     /// The messages in a mailbox, oldest first.
-    pub fn messages(&self, login: &str, mailbox: &str) -> Vec<String> {
+    pub(crate) fn messages(&self, login: &str, mailbox: &str) -> Vec<String> {
         let (engine, account) = (&self.services.engine, self.account(login));
         let name = MailboxName::new(mailbox).expect("a name");
         let mailboxes = engine.mailboxes(account).expect("mailboxes");
@@ -105,7 +105,7 @@ impl Server {
 }
 
 /// One connection.
-pub struct Client<S: Session, F: Front<S>> {
+pub(crate) struct Client<S: Session, F: Front<S>> {
     engine: Arc<Engine>,
     session: S,
     front: F,
@@ -114,18 +114,18 @@ pub struct Client<S: Session, F: Front<S>> {
 }
 
 impl<S: Session, F: Front<S>> Client<S, F> {
-    pub fn new(server: &Server, (session, front): (S, F)) -> Self {
+    pub(crate) fn new(server: &Server, (session, front): (S, F)) -> Self {
         let (replier, replies) = replier::pair();
         Self { engine: Arc::clone(&server.services.engine), session, front, replier, replies }
     }
 
     /// Sends text (with `\n` for line ends) and gives back what is replied.
-    pub fn say(&mut self, text: &str) -> String {
+    pub(crate) fn say(&mut self, text: &str) -> String {
         self.send(text.replace('\n', "\r\n").into_bytes())
     }
 
     /// Sends octets and gives back what is replied.
-    pub fn send(&mut self, octets: Vec<u8>) -> String {
+    pub(crate) fn send(&mut self, octets: Vec<u8>) -> String {
         if !octets.is_empty() {
             self.session.handle(TICK, Input::Received(Bytes::from(octets)));
         }
@@ -134,7 +134,7 @@ impl<S: Session, F: Front<S>> Client<S, F> {
 
     /// What has come in the meantime, without being asked.
     #[allow(dead_code, reason = "SMTP servers do not speak unasked")]
-    pub fn hear(&mut self) -> String {
+    pub(crate) fn hear(&mut self) -> String {
         let mut out = Vec::new();
         while let Some((id, answer)) = self.next_answer() {
             self.session.handle(TICK, Input::Answered(id, answer));
@@ -149,7 +149,7 @@ impl<S: Session, F: Front<S>> Client<S, F> {
         loop {
             match self.session.poll() {
                 Step::Send(pieces) => {
-                    pieces.iter().for_each(|piece| out.extend_from_slice(piece));
+                    out.extend(pieces.concat());
                     self.session.handle(TICK, Input::Flushed);
                 }
                 Step::Ask(id, ask) => self.front.ask(id, ask, &self.replier),

@@ -14,7 +14,8 @@ impl ImapFront {
     pub(super) fn ask_change(&self, id: AskId, ask: Ask, replier: &Replier<Answer>) {
         match ask {
             Ask::Create { mailbox: name, special_use } => {
-                self.manage(id, replier, move |account| Command::CreateMailbox { account, name, special_use })
+                let command = move |account| Command::CreateMailbox { account, name, special_use };
+                self.manage(id, replier, command);
             }
             Ask::Delete { mailbox: name } => {
                 self.manage(id, replier, move |account| Command::DeleteMailbox { account, name });
@@ -49,10 +50,7 @@ impl ImapFront {
         replier: &Replier<Answer>,
         command: impl FnOnce(AccountId) -> Command + Send + 'static,
     ) {
-        self.job(id, replier, move |talk, answers| match talk.account() {
-            Ok(account) => talk.submit(id, answers, command(account), Refusal::NoSuchMailbox),
-            Err(refused) => answers.reply(id, refused.into_answer()),
-        });
+        self.command(id, replier, Refusal::NoSuchMailbox, move |talk| Ok(command(talk.account()?)));
     }
 
     /// Changes messages of the open mailbox.
@@ -62,8 +60,19 @@ impl ImapFront {
         replier: &Replier<Answer>,
         command: impl FnOnce(&Conversation) -> Result<Command, NoAnswer> + Send + 'static,
     ) {
+        self.command(id, replier, Refusal::MailboxGone, command);
+    }
+
+    /// Hands a command to the engine; planning it may read the disk.
+    fn command(
+        &self,
+        id: AskId,
+        replier: &Replier<Answer>,
+        missing: Refusal,
+        command: impl FnOnce(&Conversation) -> Result<Command, NoAnswer> + Send + 'static,
+    ) {
         self.job(id, replier, move |talk, answers| match command(talk) {
-            Ok(command) => talk.submit(id, answers, command, Refusal::MailboxGone),
+            Ok(command) => talk.submit(id, answers, command, missing),
             Err(refused) => answers.reply(id, refused.into_answer()),
         });
     }

@@ -262,12 +262,12 @@ impl ImapFront {
         match services.engine.status_cached(place.account, place.mailbox) {
             Some(status) if status.highest_modseq > since => waiter.tell(),
             Some(_) => {}
-            None => self.look_on_disk(place, since, waiter),
+            None => self.look_on_disk(place, since, &waiter),
         }
     }
 
-    fn look_on_disk(&self, place: Place, since: ModSeq, waiter: Arc<Waiter>) {
-        let (engine, asking) = (Arc::clone(self.talk.engine()), Arc::clone(&waiter));
+    fn look_on_disk(&self, place: Place, since: ModSeq, waiter: &Arc<Waiter>) {
+        let (engine, asking) = (Arc::clone(self.talk.engine()), Arc::clone(waiter));
         let busy = self.talk.who.services().storage.run(move || {
             let status: Result<MailboxStatus, EngineError> = engine.status(place.account, place.mailbox);
             if status.is_err() || status.is_ok_and(|status| status.highest_modseq > since) {

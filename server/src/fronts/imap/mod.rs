@@ -131,7 +131,9 @@ impl ImapFront {
                 replier.reply(id, Answer::Done);
             }
             Ask::Sync { since, own, keywords_known, claim_recent } => {
-                self.answer(id, replier, move |talk, reach| talk.sync(since, &own, keywords_known, claim_recent, reach))
+                self.answer(id, replier, move |talk, reach| {
+                    talk.sync(since, &own, keywords_known, claim_recent, reach)
+                });
             }
             Ask::Watch { since } => self.watch(id, since, replier),
             Ask::EndWatch => {

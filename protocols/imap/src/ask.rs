@@ -137,7 +137,7 @@ pub enum Ask {
         request: Arc<FetchRequest>,
         /// The sequence numbers.
         numbers: Arc<Numbers>,
-        /// Messages with this UID or a higher one are `\Recent`.
+        /// Messages that are `\Recent` for this session.
         recent: Arc<UidSet>,
         /// Only messages changed after this.
         changed_since: Option<ModSeq>,

@@ -20,7 +20,7 @@ fn transcripts() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
         .collect();
     names.sort();
-    assert!(names.len() >= 28, "transcripts are missing");
+    assert!(names.len() >= 50, "transcripts are missing");
     for path in names {
         let text = fs::read_to_string(&path).expect("a transcript");
         // Conversations in one file are separated by lines of dashes.
@@ -95,13 +95,10 @@ fn many_numbers() {
     let numbers: Vec<_> = (1..=5004).map(|number| number.to_string()).collect();
     assert_eq!(host.hear("a SEARCH ALL\r\n"), format!("S: * SEARCH {}\nS: a OK done\n", numbers.join(" ")));
     let heard = host.hear("a STORE 1,3:5002 +FLAGS.SILENT (\\Deleted)\r\nb UID EXPUNGE 1:5005\r\n");
-    let mut wanted = "S: a OK done\n".to_owned();
     // UID 5005 is number 4999.
-    for number in (3..=4999).rev().chain([1]) {
-        wanted += &format!("S: * {number} EXPUNGE\n");
-    }
-    wanted += "S: * 5 RECENT\nS: b OK done\n";
-    assert_eq!(heard, wanted);
+    let expunged: String =
+        (3..=4999).rev().chain([1]).flat_map(|number| ["S: * ".to_owned(), format!("{number} EXPUNGE\n")]).collect();
+    assert_eq!(heard, format!("S: a OK done\n{expunged}S: * 5 RECENT\nS: b OK done\n"));
     assert_eq!(host.hear("c UID SEARCH ALL\r\n"), "S: * SEARCH 5 5006 5007 5008 5009 5010\nS: c OK done\n");
 }
 
@@ -177,7 +174,7 @@ fn appended_octets_are_passed_on() {
 /// Hundreds of thousands of these wait at the same time.
 #[test]
 fn a_session_is_small() {
-    assert!(size_of::<ImapSession>() <= 448, "{} octets", size_of::<ImapSession>());
+    assert!(size_of::<ImapSession>() <= 384, "{} octets", size_of::<ImapSession>());
 }
 
 /// Lines that lead deep into a session, so that random input does not only meet "there is no such command".
@@ -268,7 +265,7 @@ proptest! {
                     host.now = host.session.deadline().unwrap_or(host.now);
                     host.feed(Input::DeadlinePassed);
                 }
-                2 => host.feed(Input::Answered(AskId(u64::from(odd)), Answer::Done)),
+                2 => host.feed(Input::Answered(AskId(u64::MAX), Answer::Done)),
                 3 if host.has("INBOX", 5) => host.happen("expunge INBOX 5"),
                 4 if host.has("INBOX", 9) => host.happen("flags INBOX 9 (\\Answered)"),
                 5 if host.has("INBOX", 9) => host.happen("deliver INBOX more"),

@@ -123,7 +123,7 @@ impl ImapSession {
 
     /// Takes what has come of the message, and hands it over when it is enough.
     pub(super) fn append_on(&mut self, mut append: Box<Append>) -> bool {
-        if self.stopping {
+        if self.stopping && append.left > 0 {
             self.abort_append(GivenUp::Bye(super::STOPPING));
             return true;
         }
@@ -165,6 +165,7 @@ impl ImapSession {
                 self.ask(Ask::AppendEnd { flags, date }, Purpose::AppendEnd);
             }
             Some(_) => self.abort_append(GivenUp::Bad("nothing may follow the message")),
+            None if self.stopping => self.abort_append(GivenUp::Bye(super::STOPPING)),
             None if self.peer_closed => self.abort_append(GivenUp::Leave),
             None => {
                 self.doing = Doing::Appending(append);

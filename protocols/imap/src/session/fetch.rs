@@ -59,8 +59,7 @@ impl ImapSession {
         if changed_since.is_some() || request.items.contains(&FetchItem::ModSeq) {
             self.enable_condstore();
         }
-        let modseq = changed_since.is_some() || (self.condstore && request.items.contains(&FetchItem::Flags));
-        if modseq && !request.items.contains(&FetchItem::ModSeq) {
+        if self.condstore && request.items.contains(&FetchItem::Flags) && !request.items.contains(&FetchItem::ModSeq) {
             request.items.push(FetchItem::ModSeq);
         }
         if uids.is_empty() {

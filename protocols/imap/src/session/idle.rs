@@ -42,12 +42,14 @@ impl ImapSession {
         match answer {
             Answer::Changed => self.sync(After::Idle),
             Answer::Refused(Refusal::MailboxGone) => self.mailbox_gone(Purpose::EndWatch),
-            // The client may ask again; a host that cannot watch now would be asked without end.
-            _ => {
-                self.idling = false;
-                self.tagged("NO [UNAVAILABLE] the mailbox cannot be watched at the moment");
-            }
+            _ => self.idle_refused(),
         }
+    }
+
+    /// The host cannot watch, or cannot tell the news. The client may come again.
+    pub(super) fn idle_refused(&mut self) {
+        self.idling = false;
+        self.tagged("NO [UNAVAILABLE] the mailbox cannot be watched at the moment");
     }
 
     /// The client has said something: DONE, or what may not be said here.

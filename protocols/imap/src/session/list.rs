@@ -1,10 +1,12 @@
 //! LIST (RFC 3501, RFC 5258, RFC 5819, RFC 6154) and LSUB.
 
+use std::collections::VecDeque;
+
 use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName};
 
 use super::{
     ImapSession,
-    purpose::{Names, Purpose},
+    purpose::Purpose,
     tree::{self, ListLine},
 };
 use crate::{
@@ -15,19 +17,12 @@ use crate::{
 
 /// Mailboxes whose counters LIST is still to tell.
 pub(super) struct ListStatus {
-    names: Names,
+    names: VecDeque<MailboxName>,
     items: Vec<StatusItem>,
 }
 
 impl ImapSession {
     pub(super) fn list(&mut self, request: ListRequest) {
-        //= rfc5258#section-3.1
-        //# The RECURSIVEMATCH option MUST NOT occur as the only selection
-        //# option (or only with REMOTE), as it only makes sense when other
-        //# selection options are also used.
-        if request.recursive_match && !request.select_subscribed && !request.select_special_use {
-            return self.bad("RECURSIVEMATCH needs another selection option beside it");
-        }
         if request.return_status.iter().flatten().any(|item| *item == StatusItem::HighestModSeq) {
             self.enable_condstore();
         }

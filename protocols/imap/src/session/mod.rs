@@ -27,6 +27,7 @@ mod store;
 mod sync;
 mod tree;
 
+use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick};
 
 use self::{
@@ -35,7 +36,7 @@ use self::{
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
-    grammar::{Frame, Frames, parse},
+    grammar::{Frame, Frames, LineTooLong, parse},
     limits::{ERRORS_MAX, LINE_OCTETS_MAX, RECEIVED_OCTETS_MAX, SEND_OCTETS_AIM},
 };
 
@@ -43,6 +44,7 @@ use crate::{
 const STOPPING: &str = "the server is stopping, come back soon";
 
 /// One IMAP conversation.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, none of which is a state")]
 pub struct ImapSession {
     config: ImapConfig,
     frames: Frames,
@@ -285,7 +287,7 @@ impl ImapSession {
     }
 
     /// A line outside the command grammar. `Some(Err)`: it was too long.
-    fn take_line(&mut self) -> Option<Result<bytes::Bytes, crate::grammar::LineTooLong>> {
+    fn take_line(&mut self) -> Option<Result<Bytes, LineTooLong>> {
         self.frames.next_line(LINE_OCTETS_MAX)
     }
 

@@ -1,6 +1,6 @@
 //! Why the host was asked, and where its answers go.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use rockdove_mail::{MailboxName, UidSet};
 
@@ -115,7 +115,7 @@ impl ImapSession {
         };
         match (purpose, answer) {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
-            (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(turn, keys),
+            (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
@@ -145,7 +145,7 @@ impl ImapSession {
                 self.stored(&command, &uids, &modified, modseq, keywords);
             }
             (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
-                self.found(uids, modseq_asked.then_some(highest_modseq));
+                self.found(&uids, modseq_asked.then_some(highest_modseq));
             }
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
@@ -176,10 +176,12 @@ impl ImapSession {
             Purpose::Unselect(text) => self.tagged(&text),
             purpose if gone => self.mailbox_gone(purpose),
             Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
-            // A mailbox that went while the list was written has no counters.
-            Purpose::ListStatus(listing) if matches!(refusal, Refusal::NoSuchMailbox) => {
-                self.list_status_answer(listing, None);
-            }
+            //= rfc5819#section-2
+            //# If the server runs into unexpected problems while trying to look up
+            //# the STATUS information, it MAY drop the corresponding STATUS reply.
+            Purpose::ListStatus(listing) => self.list_status_answer(listing, None),
+            // Watching goes on from where the news ended: they would be asked for without end.
+            Purpose::Sync(After::Idle) => self.idle_refused(),
             // What was done is done, whether the news can be told or not.
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
@@ -192,12 +194,3 @@ impl ImapSession {
         }
     }
 }
-
-/// Messages that were asked for and are in none of the answers.
-pub(super) fn missing(asked: &UidSet, answered: [&UidSet; 2]) -> bool {
-    let [one, other] = answered;
-    !asked.difference(one).difference(other).is_empty()
-}
-
-/// A list that is worked through from the front.
-pub(super) type Names = VecDeque<MailboxName>;

@@ -132,8 +132,8 @@ impl ImapSession {
         }
     }
 
-    pub(super) fn sasl_keys(&mut self, turn: Box<SaslTurn>, keys: ScramKeys) {
-        let SaslTurn::Exchange(mut exchange, login) = *turn else { return };
+    pub(super) fn sasl_keys(&mut self, turn: SaslTurn, keys: ScramKeys) {
+        let SaslTurn::Exchange(mut exchange, login) = turn else { return };
         let step = exchange.credential(Some(keys));
         self.sasl_step(exchange, login, step);
     }

@@ -9,8 +9,9 @@ use crate::{ask::Ask, command::SearchProgram, limits::NUMBERS_PIECE_MAX, numbers
 
 /// The answer of SEARCH on its way.
 pub(super) struct Finding {
-    /// Messages that are still to be written.
     uids: UidSet,
+    /// Messages below this one are written; `None`: all are.
+    next: Option<Uid>,
     modseq: Option<ModSeq>,
 }
 
@@ -65,36 +66,34 @@ impl ImapSession {
         self.ask(Ask::Search { key, within }, Purpose::Search(modseq_asked));
     }
 
-    pub(super) fn found(&mut self, uids: UidSet, modseq: Option<ModSeq>) {
+    pub(super) fn found(&mut self, uids: &UidSet, modseq: Option<ModSeq>) {
         let Some(open) = self.open() else { return };
         let uids = uids.intersection(open.numbers.uids());
         self.out.text.extend_from_slice(b"* SEARCH");
         // RFC 7162 section 3.1.5: an empty answer has no mod-sequence.
         let modseq = modseq.filter(|modseq| *modseq > 0 && !uids.is_empty());
-        self.doing = Doing::Finding(Box::new(Finding { uids, modseq }));
+        self.doing = Doing::Finding(Box::new(Finding { uids, next: Some(0), modseq }));
     }
 
     /// Writes a piece of the line: it can be longer than what is sent at a time.
     pub(super) fn write_found(&mut self, mut finding: Box<Finding>) {
         let mut text = String::new();
-        let mut last = None;
         let Some(open) = self.open() else { return };
-        for uid in finding.uids.iter().take(NUMBERS_PIECE_MAX) {
+        let first = finding.next.take().unwrap_or(Uid::MAX);
+        for (written, uid) in forwards(&finding.uids, first).enumerate() {
+            if written >= NUMBERS_PIECE_MAX {
+                finding.next = Some(uid);
+                break;
+            }
             let number = if self.uid_command { Some(uid) } else { open.numbers.number(uid) };
             if let Some(number) = number
                 && write!(text, " {number}").is_err()
             {
                 return;
             }
-            last = Some(uid);
         }
         self.out.text.extend_from_slice(text.as_bytes());
-        if let Some(next) = last.and_then(|last| last.checked_add(1)) {
-            finding.uids = finding.uids.intersection(&UidSet::range(next, Uid::MAX));
-        } else {
-            finding.uids = UidSet::new();
-        }
-        if !finding.uids.is_empty() {
+        if finding.next.is_some() {
             self.doing = Doing::Finding(finding);
             return;
         }
@@ -102,4 +101,11 @@ impl ImapSession {
         self.out.line(&modseq.unwrap_or_default());
         self.complete("OK done");
     }
+}
+
+/// The messages of a set from `first` on.
+fn forwards(uids: &UidSet, first: Uid) -> impl Iterator<Item = Uid> + '_ {
+    let reached = uids.ranges().partition_point(|range| range.1 < first);
+    let ranges = uids.ranges().get(reached..).unwrap_or_default();
+    ranges.iter().flat_map(move |range| range.0.max(first)..=range.1)
 }

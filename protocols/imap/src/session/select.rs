@@ -59,29 +59,33 @@ impl ImapSession {
         let unseen = first_unseen.and_then(|uid| open.numbers.number(uid));
         let (exists, recent, modseq) = (open.numbers.exists(), open.recent.len(), open.highest_modseq);
         self.state = State::Selected(Box::new(open));
-        self.write_flags(&keywords, read_only, |this| {
-            this.untagged(&format!("{exists} EXISTS"));
-            this.untagged(&format!("{recent} RECENT"));
-            if let Some(number) = unseen {
-                this.untagged(&format!("OK [UNSEEN {number}] the first message that has not been seen"));
-            }
-        });
+        self.write_flags(&keywords);
+        self.untagged(&format!("{exists} EXISTS"));
+        self.untagged(&format!("{recent} RECENT"));
+        if let Some(number) = unseen {
+            self.untagged(&format!("OK [UNSEEN {number}] the first message that has not been seen"));
+        }
+        self.write_permanent_flags(&keywords);
         self.untagged(&format!("OK [UIDVALIDITY {uid_validity}] UIDs are valid"));
         self.untagged(&format!("OK [UIDNEXT {uid_next}] the next UID"));
         self.untagged(&format!("OK [HIGHESTMODSEQ {}] mod-sequences are kept", highest(modseq)));
         self.tagged(if read_only { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" });
     }
 
-    /// FLAGS, something else, and PERMANENTFLAGS.
-    pub(super) fn write_flags(&mut self, keywords: &[Keyword], read_only: bool, between: impl FnOnce(&mut Self)) {
+    /// FLAGS: everything that can be seen on a message here.
+    pub(super) fn write_flags(&mut self, keywords: &[Keyword]) {
         let flags = Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() };
         self.out.text.extend_from_slice(b"* FLAGS ");
         write::flag_list(&mut self.out.text, &flags, false);
         self.out.end_line();
-        between(self);
-        if read_only {
+    }
+
+    /// PERMANENTFLAGS: what can be stored; `\*` for any keyword.
+    pub(super) fn write_permanent_flags(&mut self, keywords: &[Keyword]) {
+        if self.is_read_only() {
             return self.untagged("OK [PERMANENTFLAGS ()] the mailbox is read-only");
         }
+        let flags = Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() };
         self.out.text.extend_from_slice(b"* OK [PERMANENTFLAGS ");
         write::flag_list(&mut self.out.text, &flags, false);
         // The list goes on: its closing parenthesis is taken back.

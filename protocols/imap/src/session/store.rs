@@ -5,9 +5,9 @@ use rockdove_mail::{FlagUpdate, Flags, Keyword, ModSeq, UidSet};
 use super::{
     Doing, ImapSession,
     fetch::Fetching,
-    purpose::{After, Purpose, missing},
+    purpose::{After, Purpose},
 };
-use crate::{ask::Ask, grammar::write};
+use crate::{ask::Ask, fetch::FetchItem, grammar::write};
 
 /// A STORE with its messages found.
 pub(super) struct StoreCommand {
@@ -73,7 +73,7 @@ impl ImapSession {
         //# unsolicited FETCH response (see Examples 9 and 10).
         let told = uids.union(modified);
         let request = self.flags_request(!command.silent || !modified.is_empty());
-        let is_empty = request.items.iter().all(|item| matches!(item, crate::fetch::FetchItem::Uid));
+        let is_empty = request.items.iter().all(|item| matches!(item, FetchItem::Uid));
         if is_empty || told.is_empty() {
             return self.complete(text);
         }
@@ -82,7 +82,7 @@ impl ImapSession {
 
     /// The tagged response.
     fn store_text(&self, command: &StoreCommand, uids: &UidSet, modified: &UidSet) -> String {
-        let gone = !self.uid_command && missing(&command.uids, [uids, modified]);
+        let gone = !self.uid_command && !command.uids.difference(uids).difference(modified).is_empty();
         if modified.is_empty() {
             let text = if gone { "NO [EXPUNGEISSUED] some of the messages have been expunged" } else { "OK done" };
             return text.to_owned();

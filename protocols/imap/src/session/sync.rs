@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{Uid, UidSet};
+use rockdove_mail::{Keyword, Uid, UidSet};
 
 use super::{
     Doing, ImapSession,
@@ -19,8 +19,11 @@ use crate::{
 /// Changes that are being told.
 pub(super) struct Telling {
     changes: Changes,
-    /// Messages whose EXPUNGE responses are to be written.
+    /// Messages whose EXPUNGE responses are to be written, from the end on: so the numbers of those that follow are
+    /// right, though the others have gone.
     gone: UidSet,
+    /// The responses of messages above this one are written; `None`: all are.
+    next: Option<Uid>,
     after: After,
 }
 
@@ -46,31 +49,29 @@ impl ImapSession {
         if !changes.vanished.is_empty() {
             open.vanished = open.vanished.union(&changes.vanished.intersection(open.numbers.uids()));
         }
-        // EXPUNGE responses are written from the end on: so the numbers of those that follow are still right.
         let gone = if numbers_stay { UidSet::new() } else { std::mem::take(&mut open.vanished) };
-        let rest = open.numbers.uids().difference(&gone);
-        let telling = Telling { changes, gone, after };
-        if telling.gone.is_empty() {
-            return self.tell_rest(telling, rest);
-        }
-        self.doing = Doing::Telling(Box::new(telling));
+        self.doing = Doing::Telling(Box::new(Telling { changes, gone, next: Some(Uid::MAX), after }));
     }
 
     /// Writes a piece of the EXPUNGE responses, and after the last one the other news.
     pub(super) fn tell(&mut self, mut telling: Box<Telling>) {
         let Some(numbers) = self.open().map(|open| Arc::clone(&open.numbers)) else { return };
-        let piece: Vec<Uid> = telling.gone.iter().rev().take(NUMBERS_PIECE_MAX).collect();
-        for number in piece.iter().filter_map(|uid| numbers.number(*uid)) {
-            self.untagged(&format!("{number} EXPUNGE"));
+        let first = telling.next.take().unwrap_or_default();
+        for (written, uid) in backwards(&telling.gone, first).enumerate() {
+            if written >= NUMBERS_PIECE_MAX {
+                telling.next = Some(uid);
+                break;
+            }
+            if let Some(number) = numbers.number(uid) {
+                self.untagged(&format!("{number} EXPUNGE"));
+            }
         }
-        let told = UidSet::range(piece.last().copied().unwrap_or_default(), Uid::MAX);
-        let rest = numbers.uids().difference(&telling.gone.intersection(&told));
-        telling.gone = telling.gone.difference(&told);
-        if telling.gone.is_empty() {
-            return self.tell_rest(*telling, rest);
+        if telling.next.is_some() {
+            self.doing = Doing::Telling(telling);
+            return;
         }
-        self.renumber(rest);
-        self.doing = Doing::Telling(telling);
+        let rest = numbers.uids().difference(&telling.gone);
+        self.tell_rest(*telling, rest);
     }
 
     fn renumber(&mut self, uids: UidSet) {
@@ -115,11 +116,12 @@ impl ImapSession {
     }
 
     /// There are keywords that the client does not know.
-    pub(super) fn tell_keywords(&mut self, keywords: &[rockdove_mail::Keyword]) {
-        let Some(open) = self.open_mut() else { return };
-        open.keywords_known = keywords.len();
-        let read_only = open.read_only;
-        self.write_flags(keywords, read_only, |_| {});
+    pub(super) fn tell_keywords(&mut self, keywords: &[Keyword]) {
+        if let Some(open) = self.open_mut() {
+            open.keywords_known = keywords.len();
+        }
+        self.write_flags(keywords);
+        self.write_permanent_flags(keywords);
     }
 
     /// What is told of messages that have changed.
@@ -141,4 +143,11 @@ impl ImapSession {
         }
         FetchRequest { items }
     }
+}
+
+/// The messages of a set from `first` on backwards.
+fn backwards(uids: &UidSet, first: Uid) -> impl Iterator<Item = Uid> + '_ {
+    let reached = uids.ranges().partition_point(|range| range.0 <= first);
+    let ranges = uids.ranges().get(..reached).unwrap_or_default();
+    ranges.iter().rev().flat_map(move |range| (range.0..=range.1.min(first)).rev())
 }

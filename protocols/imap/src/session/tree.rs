@@ -8,6 +8,7 @@ use crate::{ask::Mailboxes, command::ListRequest, grammar::matches};
 
 /// A name in the hierarchy: a mailbox, a subscription, or a level above one.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts about a name")]
 struct Node {
     exists: bool,
     subscribed: bool,

@@ -27,8 +27,7 @@ pub(crate) fn digest(block: &[u8]) -> Digest {
     // The nearest ancestors come last.
     let from = references.len().saturating_sub(REFERENCES_MAX);
     references.drain(..from);
-    //= rfc5256#section-2.1
-    //# (7) The resulting text is the "base subject" used in the SORT.
+    // Threads and SORT compare base subjects without regard to case (RFC 5256 section 3).
     let base = |value: String| text::fold(&header::base_subject(&value));
     let subject = first("subject").map(base).filter(|subject| !subject.is_empty());
     Digest {

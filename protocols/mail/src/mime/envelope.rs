@@ -54,9 +54,10 @@ impl Envelope {
         let [from, ..] = &lists;
         for (place, list) in lists.iter().enumerate() {
             //= rfc9051#section-7.5.2
-            //# If the Sender or Reply-To header fields are absent,
-            //# or are present but empty, the server sets the corresponding member
-            //# of the envelope to be the same value as the From field.
+            //# If the Sender or Reply-To header fields are absent in the
+            //# [RFC5322] header, or are present but empty, the server sets the
+            //# corresponding member of the envelope to be the same value as the
+            //# from member (the client is not expected to know how to do this).
             let default = place > 0 && place < REPEATED && list == b"NIL";
             out.push(b' ');
             out.extend_from_slice(if default { from } else { list });

@@ -42,9 +42,10 @@ pub const HEADER_OCTETS_MAX: usize = 256 * 1024;
 /// Longest boundary. RFC 2046 section 5.1.1 allows 70 octets.
 pub const BOUNDARY_OCTETS_MAX: usize = 250;
 
-/// Octets of types, parameters, names and envelopes that are kept for all parts together; parts behind them are
-/// opaque.
-pub const CONTENT_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Octets of types, parameters, names and envelopes that are kept for all parts together; parts behind them are opaque.
+/// Every recipient's record repeats them, so a small message must not make a large record. Real messages have a few KiB.
+pub const CONTENT_OCTETS_MAX: usize = 1024 * 1024;
 
-/// Addresses of one field that an ENVELOPE names.
+/// Addresses that an ENVELOPE names of one field. RFC 5321 section 4.5.3.1.8 asks for 100 recipients at least; real
+/// lists reach a few hundred.
 pub const ADDRESSES_MAX: usize = 4096;

@@ -13,6 +13,8 @@
 pub(crate) mod charset;
 mod fold;
 mod html;
+#[cfg(test)]
+mod tests;
 pub(crate) mod transfer;
 
 use std::ops::Range;

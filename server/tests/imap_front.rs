@@ -7,7 +7,7 @@ use rockdove::{
     fronts::imap::{self, ImapFront},
     net::listeners::Protocol,
 };
-use rockdove_engine::Command;
+use rockdove_engine::{Command, EngineOptions};
 use rockdove_imap::ImapSession;
 
 type ImapClient = Client<ImapSession, ImapFront>;
@@ -49,6 +49,16 @@ impl ImapClient {
     fn tagged(&mut self, command: &str) -> String {
         let replies = self.say(&format!("a {command}\n"));
         replies.lines().last().unwrap_or_default().to_owned()
+    }
+
+    /// Hears until this is said.
+    fn listen(&mut self, what: &str) -> String {
+        let mut heard = String::new();
+        while !heard.contains(what) {
+            heard += &self.hear();
+            std::thread::yield_now();
+        }
+        heard
     }
 
     fn append(&mut self, mailbox: &str, message: &str) -> String {
@@ -273,4 +283,121 @@ fn a_wrong_password_opens_nothing_and_a_removed_account_is_gone() {
     server.services.engine.execute(NOW, Command::RemoveAccount { address: BOB.into() }).expect("removed");
     let heard = bob.hear();
     assert!(heard.contains("* BYE"), "{heard}");
+}
+
+#[test]
+fn accounts_that_left_memory_are_read_again_and_wake_who_waits() {
+    let server = Server::with(EngineOptions { segment_cache_bytes_max: 0, ..EngineOptions::default() });
+    let leave = || {
+        // Whoever comes into memory makes all others leave.
+        server.login(BOB).ok("SELECT INBOX");
+        let engine = &server.services.engine;
+        assert!(engine.mailboxes_cached(server.account(ALICE)).is_none());
+    };
+    let mut client = server.inbox();
+    server.login(ALICE).append("INBOX", &mail("one"));
+    leave();
+    assert!(client.ok("NOOP").contains("* 1 EXISTS\r\n"));
+    leave();
+    assert!(client.ok("FETCH 1 FLAGS").contains("* 1 FETCH"));
+    leave();
+    assert!(client.say("a IDLE\n").starts_with("+ "));
+    leave();
+    server.login(ALICE).append("INBOX", &mail("two"));
+    leave();
+    assert!(client.listen("* 2 EXISTS").contains("* 2 EXISTS\r\n"));
+    client.say("DONE\n");
+    leave();
+    assert_eq!(client.ok("SEARCH SUBJECT two"), "* SEARCH 2\r\n");
+    leave();
+    assert!(client.ok("STATUS INBOX (MESSAGES)").contains("MESSAGES 2"));
+}
+
+/// What a client knows from all it was told: the flags of each message, by sequence number.
+#[derive(Default)]
+struct Picture(Vec<Option<String>>);
+
+impl Picture {
+    fn told(&mut self, replies: &str) {
+        for line in replies.lines() {
+            let mut words = line.splitn(4, ' ');
+            let (Some("*"), Some(number), Some(what)) = (words.next(), words.next(), words.next()) else { continue };
+            let Ok(number) = number.parse::<usize>() else { continue };
+            match what {
+                "EXISTS" => {
+                    assert!(number >= self.0.len(), "messages go by EXPUNGE only: {line}");
+                    self.0.resize(number, None);
+                }
+                "EXPUNGE" => drop(self.0.remove(number - 1)),
+                "FETCH" => self.0[number - 1] = Some(flags(line)),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The flags in a FETCH response, sorted, without `\Recent`, which differs between sessions.
+fn flags(line: &str) -> String {
+    let inside = line.split("FLAGS (").nth(1).and_then(|rest| rest.split(')').next()).expect("flags");
+    let mut flags: Vec<&str> = inside.split(' ').filter(|flag| !flag.is_empty() && *flag != "\\Recent").collect();
+    flags.sort_unstable();
+    flags.join(" ")
+}
+
+#[test]
+fn who_has_been_told_everything_sees_what_a_fresh_client_sees() {
+    for seed in 1..=24_u64 {
+        history(seed);
+    }
+}
+
+fn history(seed: u64) {
+    let server = Server::new();
+    let mut random = seed;
+    let mut pick = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).expect("small") % below
+    };
+    let mut clients: Vec<(ImapClient, Picture)> = (0..3).map(|_| (server.inbox(), Picture::default())).collect();
+    let words = ["\\Seen", "\\Deleted", "\\Flagged", "$A", "$B", ""];
+    for step in 0..60 {
+        let who = pick(3);
+        let (client, picture) = &mut clients[who];
+        let count = picture.0.len();
+        let set = format!("{}:{}", 1 + pick(count.max(1)), 1 + pick(count.max(1)));
+        let flag = words[pick(words.len())];
+        let how = ["", "+", "-"][pick(3)];
+        let command = match pick(9) {
+            0 | 1 => format!("APPEND INBOX ({flag}) {{1+}}\nx"),
+            2 | 3 if count > 0 => format!("STORE {set} {how}FLAGS ({flag})"),
+            4 if count > 0 => format!("STORE {set} {how}FLAGS.SILENT ({flag})"),
+            5 if count > 0 => format!("FETCH {set} (FLAGS)"),
+            6 if count > 0 => format!("MOVE {set} {}", ["lists", "INBOX"][pick(2)]),
+            7 => "EXPUNGE".to_owned(),
+            8 => "COPY 1:* INBOX".to_owned(),
+            _ => "NOOP".to_owned(),
+        };
+        let replies = client.say(&format!("a {command}\n"));
+        assert!(!replies.contains("a BAD") || count == 0, "{seed} {step} {command}: {replies}");
+        let silent = command.contains("FLAGS.SILENT");
+        picture.told(&replies);
+        if silent {
+            // The client would do to its own picture what it asked for; this one asks again instead.
+            picture.0.iter_mut().for_each(|flags| *flags = None);
+        }
+    }
+    for (client, picture) in &mut clients {
+        picture.told(&client.say("a NOOP\n"));
+        let unknown: Vec<usize> = (0..picture.0.len()).filter(|at| picture.0[*at].is_none()).collect();
+        for at in unknown {
+            picture.told(&client.ok(&format!("FETCH {} FLAGS", at + 1)));
+        }
+        let mut fresh = Picture::default();
+        let mut other = server.login(ALICE);
+        fresh.told(&other.ok("EXAMINE INBOX"));
+        if !fresh.0.is_empty() {
+            fresh.told(&other.ok("FETCH 1:* FLAGS"));
+        }
+        assert_eq!(picture.0, fresh.0, "{seed}");
+    }
 }

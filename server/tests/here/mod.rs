@@ -39,7 +39,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new() -> Self {
-        let engine = Engine::open(Arc::new(MemoryKv::new()), EngineOptions::default()).expect("an engine");
+        Self::with(EngineOptions::default())
+    }
+
+    pub(crate) fn with(options: EngineOptions) -> Self {
+        let engine = Engine::open(Arc::new(MemoryKv::new()), options).expect("an engine");
         let run = |command| engine.execute(NOW, command).expect("set up");
         run(Command::CreateDomain { domain: "here.example".into() });
         let credential = hash_password("secret", [1; 16], [2; 16]);
@@ -133,7 +137,7 @@ impl<S: Session, F: Front<S>> Client<S, F> {
     }
 
     /// What has come in the meantime, without being asked.
-    #[allow(dead_code, reason = "SMTP servers do not speak unasked")]
+    #[allow(dead_code, reason = "only IMAP servers speak unasked")]
     pub(crate) fn hear(&mut self) -> String {
         let mut out = Vec::new();
         while let Some((id, answer)) = self.next_answer() {

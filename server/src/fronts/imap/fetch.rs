@@ -21,6 +21,8 @@ use super::{Conversation, NoAnswer, Reach};
 const PAGE_OCTETS: usize = 256 * 1024;
 /// Records read at once. They come as one request to the store, and what a full page leaves unused is read again.
 const RECORDS_AT_ONCE: usize = 128;
+/// Changed messages that are looked for before a page: about as many as it shows.
+const FEW_CHANGED: usize = 4096;
 /// What a message adds to a page when only what its record says is wanted, roughly.
 const RECORD_OCTETS: u64 = 1024;
 
@@ -65,11 +67,7 @@ impl Conversation {
             return Err(NoAnswer::NotInMemory);
         }
         let (account, view) = self.view(reach)?;
-        // Segments without a change are passed over as a whole.
-        let changed = page.changed_since.map(|modseq| {
-            let changed: UidSet = view.changed_since(modseq).map(|entry| entry.uid).collect();
-            changed.intersection(&page.uids)
-        });
+        let changed = page.changed_since.and_then(|modseq| few_changed(&view, modseq, &page.uids));
         let uids = changed.as_ref().unwrap_or(&page.uids);
         let mut messages = Messages {
             engine: self.engine(),
@@ -95,6 +93,13 @@ impl Conversation {
             Err(_) => Answer::Broken,
         })
     }
+}
+
+/// Those of `uids` that have changed, when they are few: found without looking at segments that have not changed. Many
+/// are found as well by looking at each, which does not begin anew for every page.
+fn few_changed(view: &MailboxView, since: ModSeq, uids: &UidSet) -> Option<UidSet> {
+    let changed: Vec<Uid> = view.changed_since(since).map(|entry| entry.uid).take(FEW_CHANGED + 1).collect();
+    (changed.len() <= FEW_CHANGED).then(|| changed.into_iter().collect::<UidSet>().intersection(uids))
 }
 
 /// The messages of a view.

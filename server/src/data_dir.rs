@@ -102,6 +102,16 @@ impl DataDir {
         self.path.join("store")
     }
 
+    /// The folder of the store, made when it is missing. Only its owner can look inside, wherever the data folder is.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn make_store(&self) -> io::Result<PathBuf> {
+        let store = self.store();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&store)?;
+        Ok(store)
+    }
+
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         control_socket(&self.path)

@@ -28,6 +28,9 @@ const CONFIG: &str = r#"# A small Rockdove to try; docs/configuration.md explain
 hostname = "mail.rockdove.test"
 data_dir = "data"
 
+[limits]
+connections = 1000
+
 [[listener]]
 protocol = "smtp"
 address = "127.0.0.1:2525"
@@ -105,7 +108,8 @@ fn made_up_password() -> Result<String, Failure> {
 fn card(logins: &[(String, String)], config_path: &Path) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("rockdove"));
     let (program, config) = (program.display(), config_path.display());
-    let accounts: String = logins.iter().map(|(address, password)| format!("    {address}  {password}\n")).collect();
+    let accounts: String =
+        logins.iter().map(|(address, password)| ["    ", address, "  ", password, "\n"].concat()).collect();
     let (address, password) = logins.first().cloned().unwrap_or_default();
     let (other, _) = logins.last().cloned().unwrap_or_default();
     format!(

@@ -87,16 +87,16 @@ impl Link {
             Self::Direct { host, .. } => execute(host, request, &mut sort),
             Self::Server(caller) => exchange(caller, &request, &mut sort),
         };
-        carried.map_err(lost)?;
+        carried.map_err(|error| lost(&error))?;
         match last {
             Some(Reply::Refused(why)) => Err(Failure::Refused(why)),
             Some(reply) => Ok(reply),
-            None => Err(lost(io::ErrorKind::UnexpectedEof.into())),
+            None => Err(lost(&io::ErrorKind::UnexpectedEof.into())),
         }
     }
 }
 
-fn lost(error: io::Error) -> Failure {
+fn lost(error: &io::Error) -> Failure {
     Failure::Refused(format!("the command did not come to its end ({error}); the server may be stopping, try again"))
 }
 

@@ -26,7 +26,7 @@ pub const REPLY_OCTETS_MAX: usize = 64 << 20;
 /// Connections at once; an operator has a few.
 pub const CONNECTIONS_MAX: usize = 16;
 /// How long a client may be silent, or not read.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause after the kernel could not accept a connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 /// How often a stopping socket looks whether its connections have gone.
@@ -268,7 +268,7 @@ mod tests {
         // The server closes in the middle, which may meet us while we still write.
         endless.write_all(&vec![b'x'; REQUEST_OCTETS_MAX + 2]).unwrap_or_default();
         assert_eq!(endless.read(&mut [0; 1]).unwrap_or(0), 0);
-        let mut held: Vec<_> = (0..CONNECTIONS_MAX + 1).map(|_| Caller::connect(&path).expect("connected")).collect();
+        let mut held: Vec<_> = (0..=CONNECTIONS_MAX).map(|_| Caller::connect(&path).expect("connected")).collect();
         let mut one_too_many = held.pop().expect("the last");
         assert!(one_too_many.reply().is_err());
         let mut last = held.pop().expect("one that is served");

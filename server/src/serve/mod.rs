@@ -43,7 +43,7 @@ const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 16_384;
 /// Storage threads for each core; most of them wait for the disk.
 const STORAGE_THREADS_PER_CORE: usize = 4;
 /// Pause between two looks for parts that nobody needs any more.
-const COLLECT_EVERY: Duration = Duration::from_secs(60);
+const COLLECT_EVERY: Duration = Duration::from_mins(1);
 /// Parts removed in one go; commits wait that long.
 const COLLECT_PARTS_MAX: usize = 500;
 /// Pause between two tidyings of the recorded figures.

@@ -38,7 +38,8 @@ impl Store {
         let memory = config.store.memory.map(|size| size.bytes).or_else(process::memory_bytes);
         let memory = memory.unwrap_or(MEMORY_ASSUMED_BYTES);
         let rocks = RocksOptions::for_machine(memory, process::cores());
-        let kv = RocksKv::open(&data_dir.store(), &rocks).map_err(|error| Failure::Refused(error.to_string()))?;
+        let path = data_dir.make_store().map_err(refused("cannot make the folder of the store"))?;
+        let kv = RocksKv::open(&path, &rocks).map_err(|error| Failure::Refused(error.to_string()))?;
         let kv = Arc::new(kv);
         let options = EngineOptions {
             dedup_key: clock::seed().map_err(refused("no randomness"))?,

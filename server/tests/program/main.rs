@@ -83,11 +83,9 @@ fn what_was_done_without_a_server_is_there_with_one_and_the_other_way_round() {
     place.ok(&["domain", "add", "here.example"]);
     let server = place.serve();
     place.ok_with(&["account", "add", "ada@here.example", "--password-stdin"], "secret");
-    let mut pop = Talk::new(dial(server.address("pop3", "starttls")));
-    assert!(pop.line().starts_with("+OK"));
-    assert!(pop.say("USER ada@here.example").starts_with("+OK"));
-    assert!(pop.say("PASS secret").starts_with("+OK"));
-    drop(pop);
+    let pop = server.address("pop3", "starttls");
+    assert!(log_in(pop, "ada@here.example", "secret").starts_with("+OK"));
+    assert!(log_in(pop, "ada@here.example", "wrong").starts_with("-ERR"));
     assert_eq!(server.stop(), 0);
     assert_eq!(place.ok(&["account", "list"]), "ada@here.example\n");
 }
@@ -98,12 +96,12 @@ fn many_accounts_are_imported_and_those_that_cannot_be_are_named() {
     place.ok(&["domain", "add", "here.example"]);
     let file = place.path().join("accounts");
     let path = file.to_str().expect("a path");
-    let mut lines: String = (0..105).map(|number| format!("u{number:03}@here.example:pass:{number}\n")).collect();
-    lines.push_str("\nu000@here.example:again\nx@far.example:secret");
+    let mut lines: String = (100..205).map(|n| ["u", &n.to_string(), "@here.example:pass:word\n"].concat()).collect();
+    lines.push_str("\nu100@here.example:again\nx@far.example:secret");
     fs::write(&file, &lines).expect("a file");
     let said = place.run(&["account", "import", path]);
     assert_eq!((said.code, said.out.as_str()), (1, "105 accounts added\n"), "{said:?}");
-    assert!(said.err.contains("u000@here.example: account u000@here.example exists already"), "{said:?}");
+    assert!(said.err.contains("u100@here.example: account u100@here.example exists already"), "{said:?}");
     assert!(said.err.contains("x@far.example: domain far.example does not exist"), "{said:?}");
     assert_eq!(place.ok(&["account", "list"]).lines().count(), 105);
     let said = place.run_with(&["account", "import", "-"], "a@here.example:x\nno password here\n");
@@ -296,6 +294,61 @@ fn a_hangup_reloads_the_certificate_and_the_live_settings() {
     assert_eq!(meet(pop).0, second);
     assert_eq!(size(), (1_u64 << 20).to_string());
     assert_eq!(server.stop(), 0);
+}
+
+/// Logs in over POP3 and gives the last line.
+fn log_in(address: std::net::SocketAddr, login: &str, password: &str) -> String {
+    let mut pop = Talk::new(dial(address));
+    pop.line();
+    pop.say(&format!("USER {login}"));
+    pop.say(&format!("PASS {password}"))
+}
+
+#[test]
+fn a_demo_has_three_accounts_and_finds_them_again() {
+    // Its own ports may be taken on this machine; a configuration that is there is kept.
+    let place = Place::new();
+    let folder = place.path().to_str().expect("a path").to_owned();
+    let mut cards = Vec::new();
+    for _ in 0..2 {
+        let server = place.start(&["demo", &folder]);
+        let pop = server.address("pop3", "starttls");
+        let card = fs::read_to_string(place.path().join("card.txt")).expect("a card");
+        for name in ["ada", "ben", "cleo"] {
+            let login = format!("{name}@rockdove.test");
+            let line = card.lines().find(|line| line.trim_start().starts_with(&login)).expect("on the card");
+            let password = line.split_whitespace().last().expect("a password");
+            assert!(log_in(pop, &login, password).starts_with("+OK"));
+        }
+        let (code, printed) = server.end();
+        assert_eq!((code, &printed), (0, &card));
+        cards.push(card);
+    }
+    assert_eq!(cards[0], cards[1]);
+}
+
+#[test]
+fn as_root_it_becomes_its_user_and_the_data_belongs_to_that_user() {
+    use std::os::unix::fs::MetadataExt as _;
+    let place = Place::new();
+    // A folder that others may enter, as /var/lib is.
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+    place.configure_head("user = \"nobody\"\n", LISTENERS);
+    let ours = fs::metadata(place.path()).expect("the folder").uid();
+    let expected = if ours == 0 { rockdove::runtime::process::ids_of("nobody", None).expect("nobody").0 } else { ours };
+    let owners = || {
+        let owner = |name: &str| fs::metadata(place.path().join("data").join(name)).expect(name).uid();
+        ["", "rockdove.lock", "store", "store/CURRENT"].map(owner)
+    };
+    place.ok(&["domain", "add", "here.example"]);
+    assert_eq!(owners(), [expected; 4]);
+    let server = place.serve();
+    place.ok_with(&["account", "add", "ada@here.example", "--password-stdin"], "secret");
+    let pid = server.status()["pid"].as_u64().expect("a process");
+    assert_eq!(fs::metadata(format!("/proc/{pid}")).expect("the process").uid(), expected);
+    assert_eq!(server.stop(), 0);
+    place.ok(&["account", "remove", "ada@here.example"]);
+    assert_eq!(owners(), [expected; 4]);
 }
 
 #[test]

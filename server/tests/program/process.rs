@@ -58,7 +58,12 @@ impl Place {
 
     /// Writes the configuration: the head, two workers, small caches, and `rest`.
     pub(crate) fn configure(&self, rest: &str) {
-        let head = "hostname = \"mail.here.example\"\ndata_dir = \"data\"\n";
+        self.configure_head("", rest);
+    }
+
+    /// The same, with `more` in the head.
+    pub(crate) fn configure_head(&self, more: &str, rest: &str) {
+        let head = format!("hostname = \"mail.here.example\"\ndata_dir = \"data\"\n{more}");
         let sizes = "[runtime]\nworkers = 2\n[store]\nmemory = \"256 MiB\"\n";
         fs::write(self.config(), format!("{head}{sizes}{rest}")).expect("a configuration");
     }
@@ -99,7 +104,13 @@ impl Place {
 
     /// Starts a server and waits until it serves.
     pub(crate) fn serve(&self) -> Serving<'_> {
-        let mut child = self.command(&["serve"]).stderr(Stdio::piped()).spawn().expect("the program");
+        self.start(&["serve"])
+    }
+
+    /// Starts a command that serves, and waits until it does.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Serving<'_> {
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program");
         let log = BufReader::new(child.stderr.take().expect("standard error"));
         let mut serving = Serving { place: self, child, log, lines: String::new() };
         serving.wait_for("serving");
@@ -147,13 +158,26 @@ impl Serving<'_> {
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
     }
 
+    /// What it has printed to standard output; to be asked when it has ended by [`Serving::end`].
+    fn printed(&mut self) -> String {
+        let mut text = String::new();
+        self.child.stdout.take().expect("standard output").read_to_string(&mut text).expect("text");
+        text
+    }
+
     /// Asks it to end, and gives its exit code.
-    pub(crate) fn stop(mut self) -> i32 {
+    pub(crate) fn stop(self) -> i32 {
+        self.end().0
+    }
+
+    /// Asks it to end, and gives its exit code and what it has printed.
+    pub(crate) fn end(mut self) -> (i32, String) {
         self.signal("TERM");
         let mut rest = String::new();
         self.log.read_to_string(&mut rest).expect("the log");
         self.lines.push_str(&rest);
-        self.child.wait().expect("an end").code().expect("a code")
+        let printed = self.printed();
+        (self.child.wait().expect("an end").code().expect("a code"), printed)
     }
 }
 

@@ -41,6 +41,9 @@ const FORMAT_VERSION: u8 = 1;
 /// Setting: the key of content hashes.
 const DEDUP_KEY: &str = "dedup_key";
 
+/// How often an account is looked at for a moment without waiting changes, before its repair is given up.
+const QUIET_ATTEMPTS_MAX: u32 = 1_000;
+
 /// Limits of the engine, and the secret of its content hashes.
 #[derive(Clone)]
 pub struct EngineOptions {
@@ -168,11 +171,15 @@ impl Engine {
         let notices = merged(std::mem::take(&mut committed.notices));
         if !notices.is_empty() {
             let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-            listeners.iter().for_each(|listener| listener(&notices));
+            for listener in &*listeners {
+                listener(&notices);
+            }
         }
         let slots = std::mem::take(&mut committed.slots);
         self.committer.conclude(committed);
-        slots.iter().for_each(|slot| self.weigh(slot));
+        for slot in &slots {
+            self.weigh(slot);
+        }
         true
     }
 
@@ -314,7 +321,37 @@ impl Engine {
         self.committer.exclusive(|| self.parts.collect(&self.kv, now_unix_s, limit))
     }
 
-    fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
+    /// The parts of the server.
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// Runs `work` while no group is written.
+    pub(crate) fn exclusive<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.committer.exclusive(work)
+    }
+
+    /// Runs `work`, which may change rows of an account behind its back, while nothing of that account is planned or
+    /// waits and no group is written. `Unavailable` when there is always something.
+    pub(crate) fn quiet<T>(
+        &self,
+        account: AccountId,
+        mut work: impl FnMut() -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let slot = self.slot(account);
+        for _ in 0..QUIET_ATTEMPTS_MAX {
+            // In this order: whoever writes a group may need the lock of an account, and never the other way round.
+            if let Some(result) = self.exclusive(|| slot.when_quiet(&mut work)) {
+                return result;
+            }
+            if !self.commit_pending(Duration::ZERO) {
+                self.committer.wait();
+            }
+        }
+        Err(EngineError::Unavailable(format!("account {} is too busy to be repaired", account.0)))
+    }
+
+    pub(crate) fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
         let count = self.uses.fetch_add(1, Ordering::Relaxed);
         let found = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
         let slot = found.unwrap_or_else(|| {
@@ -326,7 +363,13 @@ impl Engine {
     }
 
     fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
-        self.slot(account).published(&*self.kv)
+        let slot = self.slot(account);
+        if let Some(state) = slot.published_cached() {
+            return Ok(state);
+        }
+        let state = slot.published(&*self.kv)?;
+        self.weigh(&slot);
+        Ok(state)
     }
 
     fn quota_of(&self, account: AccountId) -> Option<u64> {
@@ -431,7 +474,9 @@ impl Engine {
             plans.push(plan);
         }
         let mut joined = Plan { staged: vec![Arc::clone(message)], ..Plan::default() };
-        message.put_part(&mut joined.batch);
+        if !plans.is_empty() {
+            message.put_part(&mut joined.batch);
+        }
         for plan in plans {
             let (mut batch, touch) = plan.conclude();
             joined.batch.changes.append(&mut batch.changes);

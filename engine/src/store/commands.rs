@@ -1,6 +1,9 @@
 //! What each command changes in an account.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rockdove_mail::{FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet};
 
@@ -90,13 +93,19 @@ impl AccountPlan<'_> {
         {
             self.create_mailbox(&parent, None)?;
         }
+        let ids: BTreeSet<MailboxId> = moving.iter().map(|(id, _)| *id).collect();
+        let mut renamed = Vec::with_capacity(moving.len());
         for (id, name) in moving {
             let rest = name.as_str().strip_prefix(from.as_str()).unwrap_or_default();
             let name =
                 MailboxName::new(&format!("{to}{rest}")).map_err(|error| EngineError::Limit(error.to_string()))?;
-            if self.find(&name).is_some() {
+            // A name that one of those moving has now is free afterwards.
+            if self.find(&name).is_some_and(|other| !ids.contains(&other)) {
                 return Err(EngineError::Exists(format!("mailbox {name}")));
             }
+            renamed.push((id, name));
+        }
+        for (id, name) in renamed {
             self.rename(id, name)?;
         }
         Ok(Outcome::Done)
@@ -116,12 +125,13 @@ impl AccountPlan<'_> {
     }
 
     pub(crate) fn set_subscribed(&mut self, name: &MailboxName, subscribed: bool) -> Result<Outcome, EngineError> {
+        if self.state.list.is_subscribed(name) == subscribed {
+            return Ok(Outcome::Done);
+        }
         if subscribed && self.state.list.subscriptions().len() >= SUBSCRIPTIONS_MAX {
             return Err(EngineError::Limit(format!("an account has at most {SUBSCRIPTIONS_MAX} subscriptions")));
         }
-        if self.state.list.is_subscribed(name) != subscribed {
-            self.subscribe(name, subscribed);
-        }
+        self.subscribe(name, subscribed);
         Ok(Outcome::Done)
     }
 
@@ -206,7 +216,9 @@ impl AccountPlan<'_> {
             if !changing.is_empty() {
                 self.set_flags(mailbox, segment.number, &changing, clear, set)?;
                 stored.modseq = self.modseq();
-                later.iter().for_each(|at| stored.rows[*at].modseq = stored.modseq);
+                for at in later {
+                    stored.rows[at].modseq = stored.modseq;
+                }
             }
         }
         Ok(Outcome::Stored(stored))
@@ -249,13 +261,12 @@ impl AccountPlan<'_> {
         let mut known: BTreeMap<u64, u64> = BTreeMap::from([(0, 0)]);
         let mut uids = Vec::with_capacity(rows.len());
         for row in rows {
-            let there = match known.get(&row.flags.keywords) {
-                Some(there) => *there,
-                None => {
-                    let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), true)?.keywords;
-                    known.insert(row.flags.keywords, bits);
-                    bits
-                }
+            let there = if let Some(there) = known.get(&row.flags.keywords) {
+                *there
+            } else {
+                let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), true)?.keywords;
+                known.insert(row.flags.keywords, bits);
+                bits
             };
             let flags = FlagBits { keywords: there, ..row.flags };
             uids.push(self.append(to, &Row { flags, ..*row })?);

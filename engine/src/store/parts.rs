@@ -109,6 +109,11 @@ impl Parts {
         Ok(LivePart { id, parts: Arc::clone(self) })
     }
 
+    /// Makes the next id come from the allocator's row, because that was repaired.
+    pub(crate) fn forget_ids(&self) {
+        *lock(&self.ids) = 0..0;
+    }
+
     /// Bytes of a part.
     pub(crate) fn read(&self, kv: &SharedKv, part: u64, range: Range<u64>) -> Result<Bytes, EngineError> {
         let chunk_bytes = FRAME_BYTES_MAX as u64;

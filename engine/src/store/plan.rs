@@ -66,7 +66,7 @@ impl<'a> AccountPlan<'a> {
         slot: &'a Arc<AccountSlot>,
         planner: &'a mut Planner,
     ) -> Self {
-        Self::on(kv, now_unix_s, slot, planner, AccountState::new(slot.id))
+        Self::on(kv, now_unix_s, slot, planner, AccountState::new())
     }
 
     fn on(
@@ -74,8 +74,9 @@ impl<'a> AccountPlan<'a> {
         now_unix_s: i64,
         slot: &'a Arc<AccountSlot>,
         planner: &'a mut Planner,
-        state: AccountState,
+        mut state: AccountState,
     ) -> Self {
+        let changed = std::mem::take(&mut state.ahead);
         Self {
             kv,
             now_unix_s,
@@ -85,7 +86,7 @@ impl<'a> AccountPlan<'a> {
             batch: Batch::default(),
             modseq: None,
             ops: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            changed,
             fixed_changed: BTreeSet::new(),
             list_changed: false,
             removed: false,
@@ -242,7 +243,7 @@ impl<'a> AccountPlan<'a> {
         self.state.totals.used_bytes += u64::from(row.size);
         self.state.totals.messages += 1;
         let save_date = u32::try_from(self.now_unix_s).unwrap_or(0);
-        self.push_op(mailbox, segment_of(uid), Op::Append(Row { uid, modseq, save_date, ..*row }));
+        self.push_op(mailbox, segment_of(uid), Op::Append(Row { uid, save_date, modseq, ..*row }));
         Ok(uid)
     }
 
@@ -273,9 +274,9 @@ impl<'a> AccountPlan<'a> {
             let flags = row.flags.changed(clear, set);
             let moves = |flag| (u32::from(row.flags.has(flag)), u32::from(flags.has(flag)));
             let (was, is) = moves(SystemFlags::SEEN);
-            counters.unseen = counters.unseen + was - is;
+            counters.unseen = (counters.unseen + was).saturating_sub(is);
             let (was, is) = moves(SystemFlags::DELETED);
-            counters.deleted = counters.deleted + is - was;
+            counters.deleted = (counters.deleted + is).saturating_sub(was);
         }
         let uids = rows.iter().map(|row| row.uid).collect();
         self.push_op(mailbox, segment, Op::Flags { uids, clear, set });
@@ -532,7 +533,9 @@ impl<'a> AccountPlan<'a> {
                     at
                 });
                 let segment = Arc::make_mut(&mut list[at]);
-                ops.iter().for_each(|op| segment.apply(modseq, op));
+                for op in &ops {
+                    segment.apply(modseq, op);
+                }
                 write_segment(&mut self.batch, (self.slot.id.0, mailbox.0), segment, modseq, &ops);
             }
             let floor = if only_appends { 0 } else { self.forget_expunged(mailbox, list) };

@@ -8,11 +8,13 @@
 
 mod converse;
 mod pop3;
+mod smtp;
 
 pub use pop3::pop3_session;
+pub use smtp::smtp_session;
 
 /// A target and the folder of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 1] = [("pop3_session", pop3_session)];
+pub const TARGETS: [Target; 2] = [("pop3_session", pop3_session), ("smtp_session", smtp_session)];

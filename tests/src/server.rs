@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     fs::{self, File},
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -311,15 +312,23 @@ impl Server {
     }
 
     /// Connects, with TLS where the listener begins with it.
-    pub fn connect(&self, door: Door) -> Wire {
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub fn try_connect(&self, door: Door) -> io::Result<Wire> {
         if door == Door::LmtpUnix {
-            return Wire::unix(&self.path("lmtp.sock")).expect("the server listens");
+            return Wire::unix(&self.path("lmtp.sock"));
         }
-        let mut wire = Wire::tcp(self.address(door)).expect("the server listens");
+        let mut wire = Wire::tcp(self.address(door))?;
         if door.names().1 == "implicit" {
-            wire.secure(&self.certificate_path()).expect("TLS");
+            wire.secure(&self.certificate_path())?;
         }
-        wire
+        Ok(wire)
+    }
+
+    /// Connects to a server that is there.
+    pub fn connect(&self, door: Door) -> Wire {
+        self.try_connect(door).unwrap_or_else(|error| unreachable!("{door:?} does not answer: {error}"))
     }
 
     /// Where a file of this server lies, or may be put by a test.

@@ -264,7 +264,10 @@ fn messages_leave_as_they_came(io: Io) {
         let stored = Pop3::inbox(&server, name);
         assert_eq!(stored.len(), messages.len());
         for (stored, sent) in stored.iter().zip(&messages) {
-            assert!(stored.starts_with(b"Return-Path: <sender@elsewhere.example>\r\nReceived: from client.example"));
+            let trace = format!(
+                "Return-Path: <sender@elsewhere.example>\r\nDelivered-To: {name}@rockdove.test\r\nReceived: from "
+            );
+            assert!(stored.starts_with(trace.as_bytes()), "{}", String::from_utf8_lossy(stored));
             assert!(stored.ends_with(sent), "{} octets came, {} left", sent.len(), stored.len());
         }
     }

@@ -9,12 +9,14 @@
 mod converse;
 mod mime;
 mod pop3;
+mod smtp;
 
 pub use mime::mime;
 pub use pop3::pop3_session;
+pub use smtp::smtp_session;
 
 /// A target and the folder of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 2] = [("mime", mime), ("pop3_session", pop3_session)];
+pub const TARGETS: [Target; 3] = [("mime", mime), ("pop3_session", pop3_session), ("smtp_session", smtp_session)];

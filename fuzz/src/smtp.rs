@@ -17,9 +17,11 @@ const TLS_RECORD: &[u8] = &[0x16, 0x03];
 const MANY: u8 = 0xff;
 const MANY_TIMES: usize = 8 * 1024;
 /// Octets of an input with everything spelled out.
-const INPUT_OCTETS_MAX: usize = 256 * 1024;
+const INPUT_OCTETS_MAX: usize = 128 * 1024;
+/// Octets of an input that is also sent octet by octet; longer ones would take too long.
+const SINGLE_OCTETS_MAX: usize = 8 * 1024;
 /// Octets of one message. RFC 5321 section 4.5.3.1.7 asks for more; here it should be reached.
-const SIZE_BYTES_MAX: u64 = 160 * 1024;
+const SIZE_BYTES_MAX: u64 = 96 * 1024;
 /// Octets of a reply line with its CRLF (RFC 5321 section 4.5.3.1.5).
 const REPLY_LINE_OCTETS_MAX: usize = 512;
 
@@ -311,6 +313,10 @@ pub fn smtp_session(data: &[u8]) {
     let Some((steer, input)) = split(data) else { return };
     let phases = phases(input);
     let seed = u64::from_le_bytes(steer);
-    same_in_every_cut(seed, |cuts| run(steer, &phases, cuts, false));
+    let long = phases.iter().map(Vec::len).sum::<usize>() > SINGLE_OCTETS_MAX;
+    same_in_every_cut(seed, |cuts| {
+        let cuts = if long && matches!(cuts, Cuts::Single) { Cuts::Random(!seed) } else { cuts };
+        run(steer, &phases, cuts, false)
+    });
     run(steer, &phases, Cuts::Random(seed), true);
 }

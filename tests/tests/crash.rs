@@ -20,7 +20,7 @@ const ROUNDS: u64 = 50;
 /// Connections that deliver.
 const DELIVERERS: u64 = 20;
 /// Milliseconds of load after which the kill comes, at least and at most.
-const LOAD_MS: (u64, u64) = (50, 700);
+const LOAD_MS: (u64, u64) = (50, 1_000);
 /// Recipients of every message.
 const RECIPIENTS: [&str; 2] = ["ada", "ben"];
 /// The mailbox that messages are copied to and expunged from.
@@ -98,8 +98,11 @@ fn change(server: &Server, dice: &mut Dice, inbox: &mut Known, copies: &mut Know
             && let Some(uid) = pick(&present)
         {
             copies.maybe_expunged.insert(uid);
+            // It learns what the other session has copied.
+            second.try_ok("NOOP")?;
             second.try_ok(&format!("UID STORE {uid} +FLAGS.SILENT (\\Deleted)"))?;
-            second.try_ok(&format!("UID EXPUNGE {uid}"))?;
+            let removed = second.try_ok(&format!("UID EXPUNGE {uid}"))?.with(" EXPUNGE");
+            assert_eq!(removed.len(), 1, "UID EXPUNGE {uid} says OK: {removed:?}");
             copies.expunged.insert(uid);
         }
     }
@@ -169,16 +172,22 @@ fn check_ids(name: &str, inbox: &Known, book: &Book) {
     assert!(ids.is_subset(&tried), "{name} has {:?}", ids.difference(&tried));
 }
 
+/// A conversation ends with the server, never with a refusal.
+fn ended(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        assert_ne!(error.kind(), io::ErrorKind::Other, "{error}");
+    }
+}
+
 fn live(server: &mut Server, round: u64, dice: &mut Dice, inbox: &mut Known, copies: &mut Known, book: &Book) {
     let kill_after = Duration::from_millis(LOAD_MS.0 + dice.below(LOAD_MS.1 - LOAD_MS.0));
     let mut changes = Dice::new(dice.below(u64::MAX));
     thread::scope(|scope| {
         let running = &*server;
         for client in 0..DELIVERERS {
-            // Every conversation ends with the server.
-            scope.spawn(move || drop(deliver(running, round, client, book)));
+            scope.spawn(move || ended(deliver(running, round, client, book)));
         }
-        scope.spawn(move || drop(change(running, &mut changes, inbox, copies, book)));
+        scope.spawn(move || ended(change(running, &mut changes, inbox, copies, book)));
         thread::sleep(kill_after);
         running.signal("KILL");
     });

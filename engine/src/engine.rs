@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_mail::{Uid, search::SearchKey};
+use rockdove_mail::{ModSeq, Uid, search::SearchKey};
 
 use crate::{
     command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome},
@@ -194,25 +194,48 @@ impl Engine {
         Ok(Arc::clone(&self.account(account)?.list))
     }
 
+    /// [`Engine::mailboxes`], if that needs no disk.
+    pub fn mailboxes_cached(&self, account: AccountId) -> Option<Arc<MailboxList>> {
+        Some(Arc::clone(&self.slot(account).published_cached()?.list))
+    }
+
     /// A snapshot of a mailbox. Reads the disk when it is not in memory.
     pub fn mailbox(&self, account: AccountId, mailbox: MailboxId) -> Result<Arc<MailboxView>, EngineError> {
-        if let Some(view) = self.mailbox_cached(account, mailbox) {
-            return Ok(view);
-        }
-        let slot = self.slot(account);
-        let view = slot.published(&*self.kv)?.mailbox(mailbox)?.view(&*self.kv)?;
-        self.weigh(&slot);
-        Ok(view)
+        Ok(self.snapshot(account, mailbox)?.0)
     }
 
     /// A snapshot of a mailbox, if that needs no disk.
     pub fn mailbox_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<Arc<MailboxView>> {
-        self.slot(account).published_cached()?.mailbox(mailbox).ok()?.view_cached()
+        Some(self.snapshot_cached(account, mailbox)?.0)
+    }
+
+    /// A snapshot of a mailbox and the account's highest mod-sequence at that moment: every change up to it is in the
+    /// snapshot, every later one is greater. Reads the disk when it is not in memory.
+    pub fn snapshot(&self, account: AccountId, mailbox: MailboxId) -> Result<(Arc<MailboxView>, ModSeq), EngineError> {
+        if let Some(snapshot) = self.snapshot_cached(account, mailbox) {
+            return Ok(snapshot);
+        }
+        let slot = self.slot(account);
+        let state = slot.published(&*self.kv)?;
+        let view = state.mailbox(mailbox)?.view(&*self.kv)?;
+        self.weigh(&slot);
+        Ok((view, state.totals.highest_modseq))
+    }
+
+    /// [`Engine::snapshot`], if that needs no disk.
+    pub fn snapshot_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<(Arc<MailboxView>, ModSeq)> {
+        let state = self.slot(account).published_cached()?;
+        Some((state.mailbox(mailbox).ok()?.view_cached()?, state.totals.highest_modseq))
     }
 
     /// Counters of a mailbox; never loads its entries.
     pub fn status(&self, account: AccountId, mailbox: MailboxId) -> Result<MailboxStatus, EngineError> {
         Ok(self.account(account)?.mailbox(mailbox)?.status())
+    }
+
+    /// [`Engine::status`], if that needs no disk. `None` also when there is no such mailbox.
+    pub fn status_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<MailboxStatus> {
+        Some(self.slot(account).published_cached()?.mailbox(mailbox).ok()?.status())
     }
 
     /// Claims the messages that no session has been told of (`\Recent`, RFC 3501 section 2.3.2): the first UID that is
@@ -223,6 +246,14 @@ impl Engine {
         let state = slot.published_cached();
         let mailbox = state.as_ref().and_then(|state| state.mailbox(mailbox).ok());
         mailbox.map_or(uid_next, |mailbox| slot.claim_recent(mailbox, uid_next))
+    }
+
+    /// What [`Engine::claim_recent`] would answer, but claims nothing (EXAMINE, STATUS).
+    pub fn recent_from(&self, account: AccountId, mailbox: MailboxId, uid_next: Uid) -> Uid {
+        let slot = self.slot(account);
+        let state = slot.published_cached();
+        let mailbox = state.as_ref().and_then(|state| state.mailbox(mailbox).ok());
+        mailbox.map_or(uid_next, |mailbox| slot.recent_from(mailbox, uid_next))
     }
 
     /// How much an account uses and may use.
@@ -240,15 +271,27 @@ impl Engine {
     /// The record of a message.
     pub fn record(&self, account: AccountId, message: MessageId) -> Result<Arc<MessageRecord>, EngineError> {
         let mut records = self.records(account, &[message])?;
-        records.pop().ok_or_else(|| EngineError::NotFound(format!("message {}", message.0)))
+        records.pop().ok_or_else(|| missing(message))
     }
 
     /// The records of several messages, in the order asked. `NotFound` when one is gone.
     pub fn records(&self, account: AccountId, messages: &[MessageId]) -> Result<Vec<Arc<MessageRecord>>, EngineError> {
+        let found = messages.iter().zip(self.records_found(account, messages)?);
+        found.map(|(message, record)| record.ok_or_else(|| missing(*message))).collect()
+    }
+
+    /// The records of several messages, in the order asked; `None` for those that are gone.
+    pub fn records_found(
+        &self,
+        account: AccountId,
+        messages: &[MessageId],
+    ) -> Result<Vec<Option<Arc<MessageRecord>>>, EngineError> {
         let keys: Vec<Bytes> = messages.iter().map(|message| keys::message_record(account.0, message.0)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let rows = self.kv.multi_get(Family::Message, &keys)?;
-        messages.iter().zip(rows).map(|(message, row)| decoded(account, *message, row)).collect()
+        let decode =
+            |(message, row): (&MessageId, Option<Bytes>)| row.map(|row| decoded(account, *message, &row)).transpose();
+        messages.iter().zip(rows).map(decode).collect()
     }
 
     /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.
@@ -499,10 +542,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn decoded(account: AccountId, message: MessageId, row: Option<Bytes>) -> Result<Arc<MessageRecord>, EngineError> {
-    let row = row.ok_or_else(|| EngineError::NotFound(format!("message {}", message.0)))?;
+fn missing(message: MessageId) -> EngineError {
+    EngineError::NotFound(format!("message {}", message.0))
+}
+
+fn decoded(account: AccountId, message: MessageId, row: &Bytes) -> Result<Arc<MessageRecord>, EngineError> {
     let damaged = || EngineError::Corrupt(format!("message {} of account {}", message.0, account.0));
-    MessageRecord::decode(message, &row).map(Arc::new).ok_or_else(damaged)
+    MessageRecord::decode(message, row).map(Arc::new).ok_or_else(damaged)
 }
 
 /// One notice for each account.

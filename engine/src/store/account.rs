@@ -371,4 +371,10 @@ impl AccountSlot {
         *first = claimed.max(uid_next);
         claimed.min(uid_next)
     }
+
+    /// See `Engine::recent_from`.
+    pub(crate) fn recent_from(&self, mailbox: &MailboxState, uid_next: Uid) -> Uid {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.get(&mailbox.id).copied().unwrap_or(mailbox.loaded_uid_next()).min(uid_next)
+    }
 }

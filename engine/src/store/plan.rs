@@ -477,6 +477,7 @@ impl<'a> AccountPlan<'a> {
         for family in [Family::Account, Family::Segment, Family::Message, Family::Change] {
             self.batch.delete_range(family, prefix.clone(), end.clone());
         }
+        self.changed.extend(self.state.mailboxes.iter().map(|mailbox| mailbox.id));
         self.removed = true;
         Ok(())
     }

@@ -536,7 +536,11 @@ fn quota_and_removal() {
     let copy = Command::Copy { account, from: inbox, uids: UidSet::range(1, 1), to: inbox };
     assert_eq!(house.engine.execute(NOW, copy), Err(EngineError::OverQuota), "copies count");
     drop(message);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    house.engine.on_change(Box::new(move |notices| heard.lock().expect("lock").extend_from_slice(notices)));
     house.run(Command::RemoveAccount { address });
+    assert!(told.lock().expect("lock").iter().any(|notice| notice.mailboxes.contains(&inbox)), "who watches it hears");
     assert!(matches!(house.engine.mailboxes(account), Err(EngineError::NotFound(_))));
     let prefix = account.0.to_be_bytes();
     for family in [Family::Account, Family::Segment, Family::Message] {
@@ -568,5 +572,34 @@ fn recent_messages_are_told_once() {
     assert_eq!(house.engine.claim_recent(account, mailbox, 2), 1);
     assert_eq!(house.engine.claim_recent(account, mailbox, 2), 2);
     house.append(account, mailbox, &mail("2", 10), Flags::default());
+    assert_eq!(house.engine.recent_from(account, mailbox, 3), 2, "looking claims nothing");
     assert_eq!(house.engine.claim_recent(account, mailbox, 3), 2);
+    assert_eq!(house.engine.recent_from(account, mailbox, 3), 3);
+}
+
+#[test]
+fn what_needs_no_disk_is_answered_from_memory_alone() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, mailbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    for subject in ["1", "2", "3"] {
+        house.append(account, mailbox, &mail(subject, 10), Flags::default());
+    }
+    let again = house.again();
+    assert!(again.engine.mailboxes_cached(account).is_none());
+    assert!(again.engine.status_cached(account, mailbox).is_none());
+    let status = again.engine.status(account, mailbox).expect("status");
+    assert_eq!(again.engine.status_cached(account, mailbox), Some(status));
+    assert!(again.engine.snapshot_cached(account, mailbox).is_none(), "its entries are not in memory");
+    let (view, modseq) = again.engine.snapshot(account, mailbox).expect("snapshot");
+    assert!(again.engine.snapshot_cached(account, mailbox).is_some());
+    let elsewhere = again.mailbox(account, "Sent");
+    again.append(account, elsewhere, &mail("4", 10), Flags::default());
+    let (same, later) = again.engine.snapshot(account, mailbox).expect("snapshot");
+    assert!(same.same_as(&view) && later > modseq && modseq >= view.highest_modseq());
+    assert_eq!(view.uids_from(2), UidSet::range(2, 3));
+    assert_eq!(view.uids_from(4), UidSet::new());
+    assert_eq!(view.uids_from(0), view.uids());
+    assert_eq!(view.highest_modseq_of(&UidSet::range(3, 900)), view.highest_modseq());
+    assert!(view.highest_modseq_of(&UidSet::range(1, 2)) < view.highest_modseq());
+    assert_eq!(view.highest_modseq_of(&UidSet::range(4, 5_000)), 0);
 }

@@ -247,7 +247,9 @@ impl MessageRecord {
             return Ok(found.swap_remove(0));
         }
         let mut whole = BytesMut::with_capacity(found.iter().map(Bytes::len).sum());
-        found.iter().for_each(|bytes| whole.extend_from_slice(bytes));
+        for bytes in &found {
+            whole.extend_from_slice(bytes);
+        }
         Ok(whole.freeze())
     }
 

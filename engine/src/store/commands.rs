@@ -8,7 +8,7 @@ use std::{
 use rockdove_mail::{FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet};
 
 use super::{
-    plan::AccountPlan,
+    plan::{AccountPlan, Unknown},
     segment::{FlagBits, Row, Segment, view::flags_of},
 };
 use crate::command::{AppendMessage, Delivered, Delivery, EngineError, FlagRow, MailboxId, Outcome, Stored};
@@ -155,7 +155,7 @@ impl AccountPlan<'_> {
             Some(mailbox) => mailbox,
             None => self.create_mailbox(&delivery.mailbox, None)?,
         };
-        let flags = self.flag_bits(mailbox, &delivery.flags, true)?;
+        let flags = self.flag_bits(mailbox, &delivery.flags, Unknown::AddWhatFits)?;
         let id = self.add_message(message, &delivery.trace_header)?;
         let uid = self.append(mailbox, &Self::new_row(id, size, delivery.internal_date, flags))?;
         Ok(Delivered { mailbox, uid, message: id })
@@ -172,7 +172,7 @@ impl AccountPlan<'_> {
         let uid_validity = self.state.mailbox(mailbox)?.fixed.uid_validity;
         let mut uids = Vec::with_capacity(messages.len());
         for message in messages {
-            let flags = self.flag_bits(mailbox, &message.flags, true)?;
+            let flags = self.flag_bits(mailbox, &message.flags, Unknown::Add)?;
             self.add_part(&message.message);
             let id = self.add_message(&message.message, &[])?;
             let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
@@ -188,7 +188,8 @@ impl AccountPlan<'_> {
         (update, flags): (FlagUpdate, &Flags),
         unchanged_since: Option<ModSeq>,
     ) -> Result<Outcome, EngineError> {
-        let bits = self.flag_bits(mailbox, flags, update != FlagUpdate::Remove)?;
+        let unknown = if update == FlagUpdate::Remove { Unknown::LeaveOut } else { Unknown::Add };
+        let bits = self.flag_bits(mailbox, flags, unknown)?;
         let none = FlagBits::default();
         let (clear, set) = match update {
             FlagUpdate::Replace => (FlagBits::ALL, bits),
@@ -264,7 +265,7 @@ impl AccountPlan<'_> {
             let there = if let Some(there) = known.get(&row.flags.keywords) {
                 *there
             } else {
-                let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), true)?.keywords;
+                let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), Unknown::Add)?.keywords;
                 known.insert(row.flags.keywords, bits);
                 bits
             };

@@ -28,6 +28,17 @@ pub(crate) const MAILBOXES_MAX: usize = 10_000;
 /// Message rows read at once while planning.
 const READ_AT_ONCE: usize = 256;
 
+/// What becomes of keywords that a mailbox does not know yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It learns them, or the command is refused.
+    Add,
+    /// It learns them while there is room: a delivery must not fail for a keyword.
+    AddWhatFits,
+    /// They are left out.
+    LeaveOut,
+}
+
 /// The changes of one command to one account.
 pub(crate) struct AccountPlan<'a> {
     pub(crate) kv: &'a SharedKv,
@@ -173,20 +184,21 @@ impl<'a> AccountPlan<'a> {
         self.state.set_list(subscriptions);
     }
 
-    /// Flags as bits of this mailbox. Unknown keywords are added to its table when `create`, and left out otherwise.
+    /// Flags as bits of this mailbox.
     pub(crate) fn flag_bits(
         &mut self,
         mailbox: MailboxId,
         flags: &Flags,
-        create: bool,
+        unknown: Unknown,
     ) -> Result<FlagBits, EngineError> {
         let mut bits = FlagBits { system: flags.system.bits(), keywords: 0 };
         for keyword in &flags.keywords {
             let table = &self.state.mailbox(mailbox)?.fixed.keywords;
             let place = match table.iter().position(|known| known == keyword) {
                 Some(place) => place,
-                None if create => self.add_keyword(mailbox, keyword)?,
-                None => continue,
+                None if unknown == Unknown::LeaveOut => continue,
+                None if unknown == Unknown::AddWhatFits && table.len() >= KEYWORDS_MAX => continue,
+                None => self.add_keyword(mailbox, keyword)?,
             };
             bits.keywords |= 1 << place;
         }

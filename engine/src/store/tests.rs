@@ -409,6 +409,26 @@ fn uidnext_never_falls_back_after_a_failed_write() {
 }
 
 #[test]
+fn a_delivery_does_not_fail_for_a_keyword_too_many() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    let all: Vec<_> = (0..64).map(|number| Keyword::new(&format!("k{number}")).expect("an atom")).collect();
+    let flags = Flags { keywords: all, ..Flags::default() };
+    let uid = house.append(account, inbox, &mail("1", 10), flags);
+    let one_more = Keyword::new("k64").expect("an atom");
+    let flags = Flags { keywords: vec![one_more, Keyword::new("K5").expect("an atom")], ..Flags::default() };
+    let message = house.stage(&mail("2", 10));
+    house
+        .run(Command::Deliver { message, deliveries: vec![Delivery { flags: flags.clone(), ..deliver(account, "") }] });
+    let delivered = house.engine.mailbox(account, inbox).expect("view").entry(uid + 1).expect("there");
+    assert_eq!(delivered.flags, keyword("k5"));
+    let uids = UidSet::range(uid, uid);
+    let store =
+        Command::StoreFlags { account, mailbox: inbox, uids, update: FlagUpdate::Add, flags, unchanged_since: None };
+    assert!(matches!(house.engine.execute(NOW, store), Err(EngineError::Limit(_))));
+}
+
+#[test]
 fn a_delivery_to_nobody_leaves_nothing() {
     let (house, _) = House::with_accounts(1);
     let message = house.stage(&mail("1", 9_000));

@@ -182,7 +182,9 @@ impl Commands {
         let mut uids = UidSet::new();
         let end = mailbox.uid_next as usize + 5;
         for _ in 0..=self.rng.below(3) {
-            let first = 1 + self.rng.below(end) as u32;
+            // Mostly what came last, as people do.
+            let newest = if self.rng.one_in(2) { end.min(200) } else { end };
+            let first = (end - self.rng.below(newest)) as u32;
             let more = if self.rng.one_in(8) { self.rng.below(2_000) } else { self.rng.below(4) };
             uids.insert_range(first, first + more as u32);
         }

@@ -465,8 +465,10 @@ impl Model {
                 Some(at) => at,
                 None => account.create(now, &place.mailbox, None),
             };
-            account.mailboxes[at].learn(&place.flags.keywords)?;
-            let message = account.new_message(whole, place.date, &place.flags, now);
+            // A delivery does not fail for a keyword that finds no room.
+            let mut flags = place.flags.clone();
+            flags.keywords.retain(|keyword| account.mailboxes[at].learn(std::slice::from_ref(keyword)).is_ok());
+            let message = account.new_message(whole, place.date, &flags, now);
             let (id, modseq) = (message.id, account.modseq);
             let uid = account.mailboxes[at].add(message, modseq);
             delivered[number] = Some(Delivered { mailbox: account.mailboxes[at].id, uid, message: id });

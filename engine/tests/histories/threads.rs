@@ -164,3 +164,30 @@ fn assert_in_order(notices: &[ChangeNotice], ids: &[AccountId]) {
         assert_eq!(heard.last().copied(), Some(1 + expected as u64), "account {}", id.0);
     }
 }
+
+#[test]
+fn threads_commit_for_each_other_when_nobody_else_does() {
+    let kv = Arc::new(SlowKv::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let ids = accounts(&house, 2);
+    let before = kv.syncs.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let (house, account) = (&house, ids[number % 2]);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let name = MailboxName::new(&format!("{number}/{round}")).expect("a name");
+                    let create = Act::Create { account, name: name.clone(), special_use: None };
+                    house.perform(NOW, &create).expect("accepted");
+                    assert!(
+                        house.engine.mailboxes(account).expect("there").by_name(&name).is_some(),
+                        "shown when told"
+                    );
+                }
+            });
+        }
+    });
+    let (syncs, commands) = (kv.syncs.load(Ordering::Relaxed) - before, THREADS * ROUNDS);
+    assert!(syncs * 2 < commands, "{commands} commands took {syncs} syncs");
+    house.check("afterwards");
+}

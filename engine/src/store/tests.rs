@@ -463,6 +463,17 @@ fn an_account_stays_in_memory_while_somebody_reads_it() {
 }
 
 #[test]
+fn messages_stay_recent_while_their_account_is_out_of_memory() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    house.append(account, inbox, &mail("1", 10), Flags::default());
+    assert!(house.engine.slot(account).evict());
+    house.engine.mailbox(account, inbox).expect("view");
+    assert_eq!(house.engine.claim_recent(account, inbox, 2), 1);
+    assert_eq!(house.engine.claim_recent(account, inbox, 2), 2);
+}
+
+#[test]
 fn accounts_that_are_only_listed_leave_memory_too() {
     let (house, accounts) = House::with_accounts(30);
     let options = EngineOptions { segment_cache_bytes_max: 20_000, ..EngineOptions::default() };

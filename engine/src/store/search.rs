@@ -142,7 +142,7 @@ impl Message<'_> {
         match field {
             DateField::Internal => Ok(Some(Some(of(self.row.date)))),
             DateField::Sent if effort < Effort::Record => Ok(None),
-            DateField::Sent => Ok(Some(self.record()?.and_then(|record| record.sent).map(of))),
+            DateField::Sent => Ok(Some(self.record()?.and_then(|record| record.sent()).map(of))),
         }
     }
 

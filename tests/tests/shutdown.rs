@@ -83,8 +83,8 @@ fn a_stop_under_load_loses_nothing(io: Io) {
     for kind in ["delivered-", "appended-"] {
         assert!(acknowledged.iter().filter(|id| id.starts_with(kind)).count() > CLIENTS, "there was load: {kind}");
     }
-    assert!(acknowledged.is_subset(&stored), "lost: {:?}", acknowledged.difference(&stored));
-    assert!(stored.is_subset(&tried), "invented: {:?}", stored.difference(&tried));
+    assert!(acknowledged.is_subset(&stored), "lost: {:?}", acknowledged.difference(&stored).collect::<Vec<_>>());
+    assert!(stored.is_subset(&tried), "invented: {:?}", stored.difference(&tried).collect::<Vec<_>>());
 }
 
 fn a_reload_swaps_the_certificate(io: Io) {

@@ -83,7 +83,8 @@ pub(super) fn list(words: &mut Words<'_>) -> Result<Command, Wrong> {
     if words.peek() == Some(b'(') {
         request.extended = true;
         words.list(OPTIONS_MAX, |words| selection(words, &mut request))?;
-        words.space()?;
+        // RFC 5819 section 4 has an example without a space.
+        words.spaces();
     }
     request.reference = pattern(words)?;
     words.space()?;

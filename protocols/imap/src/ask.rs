@@ -13,6 +13,8 @@ use rockdove_mail::{
     search::SearchKey,
 };
 
+pub use rockdove_mail::sasl::LoginAnswer;
+
 use crate::{
     fetch::{FetchCursor, FetchRequest},
     numbers::Numbers,
@@ -135,7 +137,7 @@ pub enum Ask {
         request: Arc<FetchRequest>,
         /// The sequence numbers.
         numbers: Arc<Numbers>,
-        /// Messages with this UID or a higher one are `\Recent`.
+        /// Messages that are `\Recent` for this session.
         recent: Arc<UidSet>,
         /// Only messages changed after this.
         changed_since: Option<ModSeq>,
@@ -193,17 +195,6 @@ pub enum Ask {
     },
     /// The message is given up. Answered by [`Answer::Done`].
     AppendAbort,
-}
-
-/// What the host says about a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginAnswer {
-    /// The client is who it says it is.
-    Accepted,
-    /// It is not, or may not do that.
-    Refused,
-    /// It cannot be told at the moment.
-    TryLater,
 }
 
 /// Why something was not done. Nothing has changed then.
@@ -277,6 +268,9 @@ pub struct Selected {
     pub uid_next: Uid,
     /// HIGHESTMODSEQ.
     pub highest_modseq: ModSeq,
+    /// Everything up to this mod-sequence of the account is told: `since` of what is asked next. Other mailboxes move it
+    /// as well, so it is at least `highest_modseq`.
+    pub known_modseq: ModSeq,
     /// Keywords in use.
     pub keywords: Vec<Keyword>,
     /// The first message without `\Seen`.
@@ -294,8 +288,11 @@ pub struct Changes {
     pub arrived: UidSet,
     /// Messages it knows whose flags have changed, but for the session's own changes.
     pub changed: UidSet,
-    /// Everything up to here is told by this.
+    /// HIGHESTMODSEQ.
     pub highest_modseq: ModSeq,
+    /// Everything up to this mod-sequence of the account is told: `since` of what is asked next. Other mailboxes move it
+    /// as well, so it is at least `highest_modseq`.
+    pub known_modseq: ModSeq,
     /// UIDNEXT.
     pub uid_next: Uid,
     /// Keywords in use, when there are more than the session knows.

@@ -53,3 +53,31 @@ pub const HEADER_OCTETS_MAX: u64 = 1024 * 1024;
 
 /// Octets of a string that is written between quotes; a longer one becomes a literal.
 pub const QUOTED_OCTETS_MAX: usize = 1024;
+
+/// Octets of a line that is no command: a SASL response (RFC 4959 leaves it to the mechanisms; this is what RFC 4954
+/// section 4 asks of SMTP) or DONE.
+pub const LINE_OCTETS_MAX: usize = 12_288;
+
+/// Octets received and not looked at before the client is not listened to: pipelined commands wait in the network.
+pub const RECEIVED_OCTETS_MAX: usize = 64 * 1024;
+
+/// Answers are gathered up to about this many octets before they are sent, so that a thousand pipelined commands do not
+/// cost a thousand writes, nor their answers unbounded memory.
+pub const SEND_OCTETS_AIM: usize = 32 * 1024;
+
+/// Numbers written at a time into the answer of SEARCH, and EXPUNGE responses.
+pub const NUMBERS_PIECE_MAX: usize = 2_048;
+
+/// Octets of a message that are gathered before they are handed over.
+pub const APPEND_OCTETS_AIM: u64 = 64 * 1024;
+
+/// Octets of a refused message that are read to get past it, when the largest message that is taken is smaller. A client
+/// that announces more without waiting (LITERAL+) loses the connection.
+pub const REFUSED_OCTETS_MAX: u64 = 64 * 1024 * 1024;
+
+/// Commands that may be wrong (unknown, malformed, out of place) in a row before the connection is closed; before login:
+/// at all.
+pub const ERRORS_MAX: u32 = 20;
+
+/// Logins that may fail before the connection is closed.
+pub const LOGIN_FAILURES_MAX: u32 = 3;

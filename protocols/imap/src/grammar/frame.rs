@@ -173,6 +173,7 @@ impl Frames {
                 if dead {
                     self.die();
                 } else if end.is_some() {
+                    self.forget();
                     self.state = State::Line;
                 } else {
                     return None;

@@ -6,6 +6,7 @@
 use std::{fmt::Write, fs, path::Path};
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use rockdove_imap::{
     command::{Command, Tagged},
     grammar::{BadCommand, Frame, Frames, parse, parse_append},
@@ -88,6 +89,23 @@ fn commands_mean_what_the_tables_say() {
 }
 
 #[test]
+fn passwords_are_what_was_written() {
+    let mut cases: Vec<(&[u8], &str)> = Vec::new();
+    cases.push((b"secret", "secret"));
+    cases.push((b"\"se\\\"cr\\\\et\\x\"", "se\"cr\\et\\x"));
+    cases.push((b"\"\"", ""));
+    cases.push((b"{6+}\r\na\r\nb\"c", "a\r\nb\"c"));
+    cases.push((b"p]a%s*s\\", "p]a%s*s\\"));
+    cases.push((b"NIL", "NIL"));
+    cases.push(("\"größe\"".as_bytes(), "größe"));
+    for (written, meant) in cases {
+        let tagged = understood(&[b"a LOGIN ann ", written].concat()).expect("good");
+        let Command::Login { password, .. } = tagged.command else { unreachable!("not a login") };
+        assert_eq!(password.as_str(), meant);
+    }
+}
+
+#[test]
 fn tags_come_back() {
     for tag in ["a", "A001", "a.b", "a]b", "1"] {
         assert_eq!(understood(format!("{tag} NOOP").as_bytes()).expect("good").tag, tag);
@@ -115,4 +133,68 @@ fn limits_hold() {
     let deep = |levels: usize| format!("a SEARCH {}ALL{}", "(".repeat(levels), ")".repeat(levels));
     assert!(understood(deep(255).as_bytes()).is_ok());
     assert!(understood(deep(30_000).as_bytes()).is_err());
+}
+
+fn likely() -> impl Strategy<Value = Vec<u8>> {
+    let words: Vec<&'static [u8]> = vec![
+        b"a ",
+        b"UID ",
+        b"FETCH ",
+        b"STORE ",
+        b"SEARCH ",
+        b"LIST ",
+        b"APPEND ",
+        b"SELECT ",
+        b"ID ",
+        b"CREATE ",
+        b"1:*,3 ",
+        b"(",
+        b")",
+        b"[",
+        b"]",
+        b"<0.1>",
+        b"{3+}\r\nabc",
+        b"{0}\r\n",
+        b"{9}\r\n",
+        b"\"",
+        b"\\",
+        b"\"q\" ",
+        b"BODY.PEEK[",
+        b"HEADER.FIELDS ",
+        b"1.",
+        b"FLAGS ",
+        b"+FLAGS.SILENT ",
+        b"\\Seen ",
+        b"CHANGEDSINCE ",
+        b"OR ",
+        b"NOT ",
+        b"TEXT ",
+        b"BEFORE ",
+        b"1-Jan-2020 ",
+        b"RETURN ",
+        b"STATUS ",
+        b"&AOQ-",
+        b"&",
+        b"*",
+        b"\xff",
+        b"\0",
+        b" ",
+        b"\r",
+        b"\n",
+        b"99999999999999999999 ",
+        b"USE ",
+        b"MODSEQ ",
+    ];
+    let word = prop_oneof![8 => prop::sample::select(words).prop_map(<[u8]>::to_vec), 1 => prop::collection::vec(any::<u8>(), 0..4)];
+    prop::collection::vec(word, 0..20).prop_map(|words| words.concat())
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics(command in likely()) {
+        for bad in [parse(&command).err(), parse_append(&command).err()].into_iter().flatten() {
+            prop_assert!(!bad.text.is_empty());
+            prop_assert!(bad.tag.is_none_or(|tag| command.starts_with(tag.as_bytes())));
+        }
+    }
 }

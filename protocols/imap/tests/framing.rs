@@ -114,7 +114,7 @@ fn cases() -> Vec<(Vec<u8>, Vec<Event>)> {
         ),
         (b"a LOGIN {70000}\r\nb NOOP\r\n".to_vec(), vec![too_long(Some("a"), false), command("b NOOP")]),
         (
-            [&b"a LOGIN {70000+}\r\n"[..], &[b'\n'; 70_000], b" {2+}\r\n\r\n {70000}\r\nb NOOP\r\n"].concat(),
+            [&b"a LOGIN {70000+}\r\n"[..], &vec![b'\n'; 70_000], b" {2+}\r\n\r\n {70000}\r\nb NOOP\r\n"].concat(),
             vec![too_long(Some("a"), false), command("b NOOP")],
         ),
         (b"a LOGIN {2000000+}\r\nb NOOP\r\n".to_vec(), vec![too_long(Some("a"), true)]),
@@ -123,14 +123,14 @@ fn cases() -> Vec<(Vec<u8>, Vec<Event>)> {
             vec![too_long(Some("a"), false), command("b NOOP")],
         ),
         (
-            [&b"a "[..], &[b'x'; COMMAND_OCTETS_MAX], b"\r\nb NOOP\r\n"].concat(),
+            [&b"a "[..], &vec![b'x'; COMMAND_OCTETS_MAX], b"\r\nb NOOP\r\n"].concat(),
             vec![too_long(Some("a"), false), command("b NOOP")],
         ),
         (
-            [&b"a "[..], &[b'x'; COMMAND_OCTETS_MAX], b" {7+}\r\nb NOOP\n\r\nc NOOP\r\n"].concat(),
+            [&b"a "[..], &vec![b'x'; COMMAND_OCTETS_MAX], b" {7+}\r\nb NOOP\n\r\nc NOOP\r\n"].concat(),
             vec![too_long(Some("a"), false), command("c NOOP")],
         ),
-        ([&[b'('; COMMAND_OCTETS_MAX][..], b"\r\n"].concat(), vec![too_long(None, false)]),
+        ([&vec![b'('; COMMAND_OCTETS_MAX][..], b"\r\n"].concat(), vec![too_long(None, false)]),
         (vec![b'x'; usize::try_from(SKIP_OCTETS_MAX).expect("small") + 1], vec![too_long(None, true)]),
     ]
 }
@@ -191,7 +191,7 @@ fn nothing_is_kept_across_starttls() {
 }
 
 fn stream() -> impl Strategy<Value = Vec<u8>> {
-    let long = [&b"e LOGIN {66000+}\r\n"[..], &[b'y'; 66_000]].concat();
+    let long = [&b"e LOGIN {66000+}\r\n"[..], &vec![b'y'; 66_000]].concat();
     let pieces: Vec<Vec<u8>> = [
         &b"a NOOP\r\n"[..],
         b"b APPEND x {9}\r\n",
@@ -203,7 +203,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
         b"\n",
         b" ",
         b"d",
-        &[b'x'; 66_000],
+        &vec![b'x'; 66_000],
         &long,
     ]
     .map(<[u8]>::to_vec)

@@ -25,15 +25,12 @@ fn octets(text: &str) -> Vec<u8> {
             _ if inside.len() == 2 => u8::from_str_radix(inside, 16).ok().map(|octet| vec![octet]),
             _ => None,
         };
-        match stands_for {
-            Some(some) => {
-                octets.extend(some);
-                rest = &rest[at + inside.len() + 2..];
-            }
-            None => {
-                octets.push(b'<');
-                rest = &rest[at + 1..];
-            }
+        if let Some(some) = stands_for {
+            octets.extend(some);
+            rest = &rest[at + inside.len() + 2..];
+        } else {
+            octets.push(b'<');
+            rest = &rest[at + 1..];
         }
     }
     octets.extend_from_slice(rest.as_bytes());

@@ -17,7 +17,7 @@ const BODY: &[u8] = b"Hello,\r\n.\r\nbye\r\n";
 
 /// Messages, with what goes wrong with some.
 #[derive(Default)]
-struct Messages {
+struct Store {
     messages: BTreeMap<u32, (MessageFacts, Vec<u8>, u64)>,
     /// Its facts are not there any more.
     gone: Option<u32>,
@@ -25,7 +25,7 @@ struct Messages {
     unreadable: Option<(u32, u64)>,
 }
 
-impl Messages {
+impl Store {
     fn two() -> Self {
         let mut messages = Self::default();
         let mut flags = Flags::system(SystemFlags::SEEN);
@@ -53,7 +53,7 @@ impl Messages {
     }
 }
 
-impl MessageSource for Messages {
+impl MessageSource for Store {
     fn facts(&mut self, uid: u32) -> Option<MessageFacts> {
         self.messages.get(&uid).filter(|_| self.gone != Some(uid)).map(|(facts, ..)| facts.clone())
     }
@@ -101,7 +101,7 @@ fn request(items: &str) -> FetchRequest {
 
 /// All pages of these messages.
 fn pages(
-    messages: &mut Messages,
+    messages: &mut Store,
     uids: &UidSet,
     items: &str,
     changed_since: Option<u64>,
@@ -170,7 +170,7 @@ fn items() {
         ("BODY[1.HEADER.FIELDS (to)]", "BODY[1.HEADER.FIELDS (to)] NIL".to_owned()),
     ];
     for (items, want) in cases {
-        let (pages, outcome) = pages(&mut Messages::two(), &UidSet::range(4, 4), items, None, 100_000);
+        let (pages, outcome) = pages(&mut Store::two(), &UidSet::range(4, 4), items, None, 100_000);
         assert_eq!((text(&pages), outcome), (format!("* 1 FETCH ({want})\r\n"), Ok(())), "{items}");
         assert_eq!((pages.len(), pages[0].octets.len()), (1, 1), "small answers are one buffer");
     }
@@ -178,7 +178,7 @@ fn items() {
 
 #[test]
 fn messages_of_a_set() {
-    let mut messages = Messages::two();
+    let mut messages = Store::two();
     messages.add(11, Flags::default(), 30, b"x");
     let all = UidSet::range(1, u32::MAX - 1);
     let both = "* 1 FETCH (UID 4 BODY[TEXT] {16}\r\nHello,\r\n.\r\nbye\r\n)\r\n* 2 FETCH (UID 9 BODY[TEXT] \"\")\r\n";
@@ -202,18 +202,18 @@ fn messages_of_a_set() {
 fn gone_and_unreadable() {
     let known = UidSet::range(4, 4).union(&UidSet::range(9, 9));
     let second = "* 2 FETCH (UID 9 BODY[TEXT] \"\")\r\n";
-    let mut messages = Messages { gone: Some(4), ..Messages::two() };
+    let mut messages = Store { gone: Some(4), ..Store::two() };
     let (gone, outcome) = pages(&mut messages, &known, "(UID BODY[TEXT])", None, 1000);
     assert_eq!((text(&gone).as_str(), missing(&gone), outcome), (second, 1, Ok(())));
     // Before its response went out, a message is left out whole; the ones before it stay.
-    let mut messages = Messages { unreadable: Some((9, 0)), ..Messages::two() };
+    let mut messages = Store { unreadable: Some((9, 0)), ..Store::two() };
     let (half, outcome) = pages(&mut messages, &known, "(UID FLAGS ENVELOPE)", None, 1000);
     let first = "* 1 FETCH (UID 4 FLAGS (\\Seen $Work) ENVELOPE (\"envelope\"))\r\n";
     assert_eq!((text(&half).as_str(), missing(&half), outcome), (first, 1, Ok(())));
 }
 
-fn large() -> Messages {
-    let mut messages = Messages::two();
+fn large() -> Store {
+    let mut messages = Store::two();
     let body: Vec<u8> = (0..100_000u32).map(|at| b'a' + u8::try_from(at % 26).expect("small")).collect();
     messages.add(20, Flags::default(), 40, &body);
     messages.add(21, Flags::default(), 50, &body[..20_000]);
@@ -224,7 +224,7 @@ fn large() -> Messages {
 fn broken_in_a_literal() {
     let known = UidSet::range(4, 4).union(&UidSet::range(20, 21));
     // Within the first page nothing of it has gone out yet.
-    let mut messages = Messages { unreadable: Some((20, 90_000)), ..large() };
+    let mut messages = Store { unreadable: Some((20, 90_000)), ..large() };
     let (whole, outcome) = pages(&mut messages, &known, "(UID BODY[])", None, 1_000_000);
     assert_eq!((missing(&whole), outcome), (1, Ok(())));
     assert!(text(&whole).contains("* 4 FETCH (UID 21 ") && !text(&whole).contains("* 3 FETCH"));

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_mail::{Uid, search::SearchKey};
+use rockdove_mail::{ModSeq, Uid, search::SearchKey};
 
 use crate::{
     command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome},
@@ -40,6 +40,9 @@ pub type Listener = Box<dyn Fn(&[ChangeNotice]) + Send + Sync>;
 const FORMAT_VERSION: u8 = 1;
 /// Setting: the key of content hashes.
 const DEDUP_KEY: &str = "dedup_key";
+
+/// How often an account is looked at for a moment without waiting changes, before its repair is given up.
+const QUIET_ATTEMPTS_MAX: u32 = 1_000;
 
 /// Limits of the engine, and the secret of its content hashes.
 #[derive(Clone)]
@@ -168,11 +171,15 @@ impl Engine {
         let notices = merged(std::mem::take(&mut committed.notices));
         if !notices.is_empty() {
             let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-            listeners.iter().for_each(|listener| listener(&notices));
+            for listener in &*listeners {
+                listener(&notices);
+            }
         }
         let slots = std::mem::take(&mut committed.slots);
         self.committer.conclude(committed);
-        slots.iter().for_each(|slot| self.weigh(slot));
+        for slot in &slots {
+            self.weigh(slot);
+        }
         true
     }
 
@@ -187,25 +194,48 @@ impl Engine {
         Ok(Arc::clone(&self.account(account)?.list))
     }
 
+    /// [`Engine::mailboxes`], if that needs no disk.
+    pub fn mailboxes_cached(&self, account: AccountId) -> Option<Arc<MailboxList>> {
+        Some(Arc::clone(&self.slot(account).published_cached()?.list))
+    }
+
     /// A snapshot of a mailbox. Reads the disk when it is not in memory.
     pub fn mailbox(&self, account: AccountId, mailbox: MailboxId) -> Result<Arc<MailboxView>, EngineError> {
-        if let Some(view) = self.mailbox_cached(account, mailbox) {
-            return Ok(view);
-        }
-        let slot = self.slot(account);
-        let view = slot.published(&*self.kv)?.mailbox(mailbox)?.view(&*self.kv)?;
-        self.weigh(&slot);
-        Ok(view)
+        Ok(self.snapshot(account, mailbox)?.0)
     }
 
     /// A snapshot of a mailbox, if that needs no disk.
     pub fn mailbox_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<Arc<MailboxView>> {
-        self.slot(account).published_cached()?.mailbox(mailbox).ok()?.view_cached()
+        Some(self.snapshot_cached(account, mailbox)?.0)
+    }
+
+    /// A snapshot of a mailbox and the account's highest mod-sequence at that moment: every change up to it is in the
+    /// snapshot, every later one is greater. Reads the disk when it is not in memory.
+    pub fn snapshot(&self, account: AccountId, mailbox: MailboxId) -> Result<(Arc<MailboxView>, ModSeq), EngineError> {
+        if let Some(snapshot) = self.snapshot_cached(account, mailbox) {
+            return Ok(snapshot);
+        }
+        let slot = self.slot(account);
+        let state = slot.published(&*self.kv)?;
+        let view = state.mailbox(mailbox)?.view(&*self.kv)?;
+        self.weigh(&slot);
+        Ok((view, state.totals.highest_modseq))
+    }
+
+    /// [`Engine::snapshot`], if that needs no disk.
+    pub fn snapshot_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<(Arc<MailboxView>, ModSeq)> {
+        let state = self.slot(account).published_cached()?;
+        Some((state.mailbox(mailbox).ok()?.view_cached()?, state.totals.highest_modseq))
     }
 
     /// Counters of a mailbox; never loads its entries.
     pub fn status(&self, account: AccountId, mailbox: MailboxId) -> Result<MailboxStatus, EngineError> {
         Ok(self.account(account)?.mailbox(mailbox)?.status())
+    }
+
+    /// [`Engine::status`], if that needs no disk. `None` also when there is no such mailbox.
+    pub fn status_cached(&self, account: AccountId, mailbox: MailboxId) -> Option<MailboxStatus> {
+        Some(self.slot(account).published_cached()?.mailbox(mailbox).ok()?.status())
     }
 
     /// Claims the messages that no session has been told of (`\Recent`, RFC 3501 section 2.3.2): the first UID that is
@@ -216,6 +246,14 @@ impl Engine {
         let state = slot.published_cached();
         let mailbox = state.as_ref().and_then(|state| state.mailbox(mailbox).ok());
         mailbox.map_or(uid_next, |mailbox| slot.claim_recent(mailbox, uid_next))
+    }
+
+    /// What [`Engine::claim_recent`] would answer, but claims nothing (EXAMINE, STATUS).
+    pub fn recent_from(&self, account: AccountId, mailbox: MailboxId, uid_next: Uid) -> Uid {
+        let slot = self.slot(account);
+        let state = slot.published_cached();
+        let mailbox = state.as_ref().and_then(|state| state.mailbox(mailbox).ok());
+        mailbox.map_or(uid_next, |mailbox| slot.recent_from(mailbox, uid_next))
     }
 
     /// How much an account uses and may use.
@@ -233,15 +271,27 @@ impl Engine {
     /// The record of a message.
     pub fn record(&self, account: AccountId, message: MessageId) -> Result<Arc<MessageRecord>, EngineError> {
         let mut records = self.records(account, &[message])?;
-        records.pop().ok_or_else(|| EngineError::NotFound(format!("message {}", message.0)))
+        records.pop().ok_or_else(|| missing(message))
     }
 
     /// The records of several messages, in the order asked. `NotFound` when one is gone.
     pub fn records(&self, account: AccountId, messages: &[MessageId]) -> Result<Vec<Arc<MessageRecord>>, EngineError> {
+        let found = messages.iter().zip(self.records_found(account, messages)?);
+        found.map(|(message, record)| record.ok_or_else(|| missing(*message))).collect()
+    }
+
+    /// The records of several messages, in the order asked; `None` for those that are gone.
+    pub fn records_found(
+        &self,
+        account: AccountId,
+        messages: &[MessageId],
+    ) -> Result<Vec<Option<Arc<MessageRecord>>>, EngineError> {
         let keys: Vec<Bytes> = messages.iter().map(|message| keys::message_record(account.0, message.0)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let rows = self.kv.multi_get(Family::Message, &keys)?;
-        messages.iter().zip(rows).map(|(message, row)| decoded(account, *message, row)).collect()
+        let decode =
+            |(message, row): (&MessageId, Option<Bytes>)| row.map(|row| decoded(account, *message, &row)).transpose();
+        messages.iter().zip(rows).map(decode).collect()
     }
 
     /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.
@@ -271,7 +321,37 @@ impl Engine {
         self.committer.exclusive(|| self.parts.collect(&self.kv, now_unix_s, limit))
     }
 
-    fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
+    /// The parts of the server.
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// Runs `work` while no group is written.
+    pub(crate) fn exclusive<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.committer.exclusive(work)
+    }
+
+    /// Runs `work`, which may change rows of an account behind its back, while nothing of that account is planned or
+    /// waits and no group is written. `Unavailable` when there is always something.
+    pub(crate) fn quiet<T>(
+        &self,
+        account: AccountId,
+        mut work: impl FnMut() -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let slot = self.slot(account);
+        for _ in 0..QUIET_ATTEMPTS_MAX {
+            // In this order: whoever writes a group may need the lock of an account, and never the other way round.
+            if let Some(result) = self.exclusive(|| slot.when_quiet(&mut work)) {
+                return result;
+            }
+            if !self.commit_pending(Duration::ZERO) {
+                self.committer.wait();
+            }
+        }
+        Err(EngineError::Unavailable(format!("account {} is too busy to be repaired", account.0)))
+    }
+
+    pub(crate) fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
         let count = self.uses.fetch_add(1, Ordering::Relaxed);
         let found = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
         let slot = found.unwrap_or_else(|| {
@@ -283,7 +363,13 @@ impl Engine {
     }
 
     fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
-        self.slot(account).published(&*self.kv)
+        let slot = self.slot(account);
+        if let Some(state) = slot.published_cached() {
+            return Ok(state);
+        }
+        let state = slot.published(&*self.kv)?;
+        self.weigh(&slot);
+        Ok(state)
     }
 
     fn quota_of(&self, account: AccountId) -> Option<u64> {
@@ -388,7 +474,9 @@ impl Engine {
             plans.push(plan);
         }
         let mut joined = Plan { staged: vec![Arc::clone(message)], ..Plan::default() };
-        message.put_part(&mut joined.batch);
+        if !plans.is_empty() {
+            message.put_part(&mut joined.batch);
+        }
         for plan in plans {
             let (mut batch, touch) = plan.conclude();
             joined.batch.changes.append(&mut batch.changes);
@@ -454,10 +542,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn decoded(account: AccountId, message: MessageId, row: Option<Bytes>) -> Result<Arc<MessageRecord>, EngineError> {
-    let row = row.ok_or_else(|| EngineError::NotFound(format!("message {}", message.0)))?;
+fn missing(message: MessageId) -> EngineError {
+    EngineError::NotFound(format!("message {}", message.0))
+}
+
+fn decoded(account: AccountId, message: MessageId, row: &Bytes) -> Result<Arc<MessageRecord>, EngineError> {
     let damaged = || EngineError::Corrupt(format!("message {} of account {}", message.0, account.0));
-    MessageRecord::decode(message, &row).map(Arc::new).ok_or_else(damaged)
+    MessageRecord::decode(message, row).map(Arc::new).ok_or_else(damaged)
 }
 
 /// One notice for each account.

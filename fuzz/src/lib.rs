@@ -7,12 +7,16 @@
 //! * Fails: panics when a promise of the code under test is broken. That is what it is for.
 
 mod converse;
+mod mime;
 mod pop3;
+mod smtp;
 
+pub use mime::mime;
 pub use pop3::pop3_session;
+pub use smtp::smtp_session;
 
 /// A target and the folder of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 1] = [("pop3_session", pop3_session)];
+pub const TARGETS: [Target; 3] = [("mime", mime), ("pop3_session", pop3_session), ("smtp_session", smtp_session)];

@@ -17,6 +17,7 @@ use rockdove_engine::{
     AccountId, Credential,
     directory::{PASSWORD_OCTETS_MAX, SCRAM_ITERATIONS, hash_password, verify_password},
 };
+use rockdove_mail::sasl::ScramKeys;
 
 use crate::{
     config::LoginSettings,
@@ -49,19 +50,6 @@ pub enum LoginOutcome {
     Refused,
     /// Too many failures before, or too many checks waiting.
     TryLater,
-}
-
-/// What SCRAM-SHA-256 (RFC 5802 section 5.1) needs of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScramKeys {
-    /// Salt.
-    pub salt: Vec<u8>,
-    /// Iteration count.
-    pub iterations: u32,
-    /// StoredKey.
-    pub stored_key: [u8; 32],
-    /// ServerKey.
-    pub server_key: [u8; 32],
 }
 
 /// Finds the account of a login.
@@ -214,7 +202,9 @@ impl LoginService {
 
     /// Counts a failure that happened elsewhere: a SCRAM proof that was wrong.
     pub fn failed(&self, peer: Option<IpAddr>, login: &str) {
-        self.shared.tries().failed(peer, &folded(login), clock::monotonic_ms());
+        let name = folded(login);
+        self.shared.tries().failed(peer, &name, clock::monotonic_ms());
+        tracing::info!(login = name, peer = peer.map(tracing::field::display), "login refused");
         count(LoginOutcome::Refused);
     }
 
@@ -455,7 +445,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("address"))
+        text.parse().map(Some).expect("address")
     }
 
     #[test]

@@ -1,133 +1,23 @@
 //! SMTP from the first byte to the stored message, without sockets: session, front, delivery stages, engine in memory.
 
-use std::{path::Path, sync::Arc, task::Context, task::Poll, task::Waker, time::Duration};
+mod here;
 
-use bytes::Bytes;
-use rockdove::{
-    config,
-    fronts::{Front, smtp},
-    login::{LoginSecrets, LoginService},
-    net::listeners::{ListenAddress, ListenerConfig, Protocol, TlsMode},
-    runtime::{
-        hub::Hub,
-        replier::{self, Replier, Replies},
-        storage::StoragePool,
-    },
-    services::Services,
-};
-use rockdove_engine::{Command, Engine, EngineOptions, directory::hash_password, kv::memory::MemoryKv};
-use rockdove_mail::{Input, MailboxName, Peer, Session, Step, Tick};
-use rockdove_smtp::{Answer, SmtpSession};
+use here::{Client, SEED, Server, TICK};
+use rockdove::{fronts::smtp, net::listeners::Protocol};
+use rockdove_smtp::SmtpSession;
 
-const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n";
-const NOW: i64 = 1_794_000_000;
-
-struct Server {
-    services: Arc<Services>,
-}
+type SmtpClient = Client<SmtpSession, smtp::SmtpFront>;
 
 impl Server {
-    /// Domain here.example with alice, bob (quota of 4,000 octets) and an alias `team` for both.
-    fn new() -> Self {
-        let engine = Engine::open(Arc::new(MemoryKv::new()), EngineOptions::default()).expect("an engine");
-        let run = |command| engine.execute(NOW, command).expect("set up");
-        run(Command::CreateDomain { domain: "here.example".into() });
-        let credential = hash_password("secret", [1; 16], [2; 16]);
-        for (address, quota_bytes) in [("alice@here.example", None), ("bob@here.example", Some(4_000))] {
-            run(Command::CreateAccount { address: address.into(), credential: credential.clone(), quota_bytes });
-        }
-        let targets = vec!["alice@here.example".to_owned(), "bob@here.example".to_owned()];
-        run(Command::SetAlias { alias: "team@here.example".into(), targets });
-        let alice = engine.directory().account_by_login("alice@here.example").expect("alice").id;
-        let name = MailboxName::new("lists").expect("a name");
-        run(Command::CreateMailbox { account: alice, name, special_use: None });
-        let storage = StoragePool::start(2).expect("threads");
-        let config = Arc::new(config::parse(CONFIG, Path::new("test.toml")).expect("a configuration"));
-        let directory = Arc::clone(&engine);
-        let accounts = Box::new(move |login: &str| {
-            directory.directory().account_by_login(login).map(|account| (account.id, account.credential.clone()))
-        });
-        let secrets = LoginSecrets { boot: [3; 32], kept: [4; 32] };
-        let login = LoginService::new(accounts, StoragePool::start(1).expect("a thread"), 1, &secrets, &config.login);
-        Self { services: Arc::new(Services::new(engine, storage, login, Hub::new(), config)) }
-    }
-
-    fn connect(&self, protocol: Protocol) -> Client {
-        let listener = ListenerConfig {
-            protocol,
-            address: "127.0.0.1:0".parse::<ListenAddress>().expect("an address"),
-            tls: TlsMode::None,
-            proxy_protocol: false,
-            proxy_trusted: Vec::new(),
-        };
-        let peer = Peer { remote: "127.0.0.1:4711".parse().ok(), local: None, tls: None };
-        let now = Tick { monotonic_ms: 0, unix_s: NOW };
-        let (session, front) = smtp::open(&self.services, &listener, peer, [9; 32], now);
-        let (replier, replies) = replier::pair();
-        let mut client = Client { engine: Arc::clone(&self.services.engine), session, front, replier, replies, now };
+    fn connect(&self, protocol: Protocol) -> SmtpClient {
+        let listener = Self::listener(protocol);
+        let mut client = Client::new(self, smtp::open(&self.services, &listener, Self::peer(), SEED, TICK));
         assert!(client.say("").starts_with("220 mx.here.example"));
         client
     }
-
-    /// The messages in a mailbox, oldest first.
-    fn messages(&self, login: &str, mailbox: &str) -> Vec<String> {
-        let engine = &self.services.engine;
-        let account = engine.directory().account_by_login(login).expect("an account").id;
-        let name = MailboxName::new(mailbox).expect("a name");
-        let mailboxes = engine.mailboxes(account).expect("mailboxes");
-        let id = mailboxes.by_name(&name).expect("a mailbox").id;
-        let view = engine.mailbox(account, id).expect("a view");
-        view.uids()
-            .iter()
-            .map(|uid| {
-                let entry = view.entry(uid).expect("an entry");
-                let record = engine.record(account, entry.message).expect("a record");
-                let bytes = engine.read(account, &record, 0..record.size_bytes).expect("bytes");
-                String::from_utf8(bytes.to_vec()).expect("text")
-            })
-            .collect()
-    }
 }
 
-struct Client {
-    engine: Arc<Engine>,
-    session: SmtpSession,
-    front: smtp::SmtpFront,
-    replier: Replier<Answer>,
-    replies: Replies<Answer>,
-    now: Tick,
-}
-
-impl Client {
-    /// Sends text (with `\n` for line ends) and gives back what is replied.
-    fn say(&mut self, text: &str) -> String {
-        let mut out = Vec::new();
-        if !text.is_empty() {
-            self.session.handle(self.now, Input::Received(Bytes::from(text.replace('\n', "\r\n"))));
-        }
-        loop {
-            match self.session.poll() {
-                Step::Send(pieces) => out.extend(pieces.concat()),
-                Step::Ask(id, ask) => self.front.ask(id, ask, &self.replier),
-                Step::Idle { receive: false } => self.wait(),
-                Step::Idle { receive: true } | Step::Close => break,
-                Step::StartTls => panic!("no TLS here"),
-            }
-        }
-        String::from_utf8(out).expect("replies are UTF-8")
-    }
-
-    fn wait(&mut self) {
-        for _ in 0..10_000 {
-            let context = Context::from_waker(Waker::noop());
-            if let Poll::Ready((id, answer)) = self.replies.poll_next(&context) {
-                return self.session.handle(self.now, Input::Answered(id, answer));
-            }
-            self.engine.commit_pending(Duration::from_millis(1));
-        }
-        panic!("no answer came");
-    }
-
+impl SmtpClient {
     /// Codes of the replies, one per line of reply.
     fn codes(&mut self, text: &str) -> Vec<u16> {
         let replies = self.say(text);

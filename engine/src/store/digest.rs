@@ -1,6 +1,6 @@
 //! What is kept of a header for finding and ordering: sent date and hashes of the names in a thread.
 
-use super::shape::{date, header};
+use rockdove_mail::{date, header, text};
 
 use super::record::{Digest, REFERENCES_MAX};
 use crate::command::InternalDate;
@@ -27,7 +27,9 @@ pub(crate) fn digest(block: &[u8]) -> Digest {
     // The nearest ancestors come last.
     let from = references.len().saturating_sub(REFERENCES_MAX);
     references.drain(..from);
-    let subject = first("subject").map(|value| header::base_subject(&value)).filter(|subject| !subject.is_empty());
+    // Threads and SORT compare base subjects without regard to case (RFC 5256 section 3).
+    let base = |value: String| text::fold(&header::base_subject(&value));
+    let subject = first("subject").map(base).filter(|subject| !subject.is_empty());
     Digest {
         sent: sent.map(|(unix_s, offset_minutes)| InternalDate { unix_s, offset_minutes }),
         message_id: ids("message-id").first().copied().unwrap_or_default(),

@@ -12,8 +12,8 @@ use std::{
     },
 };
 
-use super::shape::mime::{self, Scanner};
 use bytes::Bytes;
+use rockdove_mail::mime::{self, Scanner};
 
 use super::{
     digest::digest,
@@ -61,9 +61,9 @@ impl fmt::Debug for Staging {
 }
 
 impl Staging {
-    /// Most octets of a message that are in memory at once: a chunk and the header. A smaller message never touches
-    /// the disk before it is delivered.
-    pub const MEMORY_BYTES_MAX: usize = FRAME_BYTES_MAX + HEADER_BYTES_MAX;
+    /// Most octets of a message that are in memory at once, beside what is known of its parts: a chunk, the header, and
+    /// the header of a part. A smaller message never touches the disk before it is delivered.
+    pub const MEMORY_BYTES_MAX: usize = FRAME_BYTES_MAX + HEADER_BYTES_MAX + mime::HEADER_OCTETS_MAX;
 
     pub(crate) fn new(kv: SharedKv, parts: Arc<Parts>, options: &EngineOptions) -> Self {
         let hasher = parts.hasher();
@@ -145,8 +145,8 @@ impl Staging {
             self.flush()?;
         }
         let inline = self.spilled.is_none() && self.chunk.len() < self.part_inline_max;
-        let skeleton = std::mem::take(&mut self.scanner).finish();
-        let header_end = skeleton.parts.first().map_or(0, |part| part.header.end).min(self.size_bytes);
+        let structure = std::mem::take(&mut self.scanner).finish();
+        let header_end = structure.skeleton.root().header.end.min(self.size_bytes);
         let start = self.spilled.as_ref().map_or(&self.chunk, |spilled| &spilled.header);
         let header = &start[..start.len().min(usize::try_from(header_end).unwrap_or(usize::MAX))];
         let digest = digest(header);
@@ -164,9 +164,9 @@ impl Staging {
             header: header_end,
             digest: &digest,
             envelope: &envelope,
-            body: &mime::body_structure(&skeleton, false),
-            body_structure: &mime::body_structure(&skeleton, true),
-            skeleton: &skeleton.encode(),
+            body: &mime::body_structure(&structure, false),
+            body_structure: &mime::body_structure(&structure, true),
+            skeleton: &structure.skeleton.encode(),
             pieces: &[piece],
         };
         let (size_bytes, shared, spilled) = (self.size_bytes, shared.encode(), rows.is_empty());

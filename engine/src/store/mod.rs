@@ -24,7 +24,6 @@ pub(crate) mod plan;
 pub mod record;
 pub(crate) mod search;
 pub mod segment;
-mod shape;
 
 pub use ingest::{StagedMessage, Staging};
 pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};

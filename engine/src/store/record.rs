@@ -12,8 +12,8 @@
 
 use std::{ops::Range, sync::OnceLock};
 
-use super::shape::mime::Skeleton;
 use bytes::{Bytes, BytesMut};
+use rockdove_mail::mime::Skeleton;
 
 use super::{
     frame,
@@ -214,15 +214,8 @@ impl MessageRecord {
     }
 
     /// The MIME structure, with offsets into the message as the client sees it.
-    pub(crate) fn skeleton(&self) -> Skeleton {
-        let mut skeleton = Skeleton::decode(&self.skeleton).unwrap_or_default();
-        let shift = self.trace.len() as u64;
-        for (number, part) in skeleton.parts.iter_mut().enumerate() {
-            let start = if number == 0 { 0 } else { part.header.start.saturating_add(shift) };
-            part.header = start..part.header.end.saturating_add(shift);
-            part.body = part.body.start.saturating_add(shift)..part.body.end.saturating_add(shift);
-        }
-        skeleton
+    pub fn skeleton(&self) -> Skeleton {
+        Skeleton::decode(&self.skeleton).unwrap_or_default().behind_prefix(self.trace.len() as u64)
     }
 
     /// Bytes of the message, cut to its end.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use rockdove_mail::{
     Keyword, Uid,
     search::{DateField, Day, SearchField, SearchKey},
+    text,
 };
-
-use super::shape::text;
 
 use super::{
     MailboxView, MessageRecord,

@@ -1,4 +1,5 @@
 //! The store through the door of the engine.
+#![allow(clippy::cast_possible_truncation, clippy::format_push_string, reason = "the numbers and texts here are small")]
 
 use std::sync::{
     Arc, Mutex,
@@ -15,7 +16,7 @@ use crate::{
     },
     engine::{Engine, EngineOptions},
     kv::{Family, Kv as _, KvError, Read as _, SharedKv, memory::MemoryKv},
-    store::{StagedMessage, parts::PART_GRACE_S},
+    store::{StagedMessage, account::AccountSlot, parts::PART_GRACE_S},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -395,6 +396,85 @@ fn a_failed_write_leaves_nothing_and_uids_are_not_used_again() {
 }
 
 #[test]
+fn uidnext_never_falls_back_after_a_failed_write() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox, sent) = (accounts[0], house.mailbox(accounts[0], "INBOX"), house.mailbox(accounts[0], "Sent"));
+    house.kv.fail_write(0, KvError::Busy("full".into()));
+    let message = house.stage(&mail("1", 10));
+    let deliveries = vec![deliver(account, "")];
+    assert!(house.engine.execute(NOW, Command::Deliver { message, deliveries }).is_err());
+    house.append(account, sent, &mail("2", 10), Flags::default());
+    let told = house.engine.status(account, inbox).expect("status").uid_next;
+    assert_eq!(house.again().engine.status(account, inbox).expect("status").uid_next, told);
+}
+
+#[test]
+fn a_delivery_does_not_fail_for_a_keyword_too_many() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    let all: Vec<_> = (0..64).map(|number| Keyword::new(&format!("k{number}")).expect("an atom")).collect();
+    let flags = Flags { keywords: all, ..Flags::default() };
+    let uid = house.append(account, inbox, &mail("1", 10), flags);
+    let one_more = Keyword::new("k64").expect("an atom");
+    let flags = Flags { keywords: vec![one_more, Keyword::new("K5").expect("an atom")], ..Flags::default() };
+    let message = house.stage(&mail("2", 10));
+    house
+        .run(Command::Deliver { message, deliveries: vec![Delivery { flags: flags.clone(), ..deliver(account, "") }] });
+    let delivered = house.engine.mailbox(account, inbox).expect("view").entry(uid + 1).expect("there");
+    assert_eq!(delivered.flags, keyword("k5"));
+    let uids = UidSet::range(uid, uid);
+    let store =
+        Command::StoreFlags { account, mailbox: inbox, uids, update: FlagUpdate::Add, flags, unchanged_since: None };
+    assert!(matches!(house.engine.execute(NOW, store), Err(EngineError::Limit(_))));
+}
+
+#[test]
+fn a_delivery_to_nobody_leaves_nothing() {
+    let (house, _) = House::with_accounts(1);
+    let message = house.stage(&mail("1", 9_000));
+    assert_eq!(house.run(Command::Deliver { message, deliveries: Vec::new() }), Outcome::Delivered(Vec::new()));
+    assert_eq!(house.rows(Family::Part) + house.rows(Family::Reference), 0);
+}
+
+#[test]
+fn a_mailbox_may_be_renamed_to_the_missing_name_above_it() {
+    let (house, accounts) = House::with_accounts(1);
+    let account = accounts[0];
+    for name in ["x/x/x", "y"] {
+        house.run(Command::CreateMailbox { account, name: named(name), special_use: None });
+    }
+    let below = house.mailbox(account, "x/x/x");
+    house.run(Command::DeleteMailbox { account, name: named("x/x") });
+    house.run(Command::RenameMailbox { account, from: named("y"), to: named("x/x") });
+    house.run(Command::DeleteMailbox { account, name: named("x") });
+    house.run(Command::RenameMailbox { account, from: named("x/x"), to: named("x") });
+    assert_eq!(house.mailbox(account, "x/x"), below);
+}
+
+#[test]
+fn an_account_stays_in_memory_while_somebody_reads_it() {
+    let slot = AccountSlot::new(AccountId(1));
+    let (house, _) = House::with_accounts(1);
+    let reading = slot.published(&*house.kv).expect("there");
+    assert!(!slot.evict());
+    drop(reading);
+    assert!(slot.evict());
+    assert!(slot.published_cached().is_none());
+}
+
+#[test]
+fn accounts_that_are_only_listed_leave_memory_too() {
+    let (house, accounts) = House::with_accounts(30);
+    let options = EngineOptions { segment_cache_bytes_max: 20_000, ..EngineOptions::default() };
+    let house = House::open(Arc::clone(&house.kv), options);
+    let slots: Vec<_> = accounts.iter().map(|account| house.engine.slot(*account)).collect();
+    for account in &accounts {
+        house.engine.mailboxes(*account).expect("list");
+    }
+    assert!(slots.iter().filter(|slot| slot.published_cached().is_some()).count() < 15);
+}
+
+#[test]
 fn what_is_planned_shows_only_when_durable() {
     let (house, accounts) = House::with_accounts(1);
     let (account, mailbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
@@ -456,7 +536,11 @@ fn quota_and_removal() {
     let copy = Command::Copy { account, from: inbox, uids: UidSet::range(1, 1), to: inbox };
     assert_eq!(house.engine.execute(NOW, copy), Err(EngineError::OverQuota), "copies count");
     drop(message);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    house.engine.on_change(Box::new(move |notices| heard.lock().expect("lock").extend_from_slice(notices)));
     house.run(Command::RemoveAccount { address });
+    assert!(told.lock().expect("lock").iter().any(|notice| notice.mailboxes.contains(&inbox)), "who watches it hears");
     assert!(matches!(house.engine.mailboxes(account), Err(EngineError::NotFound(_))));
     let prefix = account.0.to_be_bytes();
     for family in [Family::Account, Family::Segment, Family::Message] {
@@ -488,5 +572,34 @@ fn recent_messages_are_told_once() {
     assert_eq!(house.engine.claim_recent(account, mailbox, 2), 1);
     assert_eq!(house.engine.claim_recent(account, mailbox, 2), 2);
     house.append(account, mailbox, &mail("2", 10), Flags::default());
+    assert_eq!(house.engine.recent_from(account, mailbox, 3), 2, "looking claims nothing");
     assert_eq!(house.engine.claim_recent(account, mailbox, 3), 2);
+    assert_eq!(house.engine.recent_from(account, mailbox, 3), 3);
+}
+
+#[test]
+fn what_needs_no_disk_is_answered_from_memory_alone() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, mailbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    for subject in ["1", "2", "3"] {
+        house.append(account, mailbox, &mail(subject, 10), Flags::default());
+    }
+    let again = house.again();
+    assert!(again.engine.mailboxes_cached(account).is_none());
+    assert!(again.engine.status_cached(account, mailbox).is_none());
+    let status = again.engine.status(account, mailbox).expect("status");
+    assert_eq!(again.engine.status_cached(account, mailbox), Some(status));
+    assert!(again.engine.snapshot_cached(account, mailbox).is_none(), "its entries are not in memory");
+    let (view, modseq) = again.engine.snapshot(account, mailbox).expect("snapshot");
+    assert!(again.engine.snapshot_cached(account, mailbox).is_some());
+    let elsewhere = again.mailbox(account, "Sent");
+    again.append(account, elsewhere, &mail("4", 10), Flags::default());
+    let (same, later) = again.engine.snapshot(account, mailbox).expect("snapshot");
+    assert!(same.same_as(&view) && later > modseq && modseq >= view.highest_modseq());
+    assert_eq!(view.uids_from(2), UidSet::range(2, 3));
+    assert_eq!(view.uids_from(4), UidSet::new());
+    assert_eq!(view.uids_from(0), view.uids());
+    assert_eq!(view.highest_modseq_of(&UidSet::range(3, 900)), view.highest_modseq());
+    assert!(view.highest_modseq_of(&UidSet::range(1, 2)) < view.highest_modseq());
+    assert_eq!(view.highest_modseq_of(&UidSet::range(4, 5_000)), 0);
 }

@@ -8,11 +8,15 @@
 //! * Fails: with a small error value that names what is wrong; it does not panic on any input.
 #![forbid(unsafe_code)]
 
+pub mod date;
 mod flags;
+pub mod header;
 mod mailbox;
+pub mod mime;
 pub mod sasl;
 pub mod search;
 mod session;
+pub mod text;
 mod uid;
 
 pub use flags::{FlagUpdate, Flags, Keyword, SystemFlags};

@@ -54,6 +54,17 @@ impl Drop for Password {
     }
 }
 
+/// What the host says about a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginAnswer {
+    /// The client is who it says it is.
+    Accepted,
+    /// It is not, or it may not act as the authorization identity.
+    Refused,
+    /// It cannot be told at the moment.
+    TryLater,
+}
+
 /// What SCRAM needs of an account (RFC 5802 section 5.1).
 #[derive(Clone, PartialEq, Eq)]
 pub struct ScramKeys {

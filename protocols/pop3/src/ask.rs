@@ -6,6 +6,8 @@ use rockdove_mail::{
     sasl::{Password, ScramKeys},
 };
 
+pub use rockdove_mail::sasl::LoginAnswer;
+
 /// What the host tells a session about itself at the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pop3Config {
@@ -74,17 +76,6 @@ pub enum Ask {
         /// Messages to flag `\Seen`.
         seen: UidSet,
     },
-}
-
-/// What the host says about a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginAnswer {
-    /// The client is who it says it is.
-    Accepted,
-    /// It is not, or may not do that.
-    Refused,
-    /// It cannot be told at the moment.
-    TryLater,
 }
 
 /// Why a maildrop cannot be opened.

@@ -5,6 +5,8 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::Bytes;
 use rockdove_mail::{TlsFacts, sasl};
 
+pub use rockdove_mail::sasl::LoginAnswer;
+
 use crate::{Address, HeaderFacts, Role};
 
 /// A question to the host. Each is answered once.
@@ -74,17 +76,6 @@ pub enum Answer {
     Delivered(Vec<RecipientOutcome>),
     /// To the asks that only tell.
     Noted,
-}
-
-/// Whether a login is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginAnswer {
-    /// It is.
-    Accepted,
-    /// It is not, or it may not act as the authorization identity.
-    Refused,
-    /// Could not find out; try later.
-    TryLater,
 }
 
 /// Whether an account may send as an address.

@@ -14,7 +14,6 @@
 
 mod address;
 mod ask;
-mod calendar;
 mod command;
 mod config;
 mod data;
@@ -32,7 +31,6 @@ pub use ask::{
     Abandoned, Answer, Ask, BodyKind, Client, Envelope, LoginAnswer, Mail, Notify, Recipient, RecipientAnswer,
     RecipientOutcome, ReturnContent, SenderAnswer, SpoolAnswer,
 };
-pub use calendar::date_time;
 pub use config::{ClearAuth, Config, Role, Tls};
 pub use header::HeaderFacts;
 pub use session::SmtpSession;

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::{Envelope, Role, calendar::date_time};
+use rockdove_mail::date::date_time;
+
+use crate::{Envelope, Role};
 
 /// The `Received` field of one recipient's copy, with its CRLF.
 ///

@@ -1,10 +1,14 @@
 //! One log line per message event: accepted, delivered, refused. Each names the message and says why.
 
 use rockdove_engine::{Delivered, EngineError};
+use rockdove_mail::{MailboxName, Uid, UidValidity};
 use rockdove_smtp::{Address, Client, Envelope, RecipientOutcome};
 use tracing::{info, warn};
 
 use super::Job;
+
+/// Whose mailbox a message is appended to, and where the client sits.
+pub type Appender = (String, Option<std::net::IpAddr>);
 
 fn sender(reverse_path: Option<&Address>) -> String {
     reverse_path.map(Address::to_string).unwrap_or_default()
@@ -96,4 +100,24 @@ pub fn refused_recipient(to: &Address, peer: Option<std::net::SocketAddr>, why: 
 /// A sender that MAIL refused.
 pub fn refused_sender(from: &Address, login: &str, peer: Option<std::net::SocketAddr>) {
     info!(from = %from, auth = login, peer = peer.map(tracing::field::display), why = "not an address of this account", "refused");
+}
+
+/// A message that a client has put into a mailbox itself. `by` is whose it is, and where the client sits.
+pub fn appended(by: &Appender, mailbox: &MailboxName, place: (UidValidity, Uid), size: u64) {
+    let ((account, peer), (uid_validity, uid)) = (by, place);
+    info!(
+        id = %format_args!("{uid_validity}.{uid}"),
+        %account,
+        %mailbox,
+        uid,
+        size,
+        peer = peer.map(tracing::field::display),
+        "appended"
+    );
+}
+
+/// A message that a client could not put into a mailbox.
+pub fn refused_append(by: &Appender, mailbox: &MailboxName, size: u64, why: &EngineError) {
+    let (account, peer) = by;
+    info!(%account, %mailbox, size, peer = peer.map(tracing::field::display), %why, "refused");
 }

@@ -19,7 +19,7 @@ use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
-pub use log::{refused_message, refused_recipient, refused_sender};
+pub use log::{Appender, appended, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
 pub use resolve::{may_send_as, recipient_targets};
 

@@ -1,7 +1,8 @@
 //! Stage three: the header each copy gets in front (RFC 5321 section 4.4).
 
 use bytes::Bytes;
-use rockdove_smtp::{Address, Role, date_time, received};
+use rockdove_mail::date::date_time;
+use rockdove_smtp::{Address, Role, received};
 
 use super::Job;
 

@@ -5,7 +5,6 @@
 
 use std::{
     collections::HashSet,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -13,16 +12,14 @@ use rockdove_engine::{
     command::{AccountId, Command, EngineError, MailboxId},
     store::{MailboxView, MessageRecord},
 };
-use rockdove_mail::{
-    AskId, FlagUpdate, Flags, MailboxName, Peer, SystemFlags, Tick, Uid, UidSet,
-    sasl::{Password, ScramKeys},
-};
-use rockdove_pop3::{Answer, Ask, LoginAnswer, Maildrop, OpenError, Pop3Config, Pop3Session};
+use rockdove_mail::{AskId, FlagUpdate, Flags, MailboxName, Peer, SystemFlags, Tick, Uid, UidSet};
+use rockdove_pop3::{Answer, Ask, Maildrop, OpenError, Pop3Config, Pop3Session};
 
-use super::{Front, Replier};
+use super::{
+    Front, Replier,
+    login::{Identity, takes_clear_passwords},
+};
 use crate::{
-    config::ClearText,
-    login::LoginOutcome,
     net::listeners::{ListenerConfig, TlsMode},
     runtime::clock,
     services::Services,
@@ -69,9 +66,7 @@ struct OpenDrop {
 
 /// What the jobs of one connection share.
 struct Conversation {
-    services: Arc<Services>,
-    remote: Option<IpAddr>,
-    account: Mutex<Option<AccountId>>,
+    who: Identity,
     open: Mutex<Option<OpenDrop>>,
 }
 
@@ -92,18 +87,9 @@ pub fn open(
     let config = Pop3Config {
         host_name: settings.hostname.clone(),
         starttls: listener.tls == TlsMode::StartTls,
-        clear_login: match settings.login.clear_text {
-            ClearText::Never => false,
-            ClearText::Loopback => peer.is_loopback(),
-            ClearText::Always => true,
-        },
+        clear_login: takes_clear_passwords(settings.login.clear_text, peer),
     };
-    let shared = Conversation {
-        services: Arc::clone(services),
-        remote: peer.remote.map(|remote| remote.ip()),
-        account: Mutex::default(),
-        open: Mutex::default(),
-    };
+    let shared = Conversation { who: Identity::new(services, peer), open: Mutex::default() };
     (Pop3Session::new(config, peer, seed, now), Pop3Front { shared: Arc::new(shared) })
 }
 
@@ -112,13 +98,15 @@ impl Front<Pop3Session> for Pop3Front {
         let shared = &self.shared;
         match ask {
             Ask::CheckPassword { login, password, authorize_as } => {
-                shared.check_password(id, &login, &password, authorize_as, replier);
+                let answers = replier.clone();
+                let done = move |answer| answers.reply(id, Answer::Login(answer));
+                shared.who.check_password(&login, &password, authorize_as, done);
             }
             Ask::ScramKeys { login } => {
-                replier.reply(id, Answer::Scram(shared.scram_keys(&login)));
+                replier.reply(id, Answer::Scram(shared.who.scram_keys(&login)));
             }
             Ask::ScramDone { login, authorize_as, proven } => {
-                replier.reply(id, Answer::Login(shared.scram_done(&login, authorize_as.as_deref(), proven)));
+                replier.reply(id, Answer::Login(shared.who.scram_done(&login, authorize_as.as_deref(), proven)));
             }
             Ask::Sizes { uids } => replier.reply(id, shared.sizes(&uids)),
             Ask::Octets { uids } => replier.reply(id, shared.octets(&uids)),
@@ -135,7 +123,7 @@ impl Pop3Front {
     /// Answers from the storage pool.
     fn later(&self, id: AskId, replier: &Replier<Answer>, job: impl FnOnce(&Conversation) -> Answer + Send + 'static) {
         let (shared, answers) = (Arc::clone(&self.shared), replier.clone());
-        let queued = self.shared.services.storage.run(move || {
+        let queued = self.shared.services().storage.run(move || {
             answers.reply(id, job(&shared));
         });
         if queued.is_err() {
@@ -145,7 +133,7 @@ impl Pop3Front {
 
     fn update(&self, id: AskId, replier: &Replier<Answer>, delete: UidSet, seen: UidSet) {
         let (shared, answers) = (Arc::clone(&self.shared), replier.clone());
-        let queued = self.shared.services.storage.run(move || update(&shared, id, answers, &delete, &seen));
+        let queued = self.shared.services().storage.run(move || update(&shared, id, answers, &delete, &seen));
         if queued.is_err() {
             drop(self.shared.take_open());
             replier.reply(id, Answer::TryLater);
@@ -177,7 +165,7 @@ fn update(shared: &Arc<Conversation>, id: AskId, answers: Replier<Answer>, delet
         drop(ending.take_open());
         answers.reply(id, Answer::Updated(result.is_ok()));
     });
-    let engine = &shared.services.engine;
+    let engine = &shared.services().engine;
     if delete.is_empty() {
         if seen.is_empty() {
             return done(Ok(rockdove_engine::command::Outcome::Done));
@@ -197,8 +185,8 @@ fn update(shared: &Arc<Conversation>, id: AskId, answers: Replier<Answer>, delet
 }
 
 impl Conversation {
-    fn account(&self) -> MutexGuard<'_, Option<AccountId>> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    fn services(&self) -> &Services {
+        self.who.services()
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<OpenDrop>> {
@@ -210,67 +198,13 @@ impl Conversation {
     }
 
     fn whose(&self) -> Option<(AccountId, MailboxId)> {
-        let account = (*self.account())?;
+        let account = self.who.account()?;
         self.opened().as_ref().map(|open| (account, open.mailbox))
     }
 
-    /// Whether the login may act as the identity it asked for: itself, and nobody else.
-    fn may_act_as(&self, account: AccountId, authorize_as: Option<&str>) -> bool {
-        authorize_as.is_none_or(|other| self.account_of(other) == Some(account))
-    }
-
-    fn account_of(&self, login: &str) -> Option<AccountId> {
-        self.services.login.account(login)
-    }
-
-    fn check_password(
-        self: &Arc<Self>,
-        id: AskId,
-        login: &str,
-        password: &Password,
-        authorize_as: Option<String>,
-        replier: &Replier<Answer>,
-    ) {
-        let (shared, answers) = (Arc::clone(self), replier.clone());
-        let done = Box::new(move |outcome| {
-            let answer = match outcome {
-                LoginOutcome::Ok(account) if shared.may_act_as(account, authorize_as.as_deref()) => {
-                    *shared.account() = Some(account);
-                    LoginAnswer::Accepted
-                }
-                LoginOutcome::Ok(_) | LoginOutcome::Refused => LoginAnswer::Refused,
-                LoginOutcome::TryLater => LoginAnswer::TryLater,
-            };
-            answers.reply(id, Answer::Login(answer));
-        });
-        self.services.login.check(self.remote, login, password.as_str(), done);
-    }
-
-    fn scram_keys(&self, login: &str) -> ScramKeys {
-        let keys = self.services.login.scram(self.remote, login);
-        ScramKeys {
-            salt: keys.salt,
-            iterations: keys.iterations,
-            stored_key: keys.stored_key,
-            server_key: keys.server_key,
-        }
-    }
-
-    fn scram_done(&self, login: &str, authorize_as: Option<&str>, proven: bool) -> LoginAnswer {
-        let account = self.account_of(login).filter(|account| proven && self.may_act_as(*account, authorize_as));
-        *self.account() = account;
-        if account.is_some() {
-            self.services.login.succeeded(self.remote, login);
-            LoginAnswer::Accepted
-        } else {
-            self.services.login.failed(self.remote, login);
-            LoginAnswer::Refused
-        }
-    }
-
     fn open(&self) -> Result<Maildrop, OpenError> {
-        let account = (*self.account()).ok_or(OpenError::TryLater)?;
-        let lock = self.services.maildrops.lock(account).ok_or(OpenError::InUse)?;
+        let account = self.who.account().ok_or(OpenError::TryLater)?;
+        let lock = self.services().maildrops.lock(account).ok_or(OpenError::InUse)?;
         let (mailbox, view) = self.inbox(account).map_err(|error| {
             tracing::warn!(account = account.0, %error, "the maildrop cannot be opened");
             OpenError::TryLater
@@ -282,7 +216,7 @@ impl Conversation {
     }
 
     fn inbox(&self, account: AccountId) -> Result<(MailboxId, Arc<MailboxView>), EngineError> {
-        let engine = &self.services.engine;
+        let engine = &self.services().engine;
         let list = engine.mailboxes(account)?;
         let inbox = list.by_name(&MailboxName::inbox()).ok_or_else(|| EngineError::NotFound("INBOX".to_owned()))?;
         Ok((inbox.id, engine.mailbox(account, inbox.id)?))
@@ -303,7 +237,7 @@ impl Conversation {
     fn read(&self, uid: Uid, offset: u64, octets_max: u64) -> Answer {
         let page = self.record(uid).and_then(|(account, record)| {
             let range = offset..offset.saturating_add(octets_max).min(record.size_bytes);
-            let bytes = self.services.engine.read(account, &record, range)?;
+            let bytes = self.services().engine.read(account, &record, range)?;
             Ok(Answer::Page { size_bytes: record.size_bytes, bytes })
         });
         page.unwrap_or_else(|error| match error {
@@ -317,7 +251,7 @@ impl Conversation {
 
     fn record(&self, uid: Uid) -> Result<(AccountId, Arc<MessageRecord>), EngineError> {
         let missing = || EngineError::NotFound("the message".to_owned());
-        let account = (*self.account()).ok_or_else(missing)?;
+        let account = self.who.account().ok_or_else(missing)?;
         let message = {
             let open = self.opened();
             let open = open.as_ref().ok_or_else(missing)?;
@@ -328,7 +262,7 @@ impl Conversation {
             }
             open.view.entry(uid).ok_or_else(missing)?.message
         };
-        let record = self.services.engine.record(account, message)?;
+        let record = self.services().engine.record(account, message)?;
         if let Some(open) = self.opened().as_mut() {
             open.record = Some((uid, Arc::clone(&record)));
         }

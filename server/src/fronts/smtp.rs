@@ -4,23 +4,22 @@
 //! planning), and its answer comes straight from the engine's commit.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
-use rockdove_engine::{AccountId, Engine, Staging};
-use rockdove_mail::{AskId, Peer, Tick, sasl};
+use rockdove_engine::{Engine, Staging};
+use rockdove_mail::{AskId, Peer, Tick};
 use rockdove_smtp::{
-    Abandoned, Address, Answer, Ask, ClearAuth, LoginAnswer, Mail, RecipientAnswer, RecipientOutcome, Role,
-    SenderAnswer, SmtpSession, SpoolAnswer, Tls,
+    Abandoned, Address, Answer, Ask, ClearAuth, Mail, RecipientAnswer, RecipientOutcome, Role, SenderAnswer,
+    SmtpSession, SpoolAnswer, Tls,
 };
 
-use super::{Front, Replier};
+use super::{Front, Replier, login::Identity};
 use crate::{
     config::{ClearText, Config},
     delivery,
-    login::{self, LoginOutcome, LoginService},
     net::listeners::{ListenerConfig, Protocol, TlsMode},
     runtime::storage::StoragePool,
     services::Services,
@@ -31,11 +30,9 @@ type Spooled = Arc<Mutex<Option<Staging>>>;
 
 /// The host's half of one SMTP connection.
 pub struct SmtpFront {
-    services: Arc<Services>,
+    who: Identity,
     hostname: Arc<str>,
     remote: Option<SocketAddr>,
-    /// Name of the last login that was tried; the session asks about senders only after one was accepted.
-    login: String,
     /// The message under way; `None` while none of it was handed over.
     spooled: Option<Spooled>,
 }
@@ -55,9 +52,9 @@ pub fn open(
     };
     let config = session_config(&services.config(), role, listener.tls);
     let hostname = Arc::from(config.hostname.as_str());
-    let remote = peer.remote;
+    let (who, remote) = (Identity::new(services, &peer), peer.remote);
     let session = SmtpSession::new(Arc::new(config), peer, seed, now);
-    let front = SmtpFront { services: Arc::clone(services), hostname, remote, login: String::new(), spooled: None };
+    let front = SmtpFront { who, hostname, remote, spooled: None };
     (session, front)
 }
 
@@ -83,17 +80,18 @@ impl Front<SmtpSession> for SmtpFront {
     fn ask(&mut self, id: AskId, ask: Ask, replier: &Replier<Answer>) {
         match ask {
             Ask::Login { login, password, authorize_as } => {
-                self.check_password(id, login, password.as_str(), authorize_as.as_deref(), replier);
+                let later = replier.clone();
+                let done = move |answer| later.reply(id, Answer::Login(answer));
+                self.who.check_password(&login, &password, authorize_as, done);
             }
             Ask::ScramKeys { login } => {
-                let keys = self.login_service().scram(self.address(), &login);
-                replier.reply(id, Answer::ScramKeys(scram_keys(keys)));
+                replier.reply(id, Answer::ScramKeys(self.who.scram_keys(&login)));
             }
             Ask::ScramProved { login, authorize_as } => {
-                replier.reply(id, Answer::Login(self.scram_proved(login, authorize_as.as_deref())));
+                replier.reply(id, Answer::Login(self.who.scram_done(&login, authorize_as.as_deref(), true)));
             }
             Ask::ScramFailed { login } => {
-                self.login_service().failed(self.address(), &login);
+                self.who.scram_done(&login, None, false);
                 replier.reply(id, Answer::Noted);
             }
             Ask::Sender { address } => replier.reply(id, Answer::Sender(self.check_sender(&address))),
@@ -110,72 +108,19 @@ impl Front<SmtpSession> for SmtpFront {
 
 impl SmtpFront {
     fn engine(&self) -> &Arc<Engine> {
-        &self.services.engine
+        &self.who.services().engine
     }
 
     fn storage(&self) -> &StoragePool {
-        &self.services.storage
-    }
-
-    fn login_service(&self) -> &LoginService {
-        &self.services.login
-    }
-
-    fn address(&self) -> Option<IpAddr> {
-        self.remote.map(|remote| remote.ip())
-    }
-
-    fn account(&self, login: &str) -> Option<AccountId> {
-        self.engine().directory().account_by_login(login).map(|account| account.id)
-    }
-
-    /// Whether a login may act as the identity it asked for: itself, and nobody else.
-    fn may_act_as(&self, login: &str, authorize_as: Option<&str>) -> bool {
-        authorize_as.is_none_or(|other| {
-            let account = self.account(login);
-            account.is_some() && self.account(other) == account
-        })
-    }
-
-    fn check_password(
-        &mut self,
-        id: AskId,
-        login: String,
-        password: &str,
-        authorize_as: Option<&str>,
-        replier: &Replier<Answer>,
-    ) {
-        let may_act = self.may_act_as(&login, authorize_as);
-        let replier = replier.clone();
-        let done = Box::new(move |outcome: LoginOutcome| {
-            let answer = match outcome {
-                LoginOutcome::Ok(_) if may_act => LoginAnswer::Accepted,
-                LoginOutcome::Ok(_) | LoginOutcome::Refused => LoginAnswer::Refused,
-                LoginOutcome::TryLater => LoginAnswer::TryLater,
-            };
-            replier.reply(id, Answer::Login(answer));
-        });
-        self.login_service().check(self.address(), &login, password, done);
-        self.login = login;
-    }
-
-    fn scram_proved(&mut self, login: String, authorize_as: Option<&str>) -> LoginAnswer {
-        if self.account(&login).is_none() || !self.may_act_as(&login, authorize_as) {
-            self.login_service().failed(self.address(), &login);
-            return LoginAnswer::Refused;
-        }
-        self.login_service().succeeded(self.address(), &login);
-        self.login = login;
-        LoginAnswer::Accepted
+        &self.who.services().storage
     }
 
     fn check_sender(&self, address: &Address) -> SenderAnswer {
         let directory = self.engine().directory();
-        let account = directory.account_by_login(&self.login).map(|account| account.id);
-        if account.is_some_and(|account| delivery::may_send_as(&directory, account, address)) {
+        if self.who.account().is_some_and(|account| delivery::may_send_as(&directory, account, address)) {
             return SenderAnswer::Accepted;
         }
-        delivery::refused_sender(address, &self.login, self.remote);
+        delivery::refused_sender(address, &self.who.address(), self.remote);
         SenderAnswer::NotYours
     }
 
@@ -197,10 +142,10 @@ impl SmtpFront {
     }
 
     fn spool(&mut self, id: AskId, chunks: Vec<Bytes>, replier: &Replier<Answer>) {
-        let engine = &self.services.engine;
+        let engine = &self.who.services().engine;
         let spooled = self.spooled.get_or_insert_with(|| Arc::new(Mutex::new(Some(engine.stage()))));
         let (spooled, later) = (Arc::clone(spooled), replier.clone());
-        let busy = self.services.storage.run(move || {
+        let busy = self.who.services().storage.run(move || {
             let answer = spool(&spooled, &chunks);
             later.reply(id, Answer::Spooled(answer));
         });
@@ -236,15 +181,6 @@ impl SmtpFront {
         if self.storage().run(move || drop(spooled)).is_err() {
             tracing::debug!("the storage pool is busy; a message was abandoned by its connection");
         }
-    }
-}
-
-fn scram_keys(keys: login::ScramKeys) -> sasl::ScramKeys {
-    sasl::ScramKeys {
-        salt: keys.salt,
-        iterations: keys.iterations,
-        stored_key: keys.stored_key,
-        server_key: keys.server_key,
     }
 }
 

@@ -99,6 +99,20 @@ impl MailboxView {
         self.segments.iter().flat_map(|segment| segment.uids()).collect()
     }
 
+    /// UIDs of the messages from this one on: what has arrived since it was UIDNEXT.
+    pub fn uids_from(&self, first: Uid) -> UidSet {
+        let at = self.segments.partition_point(|segment| segment.number < segment_of(first));
+        let newer = self.segments.get(at..).unwrap_or_default();
+        newer.iter().flat_map(|segment| segment.uids()).filter(|uid| *uid >= first).collect()
+    }
+
+    /// The highest mod-sequence of these messages; zero when none is there.
+    pub fn highest_modseq_of(&self, uids: &UidSet) -> ModSeq {
+        let modseqs =
+            self.segments.iter().flat_map(|segment| segment.indexes(uids).map(move |index| segment.modseq(index)));
+        modseqs.max().unwrap_or_default()
+    }
+
     /// One entry.
     pub fn entry(&self, uid: Uid) -> Option<Entry> {
         let segment = self.segment(uid)?;
@@ -167,10 +181,6 @@ impl MailboxView {
 
     pub(crate) fn segments(&self) -> &[Arc<Segment>] {
         &self.segments
-    }
-
-    pub(crate) fn vanished_floor(&self) -> ModSeq {
-        self.vanished_floor
     }
 
     fn segment(&self, uid: Uid) -> Option<&Arc<Segment>> {

@@ -1,0 +1,374 @@
+//! What a session asks its host, and what the host answers.
+//!
+//! The host holds, for each connection, whose it is and the selected mailbox: a snapshot (*view*) that it renews with
+//! every [`Ask::Sync`], [`Ask::Store`] and [`Ask::Expunge`]. Sets of messages cross as UIDs; sequence numbers belong to
+//! the session, and the host gets them only to render FETCH responses ([`Numbers`]).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rockdove_mail::{
+    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet, UidValidity,
+    sasl::{Password, ScramKeys},
+    search::SearchKey,
+};
+
+pub use rockdove_mail::sasl::LoginAnswer;
+
+use crate::{
+    fetch::{FetchCursor, FetchRequest},
+    numbers::Numbers,
+};
+
+/// What the host tells a session about itself at the beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImapConfig {
+    /// Name of this server in the greeting.
+    pub host_name: String,
+    /// Version for ID.
+    pub version: String,
+    /// Whether STARTTLS is offered (there is a certificate, and TLS is not on already).
+    pub starttls: bool,
+    /// Whether passwords are taken on this connection without TLS.
+    pub clear_login: bool,
+    /// Octets of one message.
+    pub message_size_max: u64,
+    /// From the greeting to a login, in milliseconds.
+    pub login_ms_max: u64,
+    /// Silence after login, in milliseconds; RFC 9051 section 5.4 demands 30 minutes at least.
+    pub autologout_ms: u64,
+}
+
+/// A question to the host. Each is answered exactly once; [`Answer::Refused`] answers any.
+#[derive(Debug)]
+pub enum Ask {
+    /// Is this the password? Answered by [`Answer::Login`]; when accepted, the host remembers whose connection this is.
+    CheckPassword {
+        /// Login name as the client gave it.
+        login: String,
+        /// The password.
+        password: Password,
+        /// SASL authorization identity, where it was given.
+        authorize_as: Option<String>,
+    },
+    /// The SCRAM keys of this login; made-up but stable ones for a login that does not exist. Answered by
+    /// [`Answer::Scram`].
+    ScramKeys {
+        /// Login name as the client gave it.
+        login: String,
+    },
+    /// A SCRAM exchange is over. Answered by [`Answer::Login`].
+    ScramDone {
+        /// Login name as the client gave it; empty when the exchange broke before it was known.
+        login: String,
+        /// SASL authorization identity, where it was given.
+        authorize_as: Option<String>,
+        /// Whether the client proved that it knows the password.
+        proven: bool,
+    },
+    /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
+    Mailboxes,
+    /// Counters of a mailbox. Answered by [`Answer::Status`].
+    Status {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// Create a mailbox. Answered by [`Answer::Done`].
+    Create {
+        /// Its name.
+        mailbox: MailboxName,
+        /// Its use, if any.
+        special_use: Option<SpecialUse>,
+    },
+    /// Delete a mailbox. Answered by [`Answer::Done`].
+    Delete {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// Rename a mailbox. Answered by [`Answer::Done`].
+    Rename {
+        /// Old name.
+        from: MailboxName,
+        /// New name.
+        to: MailboxName,
+    },
+    /// Change a subscription. Answered by [`Answer::Done`].
+    Subscribe {
+        /// Which.
+        mailbox: MailboxName,
+        /// Add or remove.
+        subscribed: bool,
+    },
+    /// Open a mailbox in place of the one that is open. Answered by [`Answer::Selected`]; after [`Answer::Refused`] none
+    /// is open.
+    Select {
+        /// Which.
+        mailbox: MailboxName,
+        /// EXAMINE: claims no recent messages.
+        read_only: bool,
+    },
+    /// Let the open mailbox go. Answered by [`Answer::Done`].
+    Unselect,
+    /// What has changed in the open mailbox since this mod-sequence. Renews the view. Answered by [`Answer::Changes`].
+    Sync {
+        /// Everything up to here is known.
+        since: ModSeq,
+        /// Mod-sequences of changes of this session, whose flags the client knows already.
+        own: Vec<ModSeq>,
+        /// Keywords known so far.
+        keywords_known: usize,
+        /// Claim new messages as recent (not in EXAMINE).
+        claim_recent: bool,
+    },
+    /// Wait until the open mailbox has changed after this mod-sequence. Answered by [`Answer::Changed`], at once when it
+    /// has already, or when [`Ask::EndWatch`] comes. At most one is open.
+    Watch {
+        /// Everything up to here is known.
+        since: ModSeq,
+    },
+    /// End the watch: the host answers the open [`Ask::Watch`] with [`Answer::Changed`] first, if there is one, and this
+    /// with [`Answer::Done`].
+    EndWatch,
+    /// Render FETCH responses of the open mailbox, a page at a time. Answered by [`Answer::Page`].
+    Fetch {
+        /// Which messages; all of them known to the session.
+        uids: Arc<UidSet>,
+        /// What.
+        request: Arc<FetchRequest>,
+        /// The sequence numbers.
+        numbers: Arc<Numbers>,
+        /// Messages that are `\Recent` for this session.
+        recent: Arc<UidSet>,
+        /// Only messages changed after this.
+        changed_since: Option<ModSeq>,
+        /// Where to go on; the default for the first page.
+        cursor: FetchCursor,
+    },
+    /// Change flags in the open mailbox. Renews the view. Answered by [`Answer::Stored`].
+    Store {
+        /// Which messages.
+        uids: UidSet,
+        /// How.
+        update: FlagUpdate,
+        /// What.
+        flags: Flags,
+        /// Leave messages with a higher mod-sequence alone.
+        unchanged_since: Option<ModSeq>,
+    },
+    /// UIDs of the open mailbox's messages that match. Answered by [`Answer::Found`].
+    Search {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+    },
+    /// Copy or move messages of the open mailbox. Answered by [`Answer::Copied`].
+    Copy {
+        /// Which messages.
+        uids: UidSet,
+        /// Where.
+        mailbox: MailboxName,
+        /// MOVE.
+        remove: bool,
+    },
+    /// Remove messages with `\Deleted` from the open mailbox. Renews the view. Answered by [`Answer::Expunged`].
+    Expunge {
+        /// Only these; `None` for all.
+        uids: Option<UidSet>,
+    },
+    /// Begin to take a message in. Answered by [`Answer::Done`], or refused (`TryCreate` when there is no such mailbox)
+    /// before the client has sent a single octet of it.
+    AppendBegin {
+        /// Where.
+        mailbox: MailboxName,
+        /// Octets announced.
+        size_bytes: u64,
+    },
+    /// More octets of the message. Answered by [`Answer::Done`].
+    AppendOctets(Vec<Bytes>),
+    /// The message is complete. Answered by [`Answer::Appended`] when it is durable.
+    AppendEnd {
+        /// Flags to begin with.
+        flags: Flags,
+        /// Internal date: seconds since 1970 and zone east of UTC in minutes; `None` for now.
+        date: Option<(i64, i16)>,
+    },
+    /// The message is given up. Answered by [`Answer::Done`].
+    AppendAbort,
+}
+
+/// Why something was not done. Nothing has changed then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No such mailbox.
+    NoSuchMailbox,
+    /// It is there already.
+    Exists,
+    /// It makes no sense; the text says why.
+    Cannot(String),
+    /// The quota of the account would be exceeded.
+    OverQuota,
+    /// A named limit would be exceeded; the text says which.
+    Limit(String),
+    /// The open mailbox is gone.
+    MailboxGone,
+    /// Not at the moment.
+    TryLater,
+    /// Stored data is damaged.
+    Corrupt,
+}
+
+/// One mailbox of the account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxLine {
+    /// Its name.
+    pub name: MailboxName,
+    /// Its use.
+    pub special_use: Option<SpecialUse>,
+}
+
+/// The mailboxes and subscriptions of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mailboxes {
+    /// Sorted by name. A parent that does not exist itself is not listed here.
+    pub mailboxes: Vec<MailboxLine>,
+    /// Sorted; they need not exist.
+    pub subscriptions: Vec<MailboxName>,
+}
+
+/// Counters of a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// MESSAGES.
+    pub messages: u32,
+    /// RECENT.
+    pub recent: u32,
+    /// UIDNEXT.
+    pub uid_next: Uid,
+    /// UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// UNSEEN.
+    pub unseen: u32,
+    /// DELETED.
+    pub deleted: u32,
+    /// SIZE, in octets.
+    pub size_bytes: u64,
+    /// HIGHESTMODSEQ.
+    pub highest_modseq: ModSeq,
+}
+
+/// An open mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// UIDs of all messages.
+    pub uids: UidSet,
+    /// UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// UIDNEXT.
+    pub uid_next: Uid,
+    /// HIGHESTMODSEQ.
+    pub highest_modseq: ModSeq,
+    /// Everything up to this mod-sequence of the account is told: `since` of what is asked next. Other mailboxes move it
+    /// as well, so it is at least `highest_modseq`.
+    pub known_modseq: ModSeq,
+    /// Keywords in use.
+    pub keywords: Vec<Keyword>,
+    /// The first message without `\Seen`.
+    pub first_unseen: Option<Uid>,
+    /// The first UID that is `\Recent` for this session.
+    pub recent_from: Uid,
+}
+
+/// What has changed in the open mailbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Messages that are gone; may name UIDs that the session never knew.
+    pub vanished: UidSet,
+    /// Messages that the session has not been told of.
+    pub arrived: UidSet,
+    /// Messages it knows whose flags have changed, but for the session's own changes.
+    pub changed: UidSet,
+    /// HIGHESTMODSEQ.
+    pub highest_modseq: ModSeq,
+    /// Everything up to this mod-sequence of the account is told: `since` of what is asked next. Other mailboxes move it
+    /// as well, so it is at least `highest_modseq`.
+    pub known_modseq: ModSeq,
+    /// UIDNEXT.
+    pub uid_next: Uid,
+    /// Keywords in use, when there are more than the session knows.
+    pub keywords: Option<Vec<Keyword>>,
+    /// The first of `arrived` that is `\Recent` for this session.
+    pub recent_from: Uid,
+}
+
+/// An answer of the host.
+#[derive(Debug)]
+pub enum Answer {
+    /// To [`Ask::CheckPassword`] and [`Ask::ScramDone`].
+    Login(LoginAnswer),
+    /// To [`Ask::ScramKeys`].
+    Scram(ScramKeys),
+    /// To [`Ask::Mailboxes`].
+    Mailboxes(Arc<Mailboxes>),
+    /// To [`Ask::Status`].
+    Status(Status),
+    /// To [`Ask::Select`].
+    Selected(Box<Selected>),
+    /// To [`Ask::Sync`].
+    Changes(Box<Changes>),
+    /// To [`Ask::Watch`].
+    Changed,
+    /// To [`Ask::Fetch`]: FETCH responses, ready to be sent.
+    Page {
+        /// Octets for the client.
+        octets: Vec<Bytes>,
+        /// Where to go on; `None` when all is told.
+        next: Option<FetchCursor>,
+        /// Messages that are gone and were passed over.
+        missing: u32,
+    },
+    /// To [`Ask::Fetch`]: a message became unreadable in the middle of a literal; the connection cannot go on.
+    Broken,
+    /// To [`Ask::Store`].
+    Stored {
+        /// Messages that are there and passed `unchanged_since`, whether their flags changed or not.
+        uids: UidSet,
+        /// Messages whose flags changed in fact.
+        changed: UidSet,
+        /// Messages left alone because of `unchanged_since`.
+        modified: UidSet,
+        /// Mod-sequence of the change; zero when nothing changed.
+        modseq: ModSeq,
+        /// Keywords in use now, when there are new ones.
+        keywords: Option<Vec<Keyword>>,
+    },
+    /// To [`Ask::Search`].
+    Found {
+        /// The messages.
+        uids: UidSet,
+        /// The highest mod-sequence among them; zero when there is none.
+        highest_modseq: ModSeq,
+    },
+    /// To [`Ask::Copy`].
+    Copied {
+        /// UIDVALIDITY of the target.
+        uid_validity: UidValidity,
+        /// UIDs here, ascending.
+        from: UidSet,
+        /// UIDs there, in the same order.
+        to: UidSet,
+    },
+    /// To [`Ask::Expunge`]: the messages that went.
+    Expunged(UidSet),
+    /// To [`Ask::AppendEnd`].
+    Appended {
+        /// UIDVALIDITY of the mailbox.
+        uid_validity: UidValidity,
+        /// UID there.
+        uid: Uid,
+    },
+    /// To the asks that have nothing to tell.
+    Done,
+    /// To any question.
+    Refused(Refusal),
+}

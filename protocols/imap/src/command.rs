@@ -1,0 +1,261 @@
+//! Commands as values: what the grammar makes of a line, and what the session carries out.
+
+use rockdove_mail::{
+    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags,
+    sasl::Password,
+    search::{DateField, Day, SearchField},
+};
+
+use crate::fetch::FetchRequest;
+
+/// A mailbox as the client named it; decoded from modified UTF-7 (RFC 3501 section 5.1.3) or UTF-8.
+pub type MailboxArg = Result<MailboxName, MailboxNameError>;
+
+/// A command and its tag.
+#[derive(Debug)]
+pub struct Tagged {
+    /// The tag, to be repeated in the tagged response.
+    pub tag: String,
+    /// What is wanted.
+    pub command: Command,
+}
+
+/// A set of messages as the client wrote it: sequence numbers or UIDs, which is told beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SequenceSet {
+    /// Ranges in the order written. `None` is `*`, the largest number in use. The ends may come in either order.
+    pub ranges: Vec<(Option<u32>, Option<u32>)>,
+    /// Octets of the text it came from: bounds the work.
+    pub text_octets: usize,
+}
+
+/// Everything a client can ask.
+#[derive(Debug)]
+pub enum Command {
+    /// CAPABILITY.
+    Capability,
+    /// NOOP.
+    Noop,
+    /// LOGOUT.
+    Logout,
+    /// ID (RFC 2971): what the client says of itself; empty for `NIL`.
+    Id(Vec<(String, Option<String>)>),
+    /// STARTTLS.
+    StartTls,
+    /// LOGIN.
+    Login {
+        /// Login name.
+        login: String,
+        /// Password.
+        password: Password,
+    },
+    /// AUTHENTICATE.
+    Authenticate {
+        /// Name of the mechanism, upper case.
+        mechanism: String,
+        /// Initial response (RFC 4959), still base64; `=` for an empty one.
+        initial: Option<Vec<u8>>,
+    },
+    /// ENABLE (RFC 5161): capability names, upper case.
+    Enable(Vec<String>),
+    /// SELECT and EXAMINE.
+    Select {
+        /// Which.
+        mailbox: MailboxArg,
+        /// EXAMINE.
+        read_only: bool,
+        /// `(CONDSTORE)` (RFC 7162 section 3.1.8).
+        condstore: bool,
+    },
+    /// CREATE, with `USE` (RFC 6154).
+    Create {
+        /// Which.
+        mailbox: MailboxArg,
+        /// Special uses asked for; an unknown attribute is `Err` with its name.
+        special_use: Vec<Result<SpecialUse, String>>,
+    },
+    /// DELETE.
+    Delete(MailboxArg),
+    /// RENAME.
+    Rename {
+        /// Old name.
+        from: MailboxArg,
+        /// New name.
+        to: MailboxArg,
+    },
+    /// SUBSCRIBE (true) and UNSUBSCRIBE (false).
+    Subscribe(MailboxArg, bool),
+    /// LIST, with the selections and returns of RFC 5258 that come with SPECIAL-USE and CHILDREN.
+    List(ListRequest),
+    /// LSUB.
+    Lsub {
+        /// Reference, decoded to UTF-8.
+        reference: String,
+        /// Pattern, decoded to UTF-8.
+        pattern: String,
+    },
+    /// NAMESPACE (RFC 2342).
+    Namespace,
+    /// STATUS.
+    Status {
+        /// Which.
+        mailbox: MailboxArg,
+        /// What.
+        items: Vec<StatusItem>,
+    },
+    /// The beginning of APPEND; the octets of its literal follow outside the command.
+    Append(AppendHead),
+    /// IDLE (RFC 2177).
+    Idle,
+    /// CHECK.
+    Check,
+    /// CLOSE.
+    Close,
+    /// UNSELECT (RFC 3691).
+    Unselect,
+    /// EXPUNGE.
+    Expunge,
+    /// UID EXPUNGE (RFC 4315).
+    UidExpunge(SequenceSet),
+    /// SEARCH and UID SEARCH.
+    Search {
+        /// UID SEARCH.
+        uid: bool,
+        /// `CHARSET`, upper case.
+        charset: Option<String>,
+        /// What.
+        key: SearchProgram,
+    },
+    /// FETCH and UID FETCH.
+    Fetch {
+        /// UID FETCH; the request then holds UID.
+        uid: bool,
+        /// Which.
+        set: SequenceSet,
+        /// What.
+        request: FetchRequest,
+        /// CHANGEDSINCE (RFC 7162 section 3.1.4).
+        changed_since: Option<ModSeq>,
+    },
+    /// STORE and UID STORE.
+    Store {
+        /// UID STORE.
+        uid: bool,
+        /// Which.
+        set: SequenceSet,
+        /// How.
+        update: FlagUpdate,
+        /// Flags; `\Recent` is dropped.
+        flags: Flags,
+        /// `.SILENT`.
+        silent: bool,
+        /// UNCHANGEDSINCE (RFC 7162 section 3.1.3).
+        unchanged_since: Option<ModSeq>,
+    },
+    /// COPY, MOVE (RFC 6851) and their UID forms.
+    Copy {
+        /// UID COPY, UID MOVE.
+        uid: bool,
+        /// MOVE.
+        remove: bool,
+        /// Which.
+        set: SequenceSet,
+        /// Where.
+        mailbox: MailboxArg,
+    },
+}
+
+/// LIST.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "options that the RFC lets be combined at will")]
+pub struct ListRequest {
+    /// Reference, decoded to UTF-8.
+    pub reference: String,
+    /// Patterns, decoded to UTF-8.
+    pub patterns: Vec<String>,
+    /// The extended form (RFC 5258) was used.
+    pub extended: bool,
+    /// Selection `SUBSCRIBED`.
+    pub select_subscribed: bool,
+    /// Selection `SPECIAL-USE`.
+    pub select_special_use: bool,
+    /// Selection `RECURSIVEMATCH`.
+    pub recursive_match: bool,
+    /// Return `SUBSCRIBED`.
+    pub return_subscribed: bool,
+    /// Return `CHILDREN`.
+    pub return_children: bool,
+    /// Return `SPECIAL-USE`.
+    pub return_special_use: bool,
+    /// Return `STATUS` (RFC 5819).
+    pub return_status: Option<Vec<StatusItem>>,
+}
+
+/// What STATUS can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusItem {
+    /// MESSAGES.
+    Messages,
+    /// RECENT.
+    Recent,
+    /// UIDNEXT.
+    UidNext,
+    /// UIDVALIDITY.
+    UidValidity,
+    /// UNSEEN.
+    Unseen,
+    /// DELETED (RFC 9051).
+    Deleted,
+    /// SIZE (RFC 8438).
+    Size,
+    /// HIGHESTMODSEQ (RFC 7162).
+    HighestModSeq,
+}
+
+/// APPEND up to its literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendHead {
+    /// Where.
+    pub mailbox: MailboxArg,
+    /// Flags to begin with; `\Recent` is dropped.
+    pub flags: Flags,
+    /// Internal date: seconds since 1970 and zone east of UTC in minutes.
+    pub date: Option<(i64, i16)>,
+}
+
+/// A search condition as the client wrote it; sequence numbers are not yet UIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchProgram {
+    /// ALL.
+    All,
+    /// Several, all of which must hold.
+    And(Vec<SearchProgram>),
+    /// OR.
+    Or(Box<SearchProgram>, Box<SearchProgram>),
+    /// NOT, and the negative keys (`UNSEEN`, `UNKEYWORD` ...).
+    Not(Box<SearchProgram>),
+    /// Sequence numbers.
+    Sequence(SequenceSet),
+    /// UID.
+    Uid(SequenceSet),
+    /// A system flag.
+    Flag(SystemFlags),
+    /// KEYWORD.
+    Keyword(Keyword),
+    /// RECENT. `NEW` is `RECENT UNSEEN`, `OLD` is `NOT RECENT`.
+    Recent,
+    /// BEFORE and SENTBEFORE.
+    Before(DateField, Day),
+    /// ON and SENTON.
+    On(DateField, Day),
+    /// SINCE and SENTSINCE.
+    Since(DateField, Day),
+    /// LARGER.
+    Larger(u64),
+    /// SMALLER.
+    Smaller(u64),
+    /// MODSEQ (RFC 7162 section 3.1.5).
+    ModSeq(ModSeq),
+    /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
+    Text(SearchField, String),
+}

@@ -1,0 +1,439 @@
+//! Writes FETCH responses.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use rockdove_mail::{Flags, ModSeq, Uid, UidSet};
+
+use super::{FetchItem, FetchRequest, Section, SectionText};
+use crate::{
+    grammar::write,
+    limits::{HEADER_OCTETS_MAX, LITERAL_OCTETS_MIN, PAGE_MESSAGES_MAX, SLICE_OCTETS_MIN},
+    numbers::Numbers,
+};
+
+/// Where the next page begins; the default is the beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchCursor {
+    /// Messages with a lower UID are done.
+    pub(crate) uid: Uid,
+    /// Items of this message that are done.
+    pub(crate) item: usize,
+    /// Octets of this item's literal that are out.
+    pub(crate) octet: u64,
+}
+
+/// What is known of a message without reading it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageFacts {
+    /// Flags and keywords, without `\Recent`.
+    pub flags: Flags,
+    /// MODSEQ.
+    pub modseq: ModSeq,
+    /// INTERNALDATE: seconds since 1970 and zone east of UTC in minutes.
+    pub internal_date: (i64, i16),
+    /// RFC822.SIZE, in octets.
+    pub size_bytes: u64,
+}
+
+/// Why a message cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchFailure {
+    /// It has been removed meanwhile.
+    Gone,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// Messages as the host holds them. Offsets count octets of the whole message.
+pub trait MessageSource {
+    /// Facts of a message of the view.
+    fn facts(&mut self, uid: Uid) -> Option<MessageFacts>;
+    /// Ready ENVELOPE.
+    fn envelope(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
+    /// Ready BODY.
+    fn body(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
+    /// Ready BODYSTRUCTURE.
+    fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
+    /// Where a part's octets are; for `HeaderFields` and `HeaderFieldsNot` the header they are chosen from. `None` when
+    /// the message has no such part.
+    fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure>;
+    /// Octets of a message; all that was asked for.
+    fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure>;
+}
+
+/// A page of FETCH responses.
+#[derive(Debug, Default)]
+pub struct Rendered {
+    /// Octets for the client.
+    pub octets: Vec<Bytes>,
+    /// Where to go on; `None` when all is written.
+    pub next: Option<FetchCursor>,
+    /// Messages that were gone and passed over.
+    pub missing: u32,
+}
+
+/// Writes one page of FETCH responses: about `octets_aim` octets of those of `uids` that changed after `changed_since`,
+/// from `cursor` on. A page may be empty and yet not the last.
+///
+/// A message that is gone or unreadable before its response began is left out and counted.
+///
+/// # Errors
+/// When a response that a former page began cannot be gone on with.
+#[expect(clippy::too_many_arguments, reason = "a page depends on all of these, and they live in different places")]
+pub fn render_page(
+    uids: &UidSet,
+    request: &FetchRequest,
+    numbers: &Numbers,
+    recent: &UidSet,
+    changed_since: Option<ModSeq>,
+    cursor: FetchCursor,
+    octets_aim: usize,
+    source: &mut dyn MessageSource,
+) -> Result<Rendered, FetchFailure> {
+    let mut page = Page { request, recent, source, octets_aim, written: Written::default() };
+    let (mut missing, mut looked_at) = (0u32, 0usize);
+    for uid in from(uids, cursor.uid) {
+        if looked_at >= PAGE_MESSAGES_MAX || page.is_full() {
+            return Ok(page.finish(Some(FetchCursor { uid, item: 0, octet: 0 }), missing));
+        }
+        looked_at = looked_at.saturating_add(1);
+        let start = if cursor.uid == uid { cursor } else { FetchCursor { uid, item: 0, octet: 0 } };
+        let begun = start.item > 0 || start.octet > 0;
+        let facts = page.source.facts(uid);
+        if !begun && facts.as_ref().is_some_and(|facts| changed_since.is_some_and(|since| facts.modseq <= since)) {
+            continue;
+        }
+        let mark = page.written.mark();
+        let outcome = match (facts, numbers.number(uid)) {
+            (Some(facts), Some(number)) => page.message(number, &facts, start),
+            _ => Err(FetchFailure::Gone),
+        };
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(next)) => return Ok(page.finish(Some(next), missing)),
+            Err(failure) if begun => return Err(failure),
+            Err(_) => {
+                page.written.back_to(mark);
+                missing = missing.saturating_add(1);
+            }
+        }
+    }
+    Ok(page.finish(None, missing))
+}
+
+/// The UIDs of a set that are not below `first`.
+fn from(uids: &UidSet, first: Uid) -> impl Iterator<Item = Uid> + '_ {
+    let at = uids.ranges().partition_point(|range| range.1 < first);
+    let ranges = uids.ranges().get(at..).unwrap_or_default();
+    ranges.iter().flat_map(move |range| range.0.max(first)..=range.1)
+}
+
+struct Page<'a> {
+    request: &'a FetchRequest,
+    recent: &'a UidSet,
+    source: &'a mut dyn MessageSource,
+    octets_aim: usize,
+    written: Written,
+}
+
+impl Page<'_> {
+    fn is_full(&self) -> bool {
+        self.written.octets() >= self.octets_aim
+    }
+
+    fn finish(mut self, next: Option<FetchCursor>, missing: u32) -> Rendered {
+        self.written.flush();
+        Rendered { octets: self.written.slices, next, missing }
+    }
+
+    /// One response, or the rest of it as far as the page goes. Tells where to go on when it is not done.
+    fn message(
+        &mut self,
+        number: u32,
+        facts: &MessageFacts,
+        start: FetchCursor,
+    ) -> Result<Option<FetchCursor>, FetchFailure> {
+        if start.item == 0 && start.octet == 0 {
+            self.written.text(b"* ");
+            write::number(&mut self.written.small, u64::from(number));
+            self.written.text(b" FETCH (");
+        }
+        let mut octet = start.octet;
+        for (item, asked) in self.request.items.iter().enumerate().skip(start.item) {
+            if item > start.item && self.is_full() {
+                return Ok(Some(FetchCursor { uid: start.uid, item, octet: 0 }));
+            }
+            if item > 0 && octet == 0 {
+                self.written.text(b" ");
+            }
+            if let Some(octet) = self.item(start.uid, asked, facts, octet)? {
+                return Ok(Some(FetchCursor { uid: start.uid, item, octet }));
+            }
+            octet = 0;
+        }
+        self.written.text(b")\r\n");
+        Ok(None)
+    }
+
+    /// One item from this octet of its literal on. Tells where to go on when it is not done.
+    fn item(
+        &mut self,
+        uid: Uid,
+        item: &FetchItem,
+        facts: &MessageFacts,
+        octet: u64,
+    ) -> Result<Option<u64>, FetchFailure> {
+        let (label, section, partial) = match item {
+            FetchItem::Rfc822 => (&b"RFC822"[..], Section::of_message(SectionText::All), None),
+            FetchItem::Rfc822Header => (&b"RFC822.HEADER"[..], Section::of_message(SectionText::Header), None),
+            FetchItem::Rfc822Text => (&b"RFC822.TEXT"[..], Section::of_message(SectionText::Text), None),
+            FetchItem::Section { section, partial, .. } => (&b""[..], section.clone(), *partial),
+            _ => return self.simple(uid, item, facts).map(|()| None),
+        };
+        if octet == 0 {
+            match label {
+                b"" => section_label(&mut self.written.small, &section, partial),
+                _ => self.written.text(label),
+            }
+            self.written.text(b" ");
+        }
+        match &section.text {
+            SectionText::HeaderFields(names) => self.fields(uid, &section, names, false, partial, octet),
+            SectionText::HeaderFieldsNot(names) => self.fields(uid, &section, names, true, partial, octet),
+            _ => self.octets(uid, &section, partial, octet),
+        }
+    }
+
+    /// Items that need no literal of their own.
+    fn simple(&mut self, uid: Uid, item: &FetchItem, facts: &MessageFacts) -> Result<(), FetchFailure> {
+        let (label, ready) = match item {
+            FetchItem::Envelope => (&b"ENVELOPE "[..], Some(self.source.envelope(uid)?)),
+            FetchItem::Body => (&b"BODY "[..], Some(self.source.body(uid)?)),
+            FetchItem::BodyStructure => (&b"BODYSTRUCTURE "[..], Some(self.source.body_structure(uid)?)),
+            FetchItem::Uid => (&b"UID "[..], None),
+            FetchItem::Flags => (&b"FLAGS "[..], None),
+            FetchItem::InternalDate => (&b"INTERNALDATE "[..], None),
+            FetchItem::Size => (&b"RFC822.SIZE "[..], None),
+            _ => (&b"MODSEQ ("[..], None),
+        };
+        self.written.text(label);
+        if let Some(ready) = ready {
+            self.written.slice(ready);
+            return Ok(());
+        }
+        let out = &mut self.written.small;
+        match item {
+            FetchItem::Uid => write::number(out, u64::from(uid)),
+            FetchItem::Flags => write::flag_list(out, &facts.flags, self.recent.contains(uid)),
+            FetchItem::InternalDate => write::date_time(out, facts.internal_date),
+            FetchItem::Size => write::number(out, facts.size_bytes),
+            _ => {
+                write::number(out, facts.modseq);
+                out.push(b')');
+            }
+        }
+        Ok(())
+    }
+
+    /// Octets of a part as they are stored.
+    fn octets(
+        &mut self,
+        uid: Uid,
+        section: &Section,
+        partial: Option<(u32, u32)>,
+        octet: u64,
+    ) -> Result<Option<u64>, FetchFailure> {
+        let Some(range) = self.source.section(uid, &section.path, &section.text)? else {
+            self.written.text(b"NIL");
+            return Ok(None);
+        };
+        let wanted = narrowed(range.end.saturating_sub(range.start), partial);
+        let length = wanted.end.saturating_sub(wanted.start);
+        if octet == 0 && self.begin_literal(length) {
+            return Ok(None);
+        }
+        let first = range.start.saturating_add(wanted.start).saturating_add(octet);
+        let left = length.saturating_sub(octet);
+        let most = self.room().min(left);
+        let read = self.source.read(uid, first..first.saturating_add(most))?;
+        if read.len() as u64 != most {
+            return Err(FetchFailure::Unreadable);
+        }
+        self.written.slice(read);
+        Ok((most < left).then(|| octet.saturating_add(most)))
+    }
+
+    /// Header fields chosen by name. They are chosen again for every page: what they come from is small.
+    fn fields(
+        &mut self,
+        uid: Uid,
+        section: &Section,
+        names: &[String],
+        not: bool,
+        partial: Option<(u32, u32)>,
+        octet: u64,
+    ) -> Result<Option<u64>, FetchFailure> {
+        let Some(range) = self.source.section(uid, &section.path, &section.text)? else {
+            self.written.text(b"NIL");
+            return Ok(None);
+        };
+        let end = range.end.min(range.start.saturating_add(HEADER_OCTETS_MAX));
+        let header = self.source.read(uid, range.start..end)?;
+        let chosen = Bytes::from(fields(&header, names, not));
+        let wanted = narrowed(chosen.len() as u64, partial);
+        let length = wanted.end.saturating_sub(wanted.start);
+        if octet == 0 && self.begin_literal(length) {
+            return Ok(None);
+        }
+        let left = length.saturating_sub(octet);
+        let most = self.room().min(left);
+        let first = wanted.start.saturating_add(octet);
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(chosen.len());
+        self.written.slice(chosen.slice(at(first)..at(first.saturating_add(most))));
+        Ok((most < left).then(|| octet.saturating_add(most)))
+    }
+
+    /// Announces a literal; an empty one is written as `""`, and done.
+    fn begin_literal(&mut self, length: u64) -> bool {
+        if length == 0 {
+            self.written.text(b"\"\"");
+            return true;
+        }
+        write::literal_head(&mut self.written.small, length);
+        false
+    }
+
+    /// Octets of a literal that still go on this page; never none, so that every page goes on.
+    fn room(&self) -> u64 {
+        (self.octets_aim.saturating_sub(self.written.octets()) as u64).max(LITERAL_OCTETS_MIN)
+    }
+}
+
+/// What a partial leaves of so many octets.
+///
+//= rfc3501#section-6.4.5
+//# Any partial fetch that attempts to read beyond the end of the
+//# text is truncated as appropriate.  A partial fetch that
+//# starts at octet 0 is returned as a partial fetch, even if
+//# this truncation happened.
+fn narrowed(length: u64, partial: Option<(u32, u32)>) -> Range<u64> {
+    let Some((first, octets)) = partial else { return 0..length };
+    let first = u64::from(first).min(length);
+    first..first.saturating_add(u64::from(octets)).min(length)
+}
+
+/// `"BODY" section ["<" number ">"]`
+fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32)>) {
+    out.extend_from_slice(b"BODY[");
+    for (at, number) in section.path.iter().enumerate() {
+        if at > 0 {
+            out.push(b'.');
+        }
+        write::number(out, u64::from(*number));
+    }
+    let (text, names) = match &section.text {
+        SectionText::All => ("", None),
+        SectionText::Header => ("HEADER", None),
+        SectionText::HeaderFields(names) => ("HEADER.FIELDS", Some(names)),
+        SectionText::HeaderFieldsNot(names) => ("HEADER.FIELDS.NOT", Some(names)),
+        SectionText::Text => ("TEXT", None),
+        SectionText::Mime => ("MIME", None),
+    };
+    if !section.path.is_empty() && !text.is_empty() {
+        out.push(b'.');
+    }
+    out.extend_from_slice(text.as_bytes());
+    for (at, name) in names.into_iter().flatten().enumerate() {
+        out.extend_from_slice(if at == 0 { b" (" } else { b" " });
+        write::astring(out, name.as_bytes());
+    }
+    if names.is_some() {
+        out.push(b')');
+    }
+    out.push(b']');
+    if let Some((first, _)) = partial {
+        out.push(b'<');
+        write::number(out, u64::from(first));
+        out.push(b'>');
+    }
+}
+
+/// The fields of a header block with one of these names, or with none of them, each as it stands there, and the empty
+/// line at the end where there is one.
+fn fields(block: &[u8], names: &[String], not: bool) -> Vec<u8> {
+    let mut chosen = Vec::new();
+    let mut wanted = false;
+    for line in block.split_inclusive(|octet| *octet == b'\n') {
+        if matches!(line, b"\r\n" | b"\n") {
+            chosen.extend_from_slice(line);
+            break;
+        }
+        if !matches!(line.first(), Some(b' ' | b'\t')) {
+            let name = line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii_end();
+            wanted = names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name)) != not;
+        }
+        if wanted {
+            chosen.extend_from_slice(line);
+        }
+    }
+    chosen
+}
+
+/// What is written: small things in one buffer, large ones as the slices they are.
+#[derive(Default)]
+struct Written {
+    slices: Vec<Bytes>,
+    small: Vec<u8>,
+    /// Octets of the slices.
+    sliced: usize,
+}
+
+/// A place to go back to.
+#[derive(Clone, Copy)]
+struct Mark {
+    slices: usize,
+    small: usize,
+    sliced: usize,
+}
+
+impl Written {
+    fn octets(&self) -> usize {
+        self.sliced.saturating_add(self.small.len())
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.small.extend_from_slice(text);
+    }
+
+    fn slice(&mut self, slice: Bytes) {
+        if slice.len() < SLICE_OCTETS_MIN {
+            self.text(&slice);
+            return;
+        }
+        self.flush();
+        self.sliced = self.sliced.saturating_add(slice.len());
+        self.slices.push(slice);
+    }
+
+    fn flush(&mut self) {
+        if !self.small.is_empty() {
+            self.sliced = self.sliced.saturating_add(self.small.len());
+            self.slices.push(std::mem::take(&mut self.small).into());
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { slices: self.slices.len(), small: self.small.len(), sliced: self.sliced }
+    }
+
+    fn back_to(&mut self, mark: Mark) {
+        if self.slices.len() > mark.slices {
+            // What was in the small buffer then begins the first slice since.
+            self.small = self.slices.get(mark.slices).map(|slice| slice.to_vec()).unwrap_or_default();
+            self.slices.truncate(mark.slices);
+        }
+        self.small.truncate(mark.small);
+        self.sliced = mark.sliced;
+    }
+}

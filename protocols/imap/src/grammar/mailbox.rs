@@ -1,0 +1,204 @@
+//! Commands on mailboxes.
+
+use std::borrow::Cow;
+
+use rockdove_mail::{Flags, MailboxName, MailboxNameError, SpecialUse};
+
+use super::{
+    date::date_time,
+    utf7,
+    words::{Words, Wrong},
+};
+use crate::{
+    command::{AppendHead, Command, ListRequest, MailboxArg, StatusItem},
+    limits::LIST_PATTERNS_MAX,
+};
+
+/// Lists that have few sensible elements: options, STATUS items, uses.
+const OPTIONS_MAX: usize = 64;
+
+/// `mailbox = "INBOX" / astring`
+pub(super) fn mailbox(words: &mut Words<'_>) -> Result<MailboxArg, Wrong> {
+    let octets = words.astring()?;
+    Ok(utf7::decode(&octets).ok_or(MailboxNameError::ForbiddenCharacter).and_then(|name| MailboxName::new(&name)))
+}
+
+/// `select = "SELECT" SP mailbox [select-params]`; `select-params = SP "(" select-param *(SP select-param) ")"` (RFC 4466)
+pub(super) fn select(words: &mut Words<'_>, read_only: bool) -> Result<Command, Wrong> {
+    let mailbox = mailbox(words)?;
+    let mut condstore = false;
+    if another(words) {
+        words.list(OPTIONS_MAX, |words| match words.keyword().as_str() {
+            "CONDSTORE" => {
+                condstore = true;
+                Ok(())
+            }
+            _ => Err("there is no such parameter"),
+        })?;
+    }
+    Ok(Command::Select { mailbox, read_only, condstore })
+}
+
+/// `create = "CREATE" SP mailbox [create-params]`; `create-param =/ "USE" SP "(" [use-attr *(SP use-attr)] ")"` (RFC 6154)
+pub(super) fn create(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mailbox = mailbox(words)?;
+    let mut special_use = Vec::new();
+    if another(words) {
+        words.list(1, |words| {
+            if words.keyword() != "USE" {
+                return Err("there is no such parameter");
+            }
+            words.space()?;
+            special_use = words.list(OPTIONS_MAX, use_attribute)?;
+            Ok(())
+        })?;
+    }
+    Ok(Command::Create { mailbox, special_use })
+}
+
+/// `use-attr = "\All" / "\Archive" / "\Drafts" / "\Flagged" / "\Junk" / "\Sent" / "\Trash" / use-attr-ext`
+fn use_attribute(words: &mut Words<'_>) -> Result<Result<SpecialUse, String>, Wrong> {
+    words.expect(b'\\', "a use begins with a backslash")?;
+    let name = format!("\\{}", words.atom()?);
+    Ok(SpecialUse::from_name(&name).ok_or(name))
+}
+
+/// `rename = "RENAME" SP mailbox SP mailbox`
+pub(super) fn rename(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let from = mailbox(words)?;
+    words.space()?;
+    Ok(Command::Rename { from, to: mailbox(words)? })
+}
+
+/// `lsub = "LSUB" SP mailbox SP list-mailbox`
+pub(super) fn lsub(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let reference = pattern(words)?;
+    words.space()?;
+    Ok(Command::Lsub { reference, pattern: pattern(words)? })
+}
+
+/// `list = "LIST" [SP list-select-opts] SP mailbox SP mbox-or-pat [SP list-return-opts]` (RFC 5258)
+pub(super) fn list(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mut request = ListRequest::default();
+    if words.peek() == Some(b'(') {
+        request.extended = true;
+        words.list(OPTIONS_MAX, |words| selection(words, &mut request))?;
+        words.space()?;
+    }
+    request.reference = pattern(words)?;
+    words.space()?;
+    // mbox-or-pat = list-mailbox / "(" list-mailbox *(SP list-mailbox) ")"
+    if words.peek() == Some(b'(') {
+        request.extended = true;
+        request.patterns = words.list(LIST_PATTERNS_MAX, pattern)?;
+        if request.patterns.is_empty() {
+            return Err("a pattern is missing");
+        }
+    } else {
+        request.patterns = vec![pattern(words)?];
+    }
+    words.spaces();
+    if words.eat_text("RETURN") {
+        request.extended = true;
+        words.space()?;
+        words.list(OPTIONS_MAX, |words| returned(words, &mut request))?;
+    }
+    //= rfc5258#section-3.1
+    //# The RECURSIVEMATCH option MUST NOT occur as the only selection
+    //# option (or only with REMOTE), as it only makes sense when other
+    //# selection options are also used.
+    if request.recursive_match && !request.select_subscribed && !request.select_special_use {
+        return Err("RECURSIVEMATCH needs another selection");
+    }
+    Ok(Command::List(request))
+}
+
+/// `list-select-opt = "SUBSCRIBED" / "REMOTE" / "RECURSIVEMATCH" / "SPECIAL-USE"`
+fn selection(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wrong> {
+    match words.keyword().as_str() {
+        "SUBSCRIBED" => request.select_subscribed = true,
+        "SPECIAL-USE" => request.select_special_use = true,
+        "RECURSIVEMATCH" => request.recursive_match = true,
+        // There are no remote mailboxes to show.
+        "REMOTE" => {}
+        _ => return Err("there is no such selection option"),
+    }
+    Ok(())
+}
+
+/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "STATUS" SP status-list` (RFC 5258, 6154, 5819)
+fn returned(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wrong> {
+    match words.keyword().as_str() {
+        "SUBSCRIBED" => request.return_subscribed = true,
+        "CHILDREN" => request.return_children = true,
+        "SPECIAL-USE" => request.return_special_use = true,
+        "STATUS" => {
+            words.space()?;
+            request.return_status = Some(status_items(words)?);
+        }
+        _ => return Err("there is no such return option"),
+    }
+    Ok(())
+}
+
+/// `list-mailbox = 1*list-char / string`
+fn pattern(words: &mut Words<'_>) -> Result<String, Wrong> {
+    let octets = words.astring()?;
+    utf7::decode(&octets).map(Cow::into_owned).ok_or("a mailbox name is neither modified UTF-7 nor UTF-8")
+}
+
+/// `status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
+pub(super) fn status(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mailbox = mailbox(words)?;
+    words.space()?;
+    Ok(Command::Status { mailbox, items: status_items(words)? })
+}
+
+fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
+    let mut items = Vec::new();
+    words.list(OPTIONS_MAX, |words| {
+        let item = match words.keyword().as_str() {
+            "MESSAGES" => StatusItem::Messages,
+            "RECENT" => StatusItem::Recent,
+            "UIDNEXT" => StatusItem::UidNext,
+            "UIDVALIDITY" => StatusItem::UidValidity,
+            "UNSEEN" => StatusItem::Unseen,
+            "DELETED" => StatusItem::Deleted,
+            "SIZE" => StatusItem::Size,
+            "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+            _ => return Err("there is no such status item"),
+        };
+        if !items.contains(&item) {
+            items.push(item);
+        }
+        Ok(())
+    })?;
+    if items.is_empty() { Err("a status item is missing") } else { Ok(items) }
+}
+
+/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal`
+pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    words.space()?;
+    let mailbox = mailbox(words)?;
+    words.space()?;
+    let flags = if words.peek() == Some(b'(') {
+        let flags = words.flags()?;
+        words.space()?;
+        flags
+    } else {
+        Flags::default()
+    };
+    let date = if words.peek() == Some(b'"') {
+        let date = date_time(words)?;
+        words.space()?;
+        Some(date)
+    } else {
+        None
+    };
+    Ok(Command::Append(AppendHead { mailbox, flags, date }))
+}
+
+/// Whether another argument follows, which begins with a parenthesis.
+fn another(words: &mut Words<'_>) -> bool {
+    words.spaces() && words.peek() == Some(b'(')
+}

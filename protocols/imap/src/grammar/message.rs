@@ -1,0 +1,86 @@
+//! Commands on messages, but SEARCH.
+
+use rockdove_mail::FlagUpdate;
+
+use super::{
+    fetch, mailbox,
+    words::{Words, Wrong},
+};
+use crate::{
+    command::Command,
+    fetch::{FetchItem, FetchRequest},
+};
+
+/// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")
+/// [fetch-modifiers]`; `fetch-modifier =/ "CHANGEDSINCE" SP mod-sequence-value` (RFC 7162)
+pub(super) fn fetch(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> {
+    let set = words.sequence_set()?;
+    words.space()?;
+    let mut items = fetch::items(words)?;
+    let mut changed_since = None;
+    words.spaces();
+    if words.peek() == Some(b'(') {
+        words.list(1, |words| {
+            if words.keyword() != "CHANGEDSINCE" {
+                return Err("there is no such modifier");
+            }
+            words.space()?;
+            changed_since = Some(words.number64()?);
+            Ok(())
+        })?;
+    }
+    //= rfc3501#section-6.4.8
+    //# server implementations MUST implicitly include
+    //# the UID message data item as part of any FETCH response caused by
+    //# a UID command
+    if uid && !items.contains(&FetchItem::Uid) {
+        items.insert(0, FetchItem::Uid);
+    }
+    //= rfc7162#section-3.1.4.1
+    //# When the CHANGEDSINCE FETCH modifier is specified, it implicitly adds
+    //# the MODSEQ FETCH message data item
+    if changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
+        items.push(FetchItem::ModSeq);
+    }
+    Ok(Command::Fetch { uid, set, request: FetchRequest { items }, changed_since })
+}
+
+/// `store = "STORE" SP sequence-set [SP "(" "UNCHANGEDSINCE" SP mod-sequence-valzer ")"] SP store-att-flags`;
+/// `store-att-flags = (["+" / "-"] "FLAGS" [".SILENT"]) SP (flag-list / (flag *(SP flag)))`
+pub(super) fn store(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> {
+    let set = words.sequence_set()?;
+    words.space()?;
+    let mut unchanged_since = None;
+    if words.peek() == Some(b'(') {
+        words.list(1, |words| {
+            if words.keyword() != "UNCHANGEDSINCE" {
+                return Err("there is no such modifier");
+            }
+            words.space()?;
+            unchanged_since = Some(words.number64()?);
+            Ok(())
+        })?;
+        words.space()?;
+    }
+    let update = match words.peek() {
+        Some(b'+') => FlagUpdate::Add,
+        Some(b'-') => FlagUpdate::Remove,
+        _ => FlagUpdate::Replace,
+    };
+    let name = words.keyword();
+    let silent = match name.trim_start_matches(['+', '-']) {
+        _ if name.starts_with("++") || name.starts_with("--") => return Err("only FLAGS can be stored"),
+        "FLAGS" => false,
+        "FLAGS.SILENT" => true,
+        _ => return Err("only FLAGS can be stored"),
+    };
+    words.space()?;
+    Ok(Command::Store { uid, set, update, flags: words.flags()?, silent, unchanged_since })
+}
+
+/// `copy = "COPY" SP sequence-set SP mailbox`; `move = "MOVE" SP sequence-set SP mailbox` (RFC 6851)
+pub(super) fn copy(words: &mut Words<'_>, uid: bool, remove: bool) -> Result<Command, Wrong> {
+    let set = words.sequence_set()?;
+    words.space()?;
+    Ok(Command::Copy { uid, remove, set, mailbox: mailbox::mailbox(words)? })
+}

@@ -1,0 +1,25 @@
+//! The grammar of IMAP (RFC 3501 section 9 and the extensions that are offered): framing, parsing, writing.
+//!
+//! * What: [`Frames`] finds commands and literals, [`parse`] and [`parse_append`] decode commands, [`write`](self::write)
+//!   writes what responses are made of, [`matches`] decides LIST patterns.
+//! * In: octets from the client; names, flags and sets to be written.
+//! * Out: frames and [`Tagged`](crate::command::Tagged) commands; octets for the client.
+//! * Never: lets what a command says shift where the next one begins, keeps more of a command than
+//!   [`COMMAND_OCTETS_MAX`](crate::limits::COMMAND_OCTETS_MAX), or knows which command is allowed when.
+//! * Fails: a bad command with its tag, where it had one, and a text for the client.
+
+mod date;
+mod fetch;
+mod frame;
+mod mailbox;
+mod message;
+mod parse;
+mod pattern;
+mod search;
+mod utf7;
+mod words;
+pub mod write;
+
+pub use frame::{Frame, Frames, LineTooLong};
+pub use parse::{BadCommand, parse, parse_append};
+pub use pattern::matches;

@@ -1,0 +1,153 @@
+//! Commands that any state knows, and which parser the others have.
+
+use rockdove_mail::sasl::Password;
+
+use super::{
+    mailbox, message, search,
+    words::{Words, Wrong, tag_of, utf8},
+};
+use crate::{
+    command::{Command, Tagged},
+    limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX},
+};
+
+/// A command that cannot be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadCommand {
+    /// Its tag; `None`: there is none, the answer is an untagged BAD.
+    pub tag: Option<String>,
+    /// What is wrong, for the client.
+    pub text: String,
+}
+
+/// Decodes a whole command ([`Frame::Command`](super::Frame::Command)).
+///
+/// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`
+pub fn parse(command: &[u8]) -> Result<Tagged, BadCommand> {
+    tagged(command, |words| {
+        let name = words.keyword();
+        let command = match name.as_str() {
+            "APPEND" => Err("APPEND wants a literal"),
+            _ => by_name(&name, words),
+        }?;
+        words.end()?;
+        Ok(command)
+    })
+}
+
+/// Decodes APPEND up to its message ([`Frame::Append`](super::Frame::Append)).
+pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
+    tagged(head, |words| {
+        if words.keyword() != "APPEND" {
+            return Err("there is no such command");
+        }
+        let command = mailbox::append(words)?;
+        if words.rest().is_empty() { Ok(command) } else { Err("a literal is misplaced") }
+    })
+}
+
+fn tagged(command: &[u8], decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>) -> Result<Tagged, BadCommand> {
+    let mut words = Words::new(command);
+    let bad = |text: Wrong| BadCommand { tag: tag_of(command), text: text.to_owned() };
+    let tag = words.tag().map_err(bad)?;
+    words.space().map_err(|_| bad("a command is missing"))?;
+    Ok(Tagged { tag, command: decode(&mut words).map_err(bad)? })
+}
+
+/// A command by its name; reads its arguments.
+fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
+    match name {
+        "CAPABILITY" => Ok(Command::Capability),
+        "NOOP" => Ok(Command::Noop),
+        "LOGOUT" => Ok(Command::Logout),
+        "STARTTLS" => Ok(Command::StartTls),
+        "NAMESPACE" => Ok(Command::Namespace),
+        "IDLE" => Ok(Command::Idle),
+        "CHECK" => Ok(Command::Check),
+        "CLOSE" => Ok(Command::Close),
+        "UNSELECT" => Ok(Command::Unselect),
+        "EXPUNGE" => Ok(Command::Expunge),
+        "ID" => arguments(words, id),
+        "LOGIN" => arguments(words, login),
+        "AUTHENTICATE" => arguments(words, authenticate),
+        "ENABLE" => enable(words),
+        "SELECT" => arguments(words, |words| mailbox::select(words, false)),
+        "EXAMINE" => arguments(words, |words| mailbox::select(words, true)),
+        "CREATE" => arguments(words, mailbox::create),
+        "DELETE" => arguments(words, |words| mailbox::mailbox(words).map(Command::Delete)),
+        "RENAME" => arguments(words, mailbox::rename),
+        "SUBSCRIBE" => arguments(words, |words| Ok(Command::Subscribe(mailbox::mailbox(words)?, true))),
+        "UNSUBSCRIBE" => arguments(words, |words| Ok(Command::Subscribe(mailbox::mailbox(words)?, false))),
+        "LIST" => arguments(words, mailbox::list),
+        "LSUB" => arguments(words, mailbox::lsub),
+        "STATUS" => arguments(words, mailbox::status),
+        "UID" => arguments(words, uid),
+        _ => on_messages(name, words, false).unwrap_or(Err("there is no such command")),
+    }
+}
+
+/// `uid = "UID" SP (copy / fetch / search / store)`; `uid-expunge = "UID" SP "EXPUNGE" SP sequence-set` (RFC 4315)
+fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    match words.keyword().as_str() {
+        "EXPUNGE" => arguments(words, |words| words.sequence_set().map(Command::UidExpunge)),
+        name => on_messages(name, words, true).unwrap_or(Err("there is no such UID command")),
+    }
+}
+
+fn on_messages(name: &str, words: &mut Words<'_>, uid: bool) -> Option<Result<Command, Wrong>> {
+    Some(match name {
+        "SEARCH" => arguments(words, |words| search::search(words, uid)),
+        "FETCH" => arguments(words, |words| message::fetch(words, uid)),
+        "STORE" => arguments(words, |words| message::store(words, uid)),
+        "COPY" => arguments(words, |words| message::copy(words, uid, false)),
+        "MOVE" => arguments(words, |words| message::copy(words, uid, true)),
+        _ => return None,
+    })
+}
+
+fn arguments<'a>(
+    words: &mut Words<'a>,
+    read: impl FnOnce(&mut Words<'a>) -> Result<Command, Wrong>,
+) -> Result<Command, Wrong> {
+    words.space().map_err(|_| "arguments are missing")?;
+    read(words)
+}
+
+/// `login = "LOGIN" SP userid SP password`; `userid = astring`; `password = astring`
+fn login(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let login = words.text()?;
+    words.space()?;
+    Ok(Command::Login { login, password: Password::new(words.text()?) })
+}
+
+/// `authenticate = "AUTHENTICATE" SP auth-type [SP (base64 / "=")]` (RFC 4959)
+fn authenticate(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mechanism = words.atom()?.to_ascii_uppercase();
+    words.spaces();
+    let initial = if words.rest().is_empty() { None } else { Some(words.astring()?.into_owned()) };
+    Ok(Command::Authenticate { mechanism, initial })
+}
+
+/// `enable = "ENABLE" 1*(SP capability)` (RFC 5161)
+fn enable(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mut capabilities = Vec::new();
+    while words.spaces() && !words.rest().is_empty() {
+        capabilities.push(words.atom()?.to_ascii_uppercase());
+    }
+    if capabilities.is_empty() { Err("arguments are missing") } else { Ok(Command::Enable(capabilities)) }
+}
+
+/// `id = "ID" SP id-params-list`; `id-params-list = "(" *(string SP nstring) ")" / nil` (RFC 2971)
+fn id(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    if words.eat_text("NIL") {
+        return Ok(Command::Id(Vec::new()));
+    }
+    let short = |text: String| if text.len() > ID_VALUE_OCTETS_MAX { Err("a value is too long") } else { Ok(text) };
+    let pairs = words.list(ID_PAIRS_MAX, |words| {
+        let field = utf8(words.string()?).and_then(short)?;
+        words.space()?;
+        let value = words.nstring()?.map(|value| utf8(value).and_then(short)).transpose()?;
+        Ok((field, value))
+    })?;
+    Ok(Command::Id(pairs))
+}

@@ -1,0 +1,83 @@
+//! The named limits of an IMAP conversation, each with its reason.
+
+/// Octets of one command with all its literals but APPEND's message. RFC 7162 section 4 asks for lines of 8,192; clients
+/// send UID sets and header lists of several times that.
+pub const COMMAND_OCTETS_MAX: usize = 64 * 1024;
+
+/// Octets read and thrown away to get past a command that is too long, before the connection is given up.
+pub const SKIP_OCTETS_MAX: u64 = 1024 * 1024;
+
+/// Octets of a tag. It is kept and repeated; clients use less than ten.
+pub const TAG_OCTETS_MAX: usize = 128;
+
+/// Pairs in ID. RFC 2971 section 3.3 allows a client thirty.
+pub const ID_PAIRS_MAX: usize = 30;
+
+/// Octets of a field or value in ID. RFC 2971 section 3.3: fields of 30, values of 1,024.
+pub const ID_VALUE_OCTETS_MAX: usize = 1024;
+
+/// Items of one FETCH. Clients that fetch part by part name a few dozen.
+pub const FETCH_ITEMS_MAX: usize = 512;
+
+/// Numbers in a section (`1.2.3`): as deep as messages are taken apart, and a little more.
+pub const SECTION_DEPTH_MAX: usize = 128;
+
+/// Keys of one SEARCH. Filters over address books name hundreds.
+pub const SEARCH_KEYS_MAX: usize = 2_048;
+
+/// Nesting of a SEARCH. A list of alternatives is written as `OR a OR b OR c d`, one level each.
+pub const SEARCH_DEPTH_MAX: usize = 256;
+
+/// Patterns of one LIST.
+pub const LIST_PATTERNS_MAX: usize = 256;
+
+/// Flags and keywords named in one command.
+pub const FLAGS_MAX: usize = 256;
+
+/// Octets of FETCH responses that are made at a time: large enough to keep a link busy, small enough to hold one per
+/// connection.
+pub const PAGE_OCTETS_AIM: usize = 256 * 1024;
+
+/// Messages looked at for one page of FETCH responses, written or passed over: bounds the time of a page.
+pub const PAGE_MESSAGES_MAX: usize = 16_384;
+
+/// Octets of a literal that a page takes even when it is full already, so that every page goes on.
+pub const LITERAL_OCTETS_MIN: u64 = 16 * 1024;
+
+/// Octets from here on are passed on as the slice that they came in; fewer are copied into one buffer with what is
+/// around them.
+pub const SLICE_OCTETS_MIN: usize = 4 * 1024;
+
+/// Octets of a header that HEADER.FIELDS looks through. Fields behind are not shown.
+pub const HEADER_OCTETS_MAX: u64 = 1024 * 1024;
+
+/// Octets of a string that is written between quotes; a longer one becomes a literal.
+pub const QUOTED_OCTETS_MAX: usize = 1024;
+
+/// Octets of a line that is no command: a SASL response (RFC 4959 leaves it to the mechanisms; this is what RFC 4954
+/// section 4 asks of SMTP) or DONE.
+pub const LINE_OCTETS_MAX: usize = 12_288;
+
+/// Octets received and not looked at before the client is not listened to: pipelined commands wait in the network.
+pub const RECEIVED_OCTETS_MAX: usize = 64 * 1024;
+
+/// Answers are gathered up to about this many octets before they are sent, so that a thousand pipelined commands do not
+/// cost a thousand writes, nor their answers unbounded memory.
+pub const SEND_OCTETS_AIM: usize = 32 * 1024;
+
+/// Numbers written at a time into the answer of SEARCH, and EXPUNGE responses.
+pub const NUMBERS_PIECE_MAX: usize = 2_048;
+
+/// Octets of a message that are gathered before they are handed over.
+pub const APPEND_OCTETS_AIM: u64 = 64 * 1024;
+
+/// Octets of a refused message that are read to get past it, when the largest message that is taken is smaller. A client
+/// that announces more without waiting (LITERAL+) loses the connection.
+pub const REFUSED_OCTETS_MAX: u64 = 64 * 1024 * 1024;
+
+/// Commands that may be wrong (unknown, malformed, out of place) in a row before the connection is closed; before login:
+/// at all.
+pub const ERRORS_MAX: u32 = 20;
+
+/// Logins that may fail before the connection is closed.
+pub const LOGIN_FAILURES_MAX: u32 = 3;

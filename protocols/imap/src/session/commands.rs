@@ -1,0 +1,124 @@
+//! Which command may come in which state, and who carries it out.
+
+use super::{ImapSession, State, store::StoreCommand};
+use crate::command::Command;
+
+/// The states in which a command may come.
+enum When {
+    Always,
+    NotAuthenticated,
+    Authenticated,
+    Selected,
+}
+
+fn when(command: &Command) -> When {
+    match command {
+        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
+        Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
+        Command::Enable(_)
+        | Command::Select { .. }
+        | Command::Create { .. }
+        | Command::Delete(_)
+        | Command::Rename { .. }
+        | Command::Subscribe(..)
+        | Command::List(_)
+        | Command::Lsub { .. }
+        | Command::Namespace
+        | Command::Status { .. }
+        | Command::Append(_)
+        | Command::Idle => When::Authenticated,
+        Command::Check
+        | Command::Close
+        | Command::Unselect
+        | Command::Expunge
+        | Command::UidExpunge(_)
+        | Command::Search { .. }
+        | Command::Fetch { .. }
+        | Command::Store { .. }
+        | Command::Copy { .. } => When::Selected,
+    }
+}
+
+impl ImapSession {
+    /// Why this command may not come now.
+    fn out_of_place(&self, command: &Command) -> Option<&'static str> {
+        match (when(command), &self.state) {
+            (When::NotAuthenticated, State::NotAuthenticated(_)) | (When::Always, _) => None,
+            (When::NotAuthenticated, _) => Some("you are logged in already"),
+            (_, State::NotAuthenticated(_)) => Some("log in first"),
+            (When::Selected, State::Authenticated) => Some("select a mailbox first"),
+            _ => None,
+        }
+    }
+
+    /// Carries out a command.
+    pub(super) fn command(&mut self, command: Command) {
+        if let Some(why) = self.out_of_place(&command) {
+            return self.bad(why);
+        }
+        self.uid_command = matches!(
+            command,
+            Command::Fetch { uid: true, .. }
+                | Command::Store { uid: true, .. }
+                | Command::Search { uid: true, .. }
+                | Command::Copy { uid: true, .. }
+                | Command::UidExpunge(_)
+        );
+        //= rfc3501#section-7.4.1
+        //# An EXPUNGE response MUST NOT be sent when no command is in
+        //# progress, nor while responding to a FETCH, STORE, or SEARCH
+        //# command.
+        self.numbers_stay = !self.uid_command
+            && matches!(command, Command::Fetch { .. } | Command::Store { .. } | Command::Search { .. });
+        match command {
+            Command::Capability => self.capability(),
+            Command::Noop | Command::Check => self.complete("OK done"),
+            Command::Logout => self.logout(),
+            Command::Id(_) => self.id(),
+            Command::StartTls => self.starttls(),
+            Command::Login { login, password } => self.login(login, password),
+            Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
+            Command::Enable(names) => self.enable(&names),
+            command if matches!(when(&command), When::Selected) => self.selected_command(command),
+            command => self.mailbox_command(command),
+        }
+    }
+
+    /// Commands about mailboxes as a whole.
+    fn mailbox_command(&mut self, command: Command) {
+        match command {
+            Command::Select { mailbox, read_only, condstore } => self.select(mailbox, read_only, condstore),
+            Command::Create { mailbox, special_use } => self.create(mailbox, special_use),
+            Command::Delete(mailbox) => self.delete(mailbox),
+            Command::Rename { from, to } => self.rename(from, to),
+            Command::Subscribe(mailbox, subscribed) => self.subscribe(mailbox, subscribed),
+            Command::List(request) => self.list(request),
+            Command::Lsub { reference, pattern } => self.lsub(reference, pattern),
+            Command::Namespace => self.namespace(),
+            Command::Status { mailbox, items } => self.status(mailbox, items),
+            Command::Idle => self.idle(),
+            // APPEND does not come as a whole; the others have been dealt with.
+            _ => self.bad("not now"),
+        }
+    }
+
+    /// Commands about messages of the selected mailbox.
+    fn selected_command(&mut self, command: Command) {
+        match command {
+            Command::Close => self.close(),
+            Command::Unselect => self.unselect("OK let go"),
+            Command::Expunge => self.expunge(None),
+            Command::UidExpunge(set) => self.expunge(Some(&set)),
+            Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
+            Command::Fetch { set, request, changed_since, .. } => self.fetch(&set, request, changed_since),
+            Command::Store { set, update, flags, silent, unchanged_since, .. } => {
+                if let Some(uids) = self.messages(&set) {
+                    self.store(StoreCommand { uids, update, flags, silent, unchanged_since });
+                }
+            }
+            Command::Copy { remove, set, mailbox, .. } => self.copy(remove, &set, mailbox),
+            // The caller has dealt with the others.
+            _ => self.bad("not now"),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Commands that need no mailbox: CAPABILITY, ID, STARTTLS, LOGIN, ENABLE, LOGOUT.
+
+use rockdove_mail::{Step, sasl::Password};
+
+use super::{Doing, ImapSession, State, append::GivenUp, purpose::Purpose, sasl_turn::MECHANISMS};
+use crate::{
+    ask::{Ask, LoginAnswer},
+    grammar::write,
+    limits::LOGIN_FAILURES_MAX,
+};
+
+/// What works after login.
+const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
+                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE";
+
+impl ImapSession {
+    /// What works in the state the session is in.
+    pub(super) fn capabilities(&self) -> String {
+        if !matches!(self.state, State::NotAuthenticated(_)) {
+            return AUTHENTICATED.to_owned();
+        }
+        let mut text = "IMAP4rev1 LITERAL+ ID".to_owned();
+        if self.may_starttls() {
+            text.push_str(" STARTTLS");
+        }
+        if self.may_login() {
+            text.push_str(" SASL-IR");
+            for (name, _) in MECHANISMS {
+                text.push_str(" AUTH=");
+                text.push_str(name);
+            }
+        } else {
+            text.push_str(" LOGINDISABLED");
+        }
+        text
+    }
+
+    fn may_starttls(&self) -> bool {
+        self.config.starttls && !self.tls
+    }
+
+    /// Whether a password may be sent on this connection as it is now.
+    fn may_login(&self) -> bool {
+        self.tls || self.config.clear_login
+    }
+
+    pub(super) fn capability(&mut self) {
+        let text = format!("CAPABILITY {}", self.capabilities());
+        self.untagged(&text);
+        self.complete("OK done");
+    }
+
+    pub(super) fn id(&mut self) {
+        let out = &mut self.out.text;
+        out.extend_from_slice(b"* ID (\"name\" \"Rockdove\" \"version\" ");
+        write::quoted_or_literal(out, self.config.version.as_bytes());
+        out.push(b')');
+        self.out.end_line();
+        self.complete("OK pleased to meet you");
+    }
+
+    pub(super) fn logout(&mut self) {
+        //= rfc3501#section-6.1.3
+        //# The server MUST send a BYE untagged response
+        //# before the (tagged) OK response, and then close the network
+        //# connection.
+        self.untagged("BYE see you");
+        self.tagged("OK bye");
+        self.doing = Doing::Leaving;
+    }
+
+    pub(super) fn starttls(&mut self) {
+        if self.tls {
+            return self.bad("TLS is on already");
+        }
+        if !self.may_starttls() {
+            return self.bad("TLS is not available");
+        }
+        self.tagged("OK begin TLS");
+        self.frames.clear();
+        self.step = Some(Box::new(Step::StartTls));
+        self.doing = Doing::Handshake;
+    }
+
+    /// Refuses a login that would show a password to the network.
+    pub(super) fn refuse_clear(&mut self) -> bool {
+        let refused = !self.may_login();
+        if refused {
+            self.tagged("NO [PRIVACYREQUIRED] begin TLS first: a password is not taken in clear");
+        }
+        refused
+    }
+
+    pub(super) fn login(&mut self, login: String, password: Password) {
+        if !self.refuse_clear() {
+            self.ask(Ask::CheckPassword { login, password, authorize_as: None }, Purpose::Login);
+        }
+    }
+
+    pub(super) fn login_verdict(&mut self, verdict: LoginAnswer) {
+        match verdict {
+            LoginAnswer::Accepted => {
+                self.state = State::Authenticated;
+                self.errors = 0;
+                let text = format!("OK [CAPABILITY {}] welcome", self.capabilities());
+                self.tagged(&text);
+            }
+            LoginAnswer::TryLater => self.tagged("NO [UNAVAILABLE] the login cannot be checked at the moment"),
+            LoginAnswer::Refused => {
+                self.tagged("NO [AUTHENTICATIONFAILED] the login or the password is wrong");
+                let State::NotAuthenticated(stranger) = &mut self.state else { return };
+                stranger.login_failures = stranger.login_failures.saturating_add(1);
+                if stranger.login_failures >= LOGIN_FAILURES_MAX {
+                    self.bye("too many logins have failed");
+                }
+            }
+        }
+    }
+
+    pub(super) fn enable(&mut self, names: &[String]) {
+        let condstore = names.iter().any(|name| name == "CONDSTORE") && !self.condstore;
+        if condstore {
+            self.enable_condstore();
+        }
+        self.untagged(if condstore { "ENABLED CONDSTORE" } else { "ENABLED" });
+        self.complete("OK done");
+    }
+
+    /// Nothing has come for too long.
+    pub(super) fn time_out(&mut self) {
+        let text = match self.state {
+            State::NotAuthenticated(_) => "no login for too long",
+            _ => "autologout: nothing was heard for too long",
+        };
+        if let Doing::Appending(_) = self.doing {
+            return self.abort_append(GivenUp::Bye(text));
+        }
+        self.bye(text);
+    }
+}

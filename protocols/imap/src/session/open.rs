@@ -1,0 +1,70 @@
+//! The selected mailbox as its client knows it.
+
+use std::sync::Arc;
+
+use rockdove_mail::{MailboxName, ModSeq, Uid, UidSet};
+
+use crate::{
+    ask::Selected,
+    command::SequenceSet,
+    numbers::{NoSuchNumber, Numbers},
+};
+
+/// The selected mailbox. What is in here is what the client has been told, not what is true at the moment.
+pub(super) struct OpenMailbox {
+    pub(super) name: MailboxName,
+    /// EXAMINE.
+    pub(super) read_only: bool,
+    /// Sequence numbers as the client counts them.
+    pub(super) numbers: Arc<Numbers>,
+    /// Messages that are `\Recent` for this session.
+    pub(super) recent: Arc<UidSet>,
+    /// Messages that are gone, but still have a number because the client has not been told.
+    pub(super) vanished: UidSet,
+    /// Every change up to here has been told, or is kept in `vanished`.
+    pub(super) known_modseq: ModSeq,
+    /// HIGHESTMODSEQ as the client may know it.
+    pub(super) highest_modseq: ModSeq,
+    /// Changes after `known_modseq` that this session made and the client knows of.
+    pub(super) own: Vec<ModSeq>,
+    pub(super) keywords_known: usize,
+}
+
+impl OpenMailbox {
+    pub(super) fn new(name: MailboxName, read_only: bool, selected: Selected) -> Self {
+        let recent = selected.uids.intersection(&UidSet::range(selected.recent_from.max(1), Uid::MAX));
+        Self {
+            name,
+            read_only,
+            numbers: Arc::new(Numbers::new(selected.uids)),
+            recent: Arc::new(recent),
+            vanished: UidSet::new(),
+            known_modseq: selected.known_modseq,
+            highest_modseq: selected.highest_modseq,
+            own: Vec::new(),
+            keywords_known: selected.keywords.len(),
+        }
+    }
+
+    /// The messages that a command names. `Err`: it names a sequence number that there is not.
+    pub(super) fn messages(&self, uid: bool, set: &SequenceSet) -> Result<UidSet, NoSuchNumber> {
+        if uid {
+            //= rfc3501#section-6.4.8
+            //# A non-existent unique identifier is ignored without any error
+            //# message generated.
+            let known = self.numbers.uids();
+            return Ok(set.uid_set(known.last()).intersection(known));
+        }
+        set.uids(&self.numbers)
+    }
+
+    /// Sequence numbers of messages, as a set.
+    pub(super) fn numbers_of(&self, uids: &UidSet) -> UidSet {
+        uids.iter().filter_map(|uid| self.numbers.number(uid)).collect()
+    }
+
+    /// Whether a change of this session came right after what is known, so that nobody else's lies between.
+    pub(super) fn is_next(&self, modseq: ModSeq) -> bool {
+        self.own.last().unwrap_or(&self.known_modseq).checked_add(1) == Some(modseq)
+    }
+}

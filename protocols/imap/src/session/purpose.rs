@@ -1,0 +1,196 @@
+//! Why the host was asked, and where its answers go.
+
+use std::sync::Arc;
+
+use rockdove_mail::{MailboxName, UidSet};
+
+use super::{
+    ImapSession,
+    append::{Append, GivenUp},
+    fetch::Fetching,
+    list::ListStatus,
+    sasl_turn::SaslTurn,
+    store::StoreCommand,
+};
+use crate::{
+    ask::{Answer, LoginAnswer, Refusal},
+    command::{ListRequest, StatusItem},
+};
+
+/// Why the host was asked.
+pub(super) enum Purpose {
+    /// To have a login counted, and to know whether it is good.
+    Login,
+    /// For a SASL exchange that wants keys.
+    ScramKeys(Box<SaslTurn>),
+    /// LIST.
+    List(ListRequest),
+    /// LSUB: reference and pattern.
+    Lsub(String, String),
+    /// The counters that LIST returns, one mailbox after another.
+    ListStatus(ListStatus),
+    /// STATUS.
+    Status(MailboxName, Vec<StatusItem>),
+    /// CREATE, SUBSCRIBE, UNSUBSCRIBE: what to say.
+    Change(&'static str),
+    /// DELETE.
+    Delete(MailboxName),
+    /// RENAME.
+    Rename(MailboxName, MailboxName),
+    /// SELECT and EXAMINE (`true`).
+    Select(MailboxName, bool),
+    /// The mailbox is let go; what to say then.
+    Unselect(String),
+    /// CLOSE has expunged.
+    Close,
+    /// The client is to be told what has changed, and then this happens.
+    Sync(After),
+    /// A page of FETCH responses.
+    Page(Box<Fetching>),
+    /// Which messages a FETCH with CHANGEDSINCE is about, before it marks them as seen.
+    FetchChanged(Box<Fetching>),
+    /// FETCH marks messages as seen.
+    FetchSeen(Box<Fetching>),
+    /// STORE.
+    Store(Box<StoreCommand>),
+    /// SEARCH; whether MODSEQ was among its keys.
+    Search(bool),
+    /// COPY and MOVE (`true`).
+    Copy(bool),
+    /// EXPUNGE.
+    Expunge,
+    /// IDLE is over.
+    EndWatch,
+    /// May the message come?
+    AppendBegin(Box<Append>, Synchronising),
+    /// Octets of a message.
+    AppendOctets(Box<Append>),
+    /// The whole message.
+    AppendEnd,
+    /// The message is given up.
+    AppendAbort(GivenUp),
+}
+
+/// Whether the client waits for a continuation request.
+pub(super) type Synchronising = bool;
+
+/// What comes after something else.
+pub(super) enum After {
+    /// The end of a command: changes are told, then this.
+    Complete(String),
+    /// The end of a command: this.
+    Tagged(String),
+    /// The end of FETCH.
+    Fetched,
+    /// The end of a FETCH that could not show all of these messages.
+    Missing(Arc<UidSet>),
+    /// IDLE goes on.
+    Idle,
+    /// STORE is carried out.
+    Store(Box<StoreCommand>),
+}
+
+impl ImapSession {
+    /// Ends the command in progress: in the selected state its client hears first what has changed.
+    pub(super) fn complete(&mut self, text: impl Into<String>) {
+        self.sync(After::Tagged(text.into()));
+    }
+
+    pub(super) fn go_on(&mut self, after: After) {
+        match after {
+            After::Complete(text) => self.complete(text),
+            After::Tagged(text) => self.tagged(&text),
+            After::Fetched => self.complete("OK done"),
+            After::Missing(uids) => self.fetch_missing(&uids),
+            After::Idle => self.doing = super::Doing::Idling(None),
+            After::Store(command) => self.ask_store(command),
+        }
+    }
+
+    /// An answer has come.
+    pub(super) fn answered(&mut self, purpose: Purpose, answer: Answer) {
+        let answer = match answer {
+            Answer::Refused(refusal) => return self.refused(purpose, &refusal),
+            answer => answer,
+        };
+        match (purpose, answer) {
+            (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
+            (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
+            (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
+            (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
+                self.lsub_answer(&reference, &pattern, &mailboxes);
+            }
+            (Purpose::ListStatus(listing), Answer::Status(status)) => self.list_status_answer(listing, Some(&status)),
+            (Purpose::Status(mailbox, items), Answer::Status(status)) => {
+                self.write_status(&mailbox, &items, &status);
+                self.complete("OK done");
+            }
+            (Purpose::Change(text), Answer::Done) => self.complete(text),
+            (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
+            (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
+            (Purpose::Select(mailbox, read_only), Answer::Selected(selected)) => {
+                self.selected(mailbox, read_only, *selected);
+            }
+            (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
+            (Purpose::Close, Answer::Expunged(_)) => self.unselect("OK closed"),
+            (Purpose::Sync(after), Answer::Changes(changes)) => self.changes(*changes, after),
+            (Purpose::Page(fetching), Answer::Page { octets, next, missing }) => {
+                self.page(fetching, octets, next, missing);
+            }
+            (Purpose::FetchChanged(fetching), Answer::Found { uids, .. }) => self.fetch_changed(fetching, uids),
+            (Purpose::FetchSeen(fetching), Answer::Stored { changed, modseq, .. }) => {
+                self.fetch_seen(fetching, &changed, modseq);
+            }
+            (Purpose::Store(command), Answer::Stored { uids, modified, modseq, keywords, .. }) => {
+                self.stored(&command, &uids, &modified, modseq, keywords);
+            }
+            (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
+                self.found(&uids, modseq_asked.then_some(highest_modseq));
+            }
+            (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
+                self.copied(remove, uid_validity, &from, &to);
+            }
+            (Purpose::Expunge, Answer::Expunged(uids)) => self.expunged(&uids),
+            (Purpose::EndWatch, Answer::Done) => self.idle_done(),
+            (Purpose::AppendBegin(append, synchronising), Answer::Done) => self.append_begun(append, synchronising),
+            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
+            (Purpose::AppendEnd, Answer::Appended { uid_validity, uid }) => {
+                self.complete(format!("OK [APPENDUID {uid_validity} {uid}] stored"));
+            }
+            (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
+            (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
+            (purpose, _) => self.refused(purpose, &Refusal::TryLater),
+        }
+    }
+
+    /// The host would not do it.
+    fn refused(&mut self, purpose: Purpose, refusal: &Refusal) {
+        let gone = matches!(refusal, Refusal::MailboxGone) && self.open().is_some();
+        match purpose {
+            Purpose::Select(..) => {
+                self.closed();
+                self.tagged(&refusal.text(false));
+            }
+            Purpose::Close if gone => self.unselect("OK closed"),
+            // Nothing depends on it.
+            Purpose::Unselect(text) => self.tagged(&text),
+            purpose if gone => self.mailbox_gone(purpose),
+            Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
+            //= rfc5819#section-2
+            //# If the server runs into unexpected problems while trying to look up
+            //# the STATUS information, it MAY drop the corresponding STATUS reply.
+            Purpose::ListStatus(listing) => self.list_status_answer(listing, None),
+            // Watching goes on from where the news ended: they would be asked for without end.
+            Purpose::Sync(After::Idle) => self.idle_refused(),
+            // What was done is done, whether the news can be told or not.
+            Purpose::Sync(after) => self.go_on(after),
+            Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
+            Purpose::AppendBegin(_, synchronising) => self.refuse_append(synchronising, refusal.text(true)),
+            Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
+            Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
+            Purpose::EndWatch => self.idle_done(),
+            Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
+            _ => self.complete(refusal.text(false)),
+        }
+    }
+}

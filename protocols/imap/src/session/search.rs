@@ -1,0 +1,111 @@
+//! SEARCH (RFC 3501 section 6.4.4), with MODSEQ (RFC 7162 section 3.1.5).
+
+use std::fmt::Write as _;
+
+use rockdove_mail::{ModSeq, Uid, UidSet, search::SearchKey};
+
+use super::{Doing, ImapSession, open::OpenMailbox, purpose::Purpose};
+use crate::{ask::Ask, command::SearchProgram, limits::NUMBERS_PIECE_MAX, numbers::NoSuchNumber};
+
+/// The answer of SEARCH on its way.
+pub(super) struct Finding {
+    uids: UidSet,
+    /// Messages below this one are written; `None`: all are.
+    next: Option<Uid>,
+    modseq: Option<ModSeq>,
+}
+
+/// Whether a search looks at mod-sequences.
+fn asks_modseq(program: &SearchProgram) -> bool {
+    match program {
+        SearchProgram::ModSeq(_) => true,
+        SearchProgram::And(all) => all.iter().any(asks_modseq),
+        SearchProgram::Or(one, other) => asks_modseq(one) || asks_modseq(other),
+        SearchProgram::Not(inner) => asks_modseq(inner),
+        _ => false,
+    }
+}
+
+/// The condition with UIDs in place of sequence numbers. `Err`: there is no such number.
+fn key(open: &OpenMailbox, program: &SearchProgram) -> Result<SearchKey, NoSuchNumber> {
+    Ok(match program {
+        SearchProgram::All => SearchKey::All,
+        SearchProgram::And(all) => SearchKey::And(all.iter().map(|one| key(open, one)).collect::<Result<_, _>>()?),
+        SearchProgram::Or(one, other) => SearchKey::Or(Box::new(key(open, one)?), Box::new(key(open, other)?)),
+        SearchProgram::Not(inner) => SearchKey::Not(Box::new(key(open, inner)?)),
+        SearchProgram::Sequence(set) => SearchKey::Uids(open.messages(false, set)?),
+        SearchProgram::Uid(set) => SearchKey::Uids(open.messages(true, set)?),
+        SearchProgram::Flag(flags) => SearchKey::Flag(*flags),
+        SearchProgram::Keyword(keyword) => SearchKey::Keyword(keyword.clone()),
+        SearchProgram::Recent => SearchKey::Uids(UidSet::clone(&open.recent)),
+        SearchProgram::Before(field, day) => SearchKey::Before(*field, *day),
+        SearchProgram::On(field, day) => SearchKey::On(*field, *day),
+        SearchProgram::Since(field, day) => SearchKey::Since(*field, *day),
+        SearchProgram::Larger(octets) => SearchKey::Larger(*octets),
+        SearchProgram::Smaller(octets) => SearchKey::Smaller(*octets),
+        SearchProgram::ModSeq(modseq) => SearchKey::ModSeq(*modseq),
+        SearchProgram::Text(field, text) => SearchKey::Text(field.clone(), text.clone()),
+    })
+}
+
+impl ImapSession {
+    pub(super) fn search(&mut self, charset: Option<&str>, program: &SearchProgram) {
+        //= rfc3501#section-6.4.4
+        //# If the server does not support the specified [CHARSET], it MUST
+        //# return a tagged NO response (not a BAD).
+        if charset.is_some_and(|charset| !matches!(charset, "US-ASCII" | "UTF-8")) {
+            return self.complete("NO [BADCHARSET (US-ASCII UTF-8)] the charset is not known");
+        }
+        let modseq_asked = asks_modseq(program);
+        let Some(open) = self.open() else { return };
+        let Ok(key) = key(open, program) else { return self.bad("there is no message of that number") };
+        let within = open.numbers.uids().clone();
+        if modseq_asked {
+            self.enable_condstore();
+        }
+        self.ask(Ask::Search { key, within }, Purpose::Search(modseq_asked));
+    }
+
+    pub(super) fn found(&mut self, uids: &UidSet, modseq: Option<ModSeq>) {
+        let Some(open) = self.open() else { return };
+        let uids = uids.intersection(open.numbers.uids());
+        self.out.text.extend_from_slice(b"* SEARCH");
+        // RFC 7162 section 3.1.5: an empty answer has no mod-sequence.
+        let modseq = modseq.filter(|modseq| *modseq > 0 && !uids.is_empty());
+        self.doing = Doing::Finding(Box::new(Finding { uids, next: Some(0), modseq }));
+    }
+
+    /// Writes a piece of the line: it can be longer than what is sent at a time.
+    pub(super) fn write_found(&mut self, mut finding: Box<Finding>) {
+        let mut text = String::new();
+        let Some(open) = self.open() else { return };
+        let first = finding.next.take().unwrap_or(Uid::MAX);
+        for (written, uid) in forwards(&finding.uids, first).enumerate() {
+            if written >= NUMBERS_PIECE_MAX {
+                finding.next = Some(uid);
+                break;
+            }
+            let number = if self.uid_command { Some(uid) } else { open.numbers.number(uid) };
+            if let Some(number) = number
+                && write!(text, " {number}").is_err()
+            {
+                return;
+            }
+        }
+        self.out.text.extend_from_slice(text.as_bytes());
+        if finding.next.is_some() {
+            self.doing = Doing::Finding(finding);
+            return;
+        }
+        let modseq = finding.modseq.map(|modseq| format!(" (MODSEQ {modseq})"));
+        self.out.line(&modseq.unwrap_or_default());
+        self.complete("OK done");
+    }
+}
+
+/// The messages of a set from `first` on.
+fn forwards(uids: &UidSet, first: Uid) -> impl Iterator<Item = Uid> + '_ {
+    let reached = uids.ranges().partition_point(|range| range.1 < first);
+    let ranges = uids.ranges().get(reached..).unwrap_or_default();
+    ranges.iter().flat_map(move |range| range.0.max(first)..=range.1)
+}

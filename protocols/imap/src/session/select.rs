@@ -1,0 +1,124 @@
+//! SELECT, EXAMINE, CLOSE, UNSELECT.
+
+use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, SystemFlags};
+
+use super::{ImapSession, State, open::OpenMailbox, purpose::Purpose};
+use crate::{
+    ask::{Ask, Selected},
+    command::MailboxArg,
+    grammar::write,
+};
+
+/// HIGHESTMODSEQ on the wire: `mod-sequence-value = 1*DIGIT`, a positive number (RFC 7162 section 7), even where nothing
+/// has ever been.
+pub(super) fn highest(modseq: ModSeq) -> ModSeq {
+    modseq.max(1)
+}
+
+impl ImapSession {
+    pub(super) fn select(&mut self, mailbox: MailboxArg, read_only: bool, condstore: bool) {
+        // The mailbox that is open now is not the one this is about.
+        self.condstore |= condstore;
+        match mailbox {
+            Ok(mailbox) => {
+                let ask = Ask::Select { mailbox: mailbox.clone(), read_only };
+                self.ask(ask, Purpose::Select(mailbox, read_only));
+            }
+            //= rfc3501#section-6.3.1
+            //# Consequently, if a mailbox is selected and a SELECT command that
+            //# fails is attempted, no mailbox is selected.
+            Err(why) => {
+                let text = format!("NO [CANNOT] {why}");
+                if self.open().is_some() {
+                    self.closed();
+                    self.ask(Ask::Unselect, Purpose::Unselect(text));
+                } else {
+                    self.tagged(&text);
+                }
+            }
+        }
+    }
+
+    /// The mailbox that was open is not any more.
+    pub(super) fn closed(&mut self) {
+        if self.open().is_some() {
+            self.state = State::Authenticated;
+            //= rfc7162#section-3.2.11
+            //# CLOSED response code serves as a boundary between responses for the
+            //# previously opened mailbox (which was closed) and the newly selected
+            //# mailbox;
+            self.untagged("OK [CLOSED] the mailbox that was selected is closed");
+        }
+    }
+
+    pub(super) fn selected(&mut self, mailbox: MailboxName, read_only: bool, selected: Selected) {
+        self.closed();
+        let (uid_validity, uid_next) = (selected.uid_validity, selected.uid_next);
+        let (keywords, first_unseen) = (selected.keywords.clone(), selected.first_unseen);
+        let open = OpenMailbox::new(mailbox, read_only, selected);
+        let unseen = first_unseen.and_then(|uid| open.numbers.number(uid));
+        let (exists, recent, modseq) = (open.numbers.exists(), open.recent.len(), open.highest_modseq);
+        self.state = State::Selected(Box::new(open));
+        self.write_flags(&keywords);
+        self.untagged(&format!("{exists} EXISTS"));
+        self.untagged(&format!("{recent} RECENT"));
+        if let Some(number) = unseen {
+            self.untagged(&format!("OK [UNSEEN {number}] the first message that has not been seen"));
+        }
+        self.write_permanent_flags(&keywords);
+        self.untagged(&format!("OK [UIDVALIDITY {uid_validity}] UIDs are valid"));
+        self.untagged(&format!("OK [UIDNEXT {uid_next}] the next UID"));
+        self.untagged(&format!("OK [HIGHESTMODSEQ {}] mod-sequences are kept", highest(modseq)));
+        self.tagged(if read_only { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" });
+    }
+
+    /// FLAGS: everything that can be seen on a message here.
+    pub(super) fn write_flags(&mut self, keywords: &[Keyword]) {
+        let flags = Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() };
+        self.out.text.extend_from_slice(b"* FLAGS ");
+        write::flag_list(&mut self.out.text, &flags, false);
+        self.out.end_line();
+    }
+
+    /// PERMANENTFLAGS: what can be stored; `\*` for any keyword.
+    pub(super) fn write_permanent_flags(&mut self, keywords: &[Keyword]) {
+        if self.is_read_only() {
+            return self.untagged("OK [PERMANENTFLAGS ()] the mailbox is read-only");
+        }
+        let flags = Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() };
+        self.out.text.extend_from_slice(b"* OK [PERMANENTFLAGS ");
+        write::flag_list(&mut self.out.text, &flags, false);
+        // The list goes on: its closing parenthesis is taken back.
+        self.out.text.pop();
+        self.out.line(" \\*)] flags and keywords are kept");
+    }
+
+    pub(super) fn close(&mut self) {
+        //= rfc3501#section-6.4.2
+        //# No messages are removed, and no error is given, if the mailbox is
+        //# selected by an EXAMINE command or is otherwise selected read-only.
+        if self.is_read_only() {
+            return self.unselect("OK closed");
+        }
+        self.ask(Ask::Expunge { uids: None }, Purpose::Close);
+    }
+
+    pub(super) fn unselect(&mut self, text: &str) {
+        self.state = State::Authenticated;
+        self.ask(Ask::Unselect, Purpose::Unselect(text.to_owned()));
+    }
+
+    /// Whether the open mailbox was opened by EXAMINE.
+    pub(super) fn is_read_only(&self) -> bool {
+        self.open().is_some_and(|open| open.read_only)
+    }
+
+    /// Refuses what EXAMINE does not allow.
+    pub(super) fn refuse_read_only(&mut self) -> bool {
+        let refused = self.is_read_only();
+        if refused {
+            self.complete("NO [READ-ONLY] the mailbox is open for reading only");
+        }
+        refused
+    }
+}

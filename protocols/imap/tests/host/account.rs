@@ -1,0 +1,414 @@
+//! The account of the test host, and its answers to what a session asks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use rockdove_imap::{
+    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, fetch::render_page,
+};
+use rockdove_mail::{
+    FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet,
+    sasl::{self, ScramKeys},
+};
+
+use super::mailbox::{Mailbox, flags_of};
+
+/// Salt of every SCRAM login.
+pub(crate) const SCRAM_SALT: &[u8] = b"salt";
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "open sesame";
+
+#[derive(Default)]
+pub(crate) struct Account {
+    pub(crate) mailboxes: BTreeMap<MailboxName, (Mailbox, Option<SpecialUse>)>,
+    pub(crate) subscriptions: Vec<MailboxName>,
+    /// The one counter of mod-sequences.
+    modseq: ModSeq,
+    uid_validity: u32,
+    /// Name, snapshot, and whether it was opened by EXAMINE.
+    open: Option<(MailboxName, Mailbox)>,
+    /// The mailbox that is open was renamed or deleted under the session.
+    append: Option<(MailboxName, u64, Vec<u8>)>,
+    pub(crate) quota_octets: Option<u64>,
+    /// What is worth telling in a transcript.
+    pub(crate) notes: Vec<String>,
+}
+
+pub(crate) fn name(text: &str) -> MailboxName {
+    MailboxName::new(text).expect("a mailbox name")
+}
+
+impl Account {
+    /// An account with the usual mailboxes and four messages in INBOX.
+    pub(crate) fn usual() -> Self {
+        let mut account = Self { modseq: 100, uid_validity: 76, ..Self::default() };
+        for (mailbox, special_use) in [
+            ("INBOX", None),
+            ("Archive", None),
+            ("Drafts", Some(SpecialUse::Drafts)),
+            ("Lists/rust/dev", None),
+            ("Sent", Some(SpecialUse::Sent)),
+            ("Sent/2025", None),
+            ("Trash", Some(SpecialUse::Trash)),
+        ] {
+            account.create(name(mailbox), special_use);
+        }
+        account.subscriptions = ["Gone/away", "INBOX", "Lists/rust/dev", "Sent"].map(name).to_vec();
+        for (subject, flags, uid) in
+            [("one", "\\Seen", 4), ("two", "", 5), ("three", "\\Flagged $Work", 9), ("four", "\\Deleted \\Seen", 10)]
+        {
+            account.mailbox("INBOX").uid_next = uid;
+            account.deliver("INBOX", subject, flags);
+        }
+        account.mailbox("INBOX").unclaimed_from = 10;
+        account
+    }
+
+    pub(crate) fn mailbox(&mut self, mailbox: &str) -> &mut Mailbox {
+        &mut self.mailboxes.get_mut(&name(mailbox)).expect("a mailbox").0
+    }
+
+    pub(crate) fn create(&mut self, mailbox: MailboxName, special_use: Option<SpecialUse>) {
+        self.uid_validity += 1;
+        self.mailboxes.insert(mailbox, (Mailbox::new(self.uid_validity), special_use));
+    }
+
+    pub(crate) fn deliver(&mut self, mailbox: &str, subject: &str, flags: &str) {
+        let text = format!("From: ann@example.com\r\nSubject: {subject}\r\n\r\nThis is {subject}.\r\n");
+        self.modseq += 1;
+        let modseq = self.modseq;
+        self.mailbox(mailbox).add(text.into(), flags_of(flags), None, modseq);
+    }
+
+    pub(crate) fn set_flags(&mut self, mailbox: &str, uid: Uid, flags: &str) {
+        self.modseq += 1;
+        let (modseq, flags) = (self.modseq, flags_of(flags));
+        let mailbox = self.mailbox(mailbox);
+        mailbox.learn(&flags);
+        mailbox.highest_modseq = modseq;
+        let facts = &mut mailbox.messages.get_mut(&uid).expect("a message").facts;
+        (facts.flags, facts.modseq) = (flags, modseq);
+    }
+
+    pub(crate) fn expunge(&mut self, mailbox: &str, uid: Uid) {
+        self.modseq += 1;
+        let modseq = self.modseq;
+        self.mailbox(mailbox).expunge(uid, modseq);
+    }
+
+    /// Whether the open mailbox has changed after this.
+    pub(crate) fn has_changed(&self, since: ModSeq) -> bool {
+        let open = self.open.as_ref().and_then(|(name, _)| self.mailboxes.get(name));
+        open.is_none_or(|(mailbox, _)| mailbox.highest_modseq > since)
+    }
+
+    /// The open mailbox as it is now.
+    fn renew(&mut self) -> Result<(MailboxName, &mut Mailbox), Refusal> {
+        let name = self.open.as_ref().ok_or(Refusal::MailboxGone)?.0.clone();
+        let mailbox = self.mailboxes.get(&name).ok_or(Refusal::MailboxGone)?.0.clone();
+        let (name, view) = self.open.insert((name, mailbox));
+        Ok((name.clone(), view))
+    }
+
+    pub(crate) fn answer(&mut self, ask: Ask, octets_aim: usize) -> Answer {
+        self.try_answer(ask, octets_aim).unwrap_or_else(Answer::Refused)
+    }
+
+    fn try_answer(&mut self, ask: Ask, octets_aim: usize) -> Result<Answer, Refusal> {
+        Ok(match ask {
+            ask @ (Ask::CheckPassword { .. } | Ask::ScramKeys { .. } | Ask::ScramDone { .. }) => self.login(ask),
+            Ask::Select { mailbox, read_only } => self.select(&mailbox, read_only)?,
+            Ask::Unselect => {
+                self.open = None;
+                Answer::Done
+            }
+            Ask::Sync { since, own, keywords_known, claim_recent } => {
+                self.sync(since, &own, keywords_known, claim_recent)?
+            }
+            Ask::Fetch { uids, request, numbers, recent, changed_since, cursor } => {
+                let Some((_, view)) = &mut self.open else { return Err(Refusal::MailboxGone) };
+                match render_page(&uids, &request, &numbers, &recent, changed_since, cursor, octets_aim, view) {
+                    Ok(page) => Answer::Page { octets: page.octets, next: page.next, missing: page.missing },
+                    Err(_) => Answer::Broken,
+                }
+            }
+            Ask::Store { uids, update, flags, unchanged_since } => {
+                self.store(&uids, update, &flags, unchanged_since)?
+            }
+            Ask::Search { key, within } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: UidSet = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
+                Answer::Found { uids, highest_modseq }
+            }
+            Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
+            Ask::Expunge { uids } => {
+                self.modseq += 1;
+                let modseq = self.modseq;
+                let (name, view) = self.renew()?;
+                let gone = view.with_flag(SystemFlags::DELETED);
+                let gone = uids.map_or_else(|| gone.clone(), |uids| gone.intersection(&uids));
+                let mailbox = self.mailbox(name.as_str());
+                gone.iter().for_each(|uid| mailbox.expunge(uid, modseq));
+                self.renew()?;
+                Answer::Expunged(gone)
+            }
+            ask @ (Ask::AppendBegin { .. } | Ask::AppendOctets(_) | Ask::AppendEnd { .. } | Ask::AppendAbort) => {
+                self.append(ask)?
+            }
+            Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
+            ask => self.mailbox_ask(ask)?,
+        })
+    }
+
+    fn login(&mut self, ask: Ask) -> Answer {
+        let verdict = |good: bool| Answer::Login(if good { LoginAnswer::Accepted } else { LoginAnswer::Refused });
+        match ask {
+            Ask::CheckPassword { login, .. } if login == "down" => Answer::Login(LoginAnswer::TryLater),
+            Ask::CheckPassword { login, password, .. } => verdict(login == "ann" && password.as_str() == PASSWORD),
+            Ask::ScramKeys { .. } => {
+                let (stored_key, server_key) = sasl::scram_keys(PASSWORD, SCRAM_SALT, 4096);
+                Answer::Scram(ScramKeys { salt: SCRAM_SALT.to_vec(), iterations: 4096, stored_key, server_key })
+            }
+            Ask::ScramDone { login, proven, .. } => {
+                self.notes.push(format!("scram {login} {proven}"));
+                verdict(proven)
+            }
+            _ => unreachable!("a login"),
+        }
+    }
+
+    fn mailbox_ask(&mut self, ask: Ask) -> Result<Answer, Refusal> {
+        match ask {
+            Ask::Mailboxes => {
+                let line = |(name, (_, special_use)): (&MailboxName, &(Mailbox, Option<SpecialUse>))| MailboxLine {
+                    name: name.clone(),
+                    special_use: *special_use,
+                };
+                return Ok(Answer::Mailboxes(Arc::new(Mailboxes {
+                    mailboxes: self.mailboxes.iter().map(line).collect(),
+                    subscriptions: self.subscriptions.clone(),
+                })));
+            }
+            Ask::Status { mailbox } => {
+                let (mailbox, _) = self.mailboxes.get(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
+                return Ok(Answer::Status(status(mailbox)));
+            }
+            Ask::Create { mailbox, .. } if self.mailboxes.contains_key(&mailbox) => return Err(Refusal::Exists),
+            Ask::Create { mailbox, .. } if mailbox.as_str() == "Forbidden" => {
+                return Err(Refusal::Cannot("not this one".to_owned()));
+            }
+            Ask::Create { mailbox, special_use } => self.create(mailbox, special_use),
+            Ask::Delete { mailbox } if mailbox.is_inbox() => {
+                return Err(Refusal::Cannot("INBOX stays".to_owned()));
+            }
+            Ask::Delete { mailbox } => {
+                self.mailboxes.remove(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
+            }
+            Ask::Rename { from, to } => self.rename(&from, to)?,
+            Ask::Subscribe { mailbox, subscribed } => {
+                self.subscriptions.retain(|known| *known != mailbox);
+                if subscribed {
+                    self.subscriptions.push(mailbox);
+                    self.subscriptions.sort();
+                }
+            }
+            other => unreachable!("{other:?} is answered elsewhere"),
+        }
+        Ok(Answer::Done)
+    }
+
+    fn rename(&mut self, from: &MailboxName, to: MailboxName) -> Result<(), Refusal> {
+        if self.mailboxes.contains_key(&to) {
+            return Err(Refusal::Exists);
+        }
+        let moved = self.mailboxes.remove(from).ok_or(Refusal::NoSuchMailbox)?;
+        let below: Vec<_> = self.mailboxes.keys().filter(|known| known.is_below(from)).cloned().collect();
+        for old in below {
+            let new = name(&format!("{to}{}", &old.as_str()[from.as_str().len()..]));
+            let mailbox = self.mailboxes.remove(&old).expect("there");
+            self.mailboxes.insert(new, mailbox);
+        }
+        if from.is_inbox() {
+            self.create(from.clone(), None);
+        }
+        if let Some((open, _)) = &mut self.open
+            && open == from
+            && !from.is_inbox()
+        {
+            *open = to.clone();
+        }
+        self.mailboxes.insert(to, moved);
+        Ok(())
+    }
+
+    fn select(&mut self, mailbox: &MailboxName, read_only: bool) -> Result<Answer, Refusal> {
+        self.open = None;
+        let known_modseq = self.modseq;
+        let (real, _) = self.mailboxes.get_mut(mailbox).ok_or(Refusal::NoSuchMailbox)?;
+        let recent_from = real.unclaimed_from;
+        if !read_only {
+            real.unclaimed_from = real.uid_next;
+        }
+        self.open = Some((mailbox.clone(), real.clone()));
+        let unseen = real.messages.iter().find(|(_, message)| !message.facts.flags.system.contains(SystemFlags::SEEN));
+        Ok(Answer::Selected(Box::new(Selected {
+            uids: real.uids(),
+            uid_validity: real.uid_validity,
+            uid_next: real.uid_next,
+            highest_modseq: real.highest_modseq,
+            known_modseq,
+            keywords: real.keywords.clone(),
+            first_unseen: unseen.map(|(uid, _)| *uid),
+            recent_from,
+        })))
+    }
+
+    fn sync(
+        &mut self,
+        since: ModSeq,
+        own: &[ModSeq],
+        keywords_known: usize,
+        claim_recent: bool,
+    ) -> Result<Answer, Refusal> {
+        let known_modseq = self.modseq;
+        let before = self.open.as_ref().map(|(_, view)| view.uids()).unwrap_or_default();
+        let (name, _) = self.renew()?;
+        let real = self.mailbox(name.as_str());
+        let recent_from = real.unclaimed_from;
+        if claim_recent {
+            real.unclaimed_from = real.uid_next;
+        }
+        let newer = |(_, message): &(&Uid, &super::mailbox::Message)| message.facts.modseq > since;
+        let arrived: UidSet = real.uids().difference(&before);
+        let changed = real
+            .messages
+            .iter()
+            .filter(newer)
+            .filter(|(uid, message)| before.contains(**uid) && !own.contains(&message.facts.modseq));
+        let vanished = real.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid);
+        Ok(Answer::Changes(Box::new(Changes {
+            vanished: vanished.collect(),
+            changed: changed.map(|(uid, _)| *uid).collect(),
+            arrived,
+            highest_modseq: real.highest_modseq,
+            known_modseq,
+            uid_next: real.uid_next,
+            keywords: (real.keywords.len() > keywords_known).then(|| real.keywords.clone()),
+            recent_from,
+        })))
+    }
+
+    fn store(
+        &mut self,
+        uids: &UidSet,
+        update: FlagUpdate,
+        flags: &Flags,
+        unchanged_since: Option<ModSeq>,
+    ) -> Result<Answer, Refusal> {
+        let modseq = self.modseq + 1;
+        let (name, _) = self.renew()?;
+        let real = self.mailbox(name.as_str());
+        let (mut passed, mut changed, mut modified) = (UidSet::new(), UidSet::new(), UidSet::new());
+        for (uid, message) in real.messages.iter_mut().filter(|(uid, _)| uids.contains(**uid)) {
+            if unchanged_since.is_some_and(|since| message.facts.modseq > since) {
+                modified.insert(*uid);
+                continue;
+            }
+            passed.insert(*uid);
+            let mut after = message.facts.flags.clone();
+            after.apply(update, flags);
+            if after != message.facts.flags {
+                (message.facts.flags, message.facts.modseq) = (after, modseq);
+                changed.insert(*uid);
+            }
+        }
+        let keywords = real.keywords.len();
+        real.learn(flags);
+        let keywords = (real.keywords.len() > keywords).then(|| real.keywords.clone());
+        if !changed.is_empty() {
+            real.highest_modseq = modseq;
+            self.modseq = modseq;
+        }
+        self.renew()?;
+        let modseq = if changed.is_empty() { 0 } else { modseq };
+        Ok(Answer::Stored { uids: passed, changed, modified, modseq, keywords })
+    }
+
+    fn copy(&mut self, uids: &UidSet, target: &MailboxName, remove: bool) -> Result<Answer, Refusal> {
+        let source = self.open.as_ref().ok_or(Refusal::MailboxGone)?.0.clone();
+        let source_messages = self.mailboxes.get(&source).ok_or(Refusal::MailboxGone)?.0.messages.clone();
+        self.modseq += 1;
+        let modseq = self.modseq;
+        let (mailbox, _) = self.mailboxes.get_mut(target).ok_or(Refusal::NoSuchMailbox)?;
+        let (mut from, mut to) = (UidSet::new(), UidSet::new());
+        for (uid, message) in source_messages.iter().filter(|(uid, _)| uids.contains(**uid)) {
+            from.insert(*uid);
+            let facts = &message.facts;
+            to.insert(mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq));
+        }
+        let uid_validity = mailbox.uid_validity;
+        if remove {
+            let mailbox = self.mailbox(source.as_str());
+            from.iter().for_each(|uid| mailbox.expunge(uid, modseq));
+        }
+        Ok(Answer::Copied { uid_validity, from, to })
+    }
+
+    fn append(&mut self, ask: Ask) -> Result<Answer, Refusal> {
+        match ask {
+            Ask::AppendBegin { mailbox, size_bytes } => {
+                assert!(self.append.is_none(), "one message at a time");
+                if !self.mailboxes.contains_key(&mailbox) {
+                    return Err(Refusal::NoSuchMailbox);
+                }
+                if self.quota_octets.is_some_and(|quota| size_bytes > quota) {
+                    return Err(Refusal::OverQuota);
+                }
+                self.append = Some((mailbox, size_bytes, Vec::new()));
+                Ok(Answer::Done)
+            }
+            Ask::AppendOctets(pieces) => {
+                let (_, _, text) = self.append.as_mut().expect("a message");
+                text.extend(pieces.concat());
+                if text.windows(4).any(|window| window == b"FAIL") {
+                    return Err(Refusal::TryLater);
+                }
+                Ok(Answer::Done)
+            }
+            Ask::AppendEnd { flags, date } => {
+                let (mailbox, size_bytes, text) = self.append.take().expect("a message");
+                assert_eq!(text.len() as u64, size_bytes, "the octets announced");
+                if !self.mailboxes.contains_key(&mailbox) {
+                    return Err(Refusal::NoSuchMailbox);
+                }
+                self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
+                self.modseq += 1;
+                let modseq = self.modseq;
+                let mailbox = self.mailbox(mailbox.as_str());
+                let uid = mailbox.add(Bytes::from(text), flags, date, modseq);
+                Ok(Answer::Appended { uid_validity: mailbox.uid_validity, uid })
+            }
+            _ => {
+                self.notes.push("append aborted".to_owned());
+                self.append = None;
+                Ok(Answer::Done)
+            }
+        }
+    }
+}
+
+fn status(mailbox: &Mailbox) -> Status {
+    let count = |number: u64| u32::try_from(number).expect("small");
+    let messages = count(mailbox.messages.len() as u64);
+    Status {
+        messages,
+        recent: count(mailbox.messages.range(mailbox.unclaimed_from..).count() as u64),
+        uid_next: mailbox.uid_next,
+        uid_validity: mailbox.uid_validity,
+        unseen: messages - count(mailbox.with_flag(SystemFlags::SEEN).len()),
+        deleted: count(mailbox.with_flag(SystemFlags::DELETED).len()),
+        size_bytes: mailbox.messages.values().map(|message| message.facts.size_bytes).sum(),
+        highest_modseq: mailbox.highest_modseq,
+    }
+}

@@ -1,0 +1,263 @@
+//! FETCH: messages as the renderer wants to see them, a page at a time.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use rockdove_engine::{AccountId, Engine, EngineError, MailboxView, MessageId, MessageRecord};
+use rockdove_imap::{
+    Answer, Numbers,
+    fetch::{
+        FetchCursor, FetchFailure, FetchItem, FetchRequest, MessageFacts, MessageSource, SectionText, render_page,
+    },
+};
+use rockdove_mail::{
+    ModSeq, Uid, UidSet,
+    mime::{self, Section, Skeleton},
+};
+
+use super::{Conversation, NoAnswer, Reach};
+
+/// Octets of a page: large enough that a page costs little, small enough that a slow client holds little.
+const PAGE_OCTETS: usize = 256 * 1024;
+/// Records read at once. They come as one request to the store, and what a full page leaves unused is read again.
+const RECORDS_AT_ONCE: usize = 128;
+/// Changed messages that are looked for before a page: about as many as it shows.
+const FEW_CHANGED: usize = 4096;
+/// What a message adds to a page when only what its record says is wanted, roughly.
+const RECORD_OCTETS: u64 = 1024;
+
+/// A page that is asked for.
+pub(super) struct PageOf {
+    pub(super) uids: Arc<UidSet>,
+    pub(super) request: Arc<FetchRequest>,
+    pub(super) numbers: Arc<Numbers>,
+    pub(super) recent: Arc<UidSet>,
+    pub(super) changed_since: Option<ModSeq>,
+    pub(super) cursor: FetchCursor,
+}
+
+/// How far one must reach for an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    /// Columns, which the view has.
+    Columns,
+    /// The record.
+    Record,
+    /// The message.
+    Content,
+}
+
+fn depth(request: &FetchRequest) -> Depth {
+    let of = |item: &FetchItem| match item {
+        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
+            Depth::Columns
+        }
+        FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
+        FetchItem::Rfc822 | FetchItem::Rfc822Header | FetchItem::Rfc822Text | FetchItem::Section { .. } => {
+            Depth::Content
+        }
+    };
+    request.items.iter().map(of).max().unwrap_or(Depth::Columns)
+}
+
+impl Conversation {
+    pub(super) fn fetch(&self, page: &PageOf, reach: Reach) -> Result<Answer, NoAnswer> {
+        let depth = depth(&page.request);
+        if reach == Reach::Memory && depth > Depth::Columns {
+            return Err(NoAnswer::NotInMemory);
+        }
+        let (account, view) = self.view(reach)?;
+        let changed = page.changed_since.and_then(|modseq| few_changed(&view, modseq, &page.uids));
+        let uids = changed.as_ref().unwrap_or(&page.uids);
+        let mut messages = Messages {
+            engine: self.engine(),
+            account,
+            view: &view,
+            uids,
+            depth,
+            ahead: VecDeque::new(),
+            skeleton: None,
+        };
+        let rendered = render_page(
+            uids,
+            &page.request,
+            &page.numbers,
+            &page.recent,
+            page.changed_since,
+            page.cursor,
+            PAGE_OCTETS,
+            &mut messages,
+        );
+        Ok(match rendered {
+            Ok(rendered) => Answer::Page { octets: rendered.octets, next: rendered.next, missing: rendered.missing },
+            Err(_) => Answer::Broken,
+        })
+    }
+}
+
+/// Those of `uids` that have changed, when they are few: found without looking at segments that have not changed. Many
+/// are found as well by looking at each, which does not begin anew for every page.
+fn few_changed(view: &MailboxView, since: ModSeq, uids: &UidSet) -> Option<UidSet> {
+    let changed: Vec<Uid> = view.changed_since(since).map(|entry| entry.uid).take(FEW_CHANGED + 1).collect();
+    (changed.len() <= FEW_CHANGED).then(|| changed.into_iter().collect::<UidSet>().intersection(uids))
+}
+
+/// The messages of a view.
+struct Messages<'a> {
+    engine: &'a Engine,
+    account: AccountId,
+    view: &'a MailboxView,
+    /// Those that are wanted, in this order.
+    uids: &'a UidSet,
+    depth: Depth,
+    /// Records read and not yet passed, ascending.
+    ahead: VecDeque<(Uid, Arc<MessageRecord>)>,
+    /// The structure looked at last.
+    skeleton: Option<(Uid, Skeleton)>,
+}
+
+impl Messages<'_> {
+    fn record(&mut self, uid: Uid) -> Result<Arc<MessageRecord>, FetchFailure> {
+        while self.ahead.front().is_some_and(|(first, _)| *first < uid) {
+            self.ahead.pop_front();
+        }
+        if self.ahead.front().is_none_or(|(first, _)| *first != uid) {
+            self.read_ahead(uid)?;
+        }
+        self.ahead
+            .front()
+            .filter(|(first, _)| *first == uid)
+            .map(|(_, record)| Arc::clone(record))
+            .ok_or(FetchFailure::Gone)
+    }
+
+    /// Reads the record of `uid` and of those that will be wanted next.
+    fn read_ahead(&mut self, uid: Uid) -> Result<(), FetchFailure> {
+        let mut wanted: Vec<(Uid, MessageId)> = Vec::new();
+        let mut octets = 0;
+        for next in following(self.uids, uid).take(RECORDS_AT_ONCE) {
+            let Some(entry) = self.view.entry(next) else { continue };
+            wanted.push((next, entry.message));
+            octets += if self.depth == Depth::Content { entry.size_bytes } else { RECORD_OCTETS };
+            if octets >= PAGE_OCTETS as u64 {
+                break;
+            }
+        }
+        let ids: Vec<MessageId> = wanted.iter().map(|(_, message)| *message).collect();
+        let found = self.engine.records_found(self.account, &ids);
+        self.ahead = match found {
+            Ok(records) => wanted.iter().zip(records).filter_map(|((uid, _), record)| Some((*uid, record?))).collect(),
+            // One of them may be damaged; the others are shown all the same.
+            Err(_) => match wanted.first().filter(|(first, _)| *first == uid) {
+                Some((_, message)) => {
+                    let record =
+                        self.engine.record(self.account, *message).map_err(|error| self.failure(uid, &error))?;
+                    VecDeque::from([(uid, record)])
+                }
+                None => VecDeque::new(),
+            },
+        };
+        Ok(())
+    }
+
+    fn failure(&self, uid: Uid, error: &EngineError) -> FetchFailure {
+        if let EngineError::NotFound(_) = error {
+            return FetchFailure::Gone;
+        }
+        let (account, mailbox) = (self.account.0, self.view.id().0);
+        tracing::error!(account, mailbox, uid, %error, "a message cannot be read for IMAP");
+        FetchFailure::Unreadable
+    }
+}
+
+/// The UIDs of a set from this one on.
+fn following(uids: &UidSet, from: Uid) -> impl Iterator<Item = Uid> + '_ {
+    let ranges = uids.ranges();
+    let at = ranges.partition_point(|range| range.1 < from);
+    ranges.get(at..).unwrap_or_default().iter().flat_map(move |range| range.0.max(from)..=range.1)
+}
+
+impl MessageSource for Messages<'_> {
+    fn facts(&mut self, uid: Uid) -> Option<MessageFacts> {
+        let entry = self.view.entry(uid)?;
+        Some(MessageFacts {
+            flags: entry.flags,
+            modseq: entry.modseq,
+            internal_date: (entry.internal_date.unix_s, entry.internal_date.offset_minutes),
+            size_bytes: entry.size_bytes,
+        })
+    }
+
+    fn envelope(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
+        Ok(self.record(uid)?.envelope.clone())
+    }
+
+    fn body(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
+        Ok(self.record(uid)?.body.clone())
+    }
+
+    fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
+        Ok(self.record(uid)?.body_structure.clone())
+    }
+
+    fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure> {
+        let record = self.record(uid)?;
+        let section = match text {
+            SectionText::All => Section::Whole,
+            SectionText::Header | SectionText::HeaderFields(_) | SectionText::HeaderFieldsNot(_) => Section::Header,
+            SectionText::Text => Section::Text,
+            SectionText::Mime => Section::Mime,
+        };
+        if path.is_empty() {
+            // What is asked most often needs no structure.
+            return Ok(match section {
+                Section::Whole => Some(0..record.size_bytes),
+                Section::Header => Some(record.header.clone()),
+                Section::Text => Some(record.header.end..record.size_bytes),
+                Section::Mime => None,
+            });
+        }
+        let skeleton = match self.skeleton.take() {
+            Some((of, skeleton)) if of == uid => skeleton,
+            _ => record.skeleton(),
+        };
+        let range = mime::section(&skeleton, path, section);
+        self.skeleton = Some((uid, skeleton));
+        Ok(range)
+    }
+
+    fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {
+        let record = self.record(uid)?;
+        let wanted = range.end.saturating_sub(range.start);
+        let octets = self.engine.read(self.account, &record, range).map_err(|error| self.failure(uid, &error))?;
+        if octets.len() as u64 == wanted {
+            return Ok(octets);
+        }
+        let short = EngineError::Corrupt(format!("message {} ends too early", record.id.0));
+        Err(self.failure(uid, &short))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_message_begins_with_it() {
+        let uids: UidSet = [1, 2, 3, 7, 9, 10].into_iter().collect();
+        let after = |from| following(&uids, from).collect::<Vec<_>>();
+        assert_eq!(after(0), [1, 2, 3, 7, 9, 10]);
+        assert_eq!(after(3), [3, 7, 9, 10]);
+        assert_eq!(after(8), [9, 10]);
+        assert_eq!(after(11), [0_u32; 0]);
+        assert_eq!(after(Uid::MAX), [0_u32; 0]);
+    }
+
+    #[test]
+    fn only_what_columns_tell_is_answered_on_a_worker() {
+        let request = |items: &[FetchItem]| FetchRequest { items: items.to_vec() };
+        assert_eq!(depth(&request(&[FetchItem::Uid, FetchItem::Flags, FetchItem::Size])), Depth::Columns);
+        assert_eq!(depth(&request(&[FetchItem::Uid, FetchItem::Envelope])), Depth::Record);
+        assert_eq!(depth(&request(&[FetchItem::Rfc822Header, FetchItem::Flags])), Depth::Content);
+    }
+}

@@ -63,7 +63,7 @@ impl Toy {
         spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).expect("a socket");
-                let session = serve(Rc::clone(&toy), Link::accepted(stream, Duration::from_secs(60)));
+                let session = serve(Rc::clone(&toy), Link::accepted(stream, Duration::from_mins(1)));
                 // A client that goes away ends its session, nothing else.
                 spawn_local(async move { drop(session.await) });
             }

@@ -42,6 +42,12 @@ def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
+def inotify_instances():
+    """How many a user may have."""
+    with open("/proc/sys/fs/inotify/max_user_instances", encoding="utf-8") as file:
+        return int(file.read())
+
+
 class Server:
     """What servers have in common: a folder, addresses, one process in the foreground."""
 
@@ -190,9 +196,10 @@ service pop3-login {{
     port = 0
   }}
 }}
-# Processes are used again for the next session, and some are always ready.
+# Processes are used again for the next session, and some are always ready. Where sessions hibernate a process ends when
+# its session does: waiting for the next one it would hold the memory that hibernating is to save.
 service imap {{
-  service_count = 1000
+  service_count = {sessions}
   process_min_avail = {cores}
   unix_listener imap-master {{
     user = {internal}
@@ -249,4 +256,5 @@ class Dovecot(Server):
         self.write("dovecot.conf", DOVECOT_CONF.format(
             folder=self.folder, password=PASSWORD, uid=user.pw_uid, gid=user.pw_gid, user=user.pw_name,
             internal="dovecot", cores=os.cpu_count(), hibernate="1s" if self.hibernate else 0,
+            sessions=1 if self.hibernate else 1000,
             **{name: self.port(name) for name in self.protocols}))

@@ -10,6 +10,10 @@ use std::{
 };
 
 use process::{LISTENERS, Place, Said, Talk, dial};
+use rockdove_engine::kv::{
+    Batch, Durability, Family, Kv as _, keys,
+    rocks::{RocksKv, RocksOptions},
+};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -349,6 +353,35 @@ fn as_root_it_becomes_its_user_and_the_data_belongs_to_that_user() {
     assert_eq!(server.stop(), 0);
     place.ok(&["account", "remove", "ada@here.example"]);
     assert_eq!(owners(), [expected; 4]);
+}
+
+#[test]
+fn the_store_is_checked_with_and_without_a_server() {
+    let place = Place::new();
+    place.ok(&["domain", "add", "here.example"]);
+    place.ok_with(&["account", "add", "ada@here.example", "--password-stdin"], "secret");
+    let clean = || assert!(place.ok(&["fsck"]).ends_with("\n0 problems\n"));
+    clean();
+    let server = place.serve();
+    clean();
+    assert!(place.ok(&["rebuild"]).starts_with("rebuilt: 1 accounts, 0 parts, "));
+    assert_eq!(server.stop(), 0);
+    clean();
+    lose_counters(&place.path().join("data/store"));
+    let said = place.run(&["fsck"]);
+    assert_eq!((said.code, said.err.as_str()), (4, ""), "{said:?}");
+    assert!(said.out.starts_with("account 1: mailbox 1: ") && said.out.ends_with("\n1 problems\n"), "{said:?}");
+    let said = place.run(&["fsck", "--repair"]);
+    assert!(said.code == 0 && said.out.ends_with("\n1 repaired\n0 problems\n"), "{said:?}");
+    clean();
+}
+
+/// Removes the counters of the first mailbox, which are derived, behind everybody's back.
+fn lose_counters(store: &Path) {
+    let kv = RocksKv::open(store, &RocksOptions::default()).expect("the store");
+    let mut batch = Batch::default();
+    batch.delete(Family::Account, keys::counters(1, 1));
+    kv.write(&batch, Durability::Synced).expect("written");
 }
 
 #[test]

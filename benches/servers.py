@@ -39,7 +39,10 @@ def accepts(address):
 
 
 def output(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.strip()
 
 
 def inotify_instances():
@@ -60,6 +63,7 @@ class Server:
         ports = free_ports(len(self.protocols))
         self.addresses = {name: f"127.0.0.1:{port}" for name, port in zip(self.protocols, ports)}
         self.process = None
+        self.environment = {}
 
     @property
     def pid(self):
@@ -79,7 +83,8 @@ class Server:
     def start(self):
         self.prepare()
         with open(self.path("output"), "wb") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment})
         end = time.monotonic() + START_SECONDS_MAX
         while not all(accepts(address) for address in self.addresses.values()):
             if self.process.poll() is not None or time.monotonic() > end:
@@ -131,9 +136,19 @@ class Rockdove(Server):
 
     def start(self):
         super().start()
-        status = json.loads(output(self.program, "-c", self.path("rockdove.toml"), "status", "--json"))
+        status = json.loads(self.status())
         if status["backend"] != self.backend:
             raise RuntimeError(f"the server runs on {status['backend']}, not on {self.backend}")
+
+    def status(self):
+        """The control socket opens a moment after the listeners."""
+        for _ in range(50):
+            try:
+                return output(self.program, "-c", self.path("rockdove.toml"), "status", "--json")
+            except RuntimeError as error:
+                refused = error
+                time.sleep(0.1)
+        raise refused
 
 
 DOVECOT_CONF = """

@@ -15,6 +15,8 @@ use crate::{
     target::{Target, TlsMode, Trust},
 };
 
+/// Operations of a run that does not say how many.
+const COUNT_DEFAULT: u64 = 1_000;
 /// Addresses of 127.0.0.0/8 that connections can be spread over.
 const SOURCES_MAX: u32 = 1 << 16;
 
@@ -114,9 +116,9 @@ impl TargetArguments {
 /// How much and how it is told.
 #[derive(Debug, Args)]
 pub struct PaceArguments {
-    /// Operations.
-    #[arg(short = 'n', long, default_value_t = 1_000)]
-    count: u64,
+    /// Operations; 1000 when missing, for `verify` with --corpus every message once.
+    #[arg(short = 'n', long)]
+    count: Option<u64>,
     /// Seconds after which no operation begins.
     #[arg(short = 's', long, default_value_t = 60)]
     seconds: u64,
@@ -134,7 +136,7 @@ pub struct PaceArguments {
 impl PaceArguments {
     fn pace(&self) -> Pace {
         Pace {
-            budget: Budget { count: self.count, time: Duration::from_secs(self.seconds) },
+            budget: Budget { count: self.count.unwrap_or(COUNT_DEFAULT), time: Duration::from_secs(self.seconds) },
             connections: usize::try_from(self.connections).unwrap_or(usize::MAX),
             quiet: self.quiet,
         }
@@ -530,7 +532,13 @@ impl VerifyArguments {
             transfer: self.transfer,
             refusals_max: self.refusals,
         };
-        job.run("verify", self.pace.pace()).await
+        let mut pace = self.pace.pace();
+        if let Corpus::Real(messages) = &job.corpus {
+            // Once each: a message sent twice proves no more.
+            let all = messages.len() as u64;
+            pace.budget.count = self.pace.count.unwrap_or(all).min(all);
+        }
+        job.run("verify", pace).await
     }
 }
 

@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_run_stays_within_its_budget() {
-        let run = Run::begin("x", "things", Budget { count: 2, time: Duration::from_secs(60) }, true);
+        let run = Run::begin("x", "things", Budget { count: 2, time: Duration::from_mins(1) }, true);
         assert_eq!([run.take(), run.take(), run.take()], [Some(0), Some(1), None]);
         run.done(now(), 10);
         assert_eq!((run.report().operations, run.report().octets), (1, 10));

@@ -97,6 +97,9 @@ pub struct Engine {
     cache: StateCache,
     parts: Arc<Parts>,
     committer: Committer,
+    /// Taken by whoever changes rows outside of groups, so that one does not undo what another stands on. Taken before
+    /// the locks of accounts.
+    upkeep: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
 }
 
@@ -118,6 +121,7 @@ impl Engine {
             cache: StateCache::new(options.segment_cache_bytes_max),
             parts: Arc::new(Parts::new(dedup_key, options.chunk_cache_bytes_max)),
             committer: Committer::new(Arc::clone(&kv), &options),
+            upkeep: Mutex::default(),
             listeners: RwLock::default(),
             kv,
             options,
@@ -317,6 +321,7 @@ impl Engine {
 
     /// Removes up to `limit` parts that no message needs any more, and answers how many. Call it now and then.
     pub fn collect_parts(&self, now_unix_s: i64, limit: usize) -> Result<usize, EngineError> {
+        let _upkeep = locked(&self.upkeep);
         // While no group is written, so that no reference comes or goes between looking and removing.
         self.committer.exclusive(|| self.parts.collect(&self.kv, now_unix_s, limit))
     }
@@ -332,7 +337,7 @@ impl Engine {
     }
 
     /// Runs `work`, which may change rows of an account behind its back, while nothing of that account is planned or
-    /// waits and no group is written. `Unavailable` when there is always something.
+    /// waits and no part is collected. Other accounts go on. `Unavailable` when something always waits.
     pub(crate) fn quiet<T>(
         &self,
         account: AccountId,
@@ -340,9 +345,11 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let slot = self.slot(account);
         for _ in 0..QUIET_ATTEMPTS_MAX {
-            // In this order: whoever writes a group may need the lock of an account, and never the other way round.
-            if let Some(result) = self.exclusive(|| slot.when_quiet(&mut work)) {
-                return result;
+            {
+                let _upkeep = locked(&self.upkeep);
+                if let Some(result) = slot.when_quiet(&mut work) {
+                    return result;
+                }
             }
             if !self.commit_pending(Duration::ZERO) {
                 self.committer.wait();

@@ -297,6 +297,9 @@ fn has_stray(content: &[u8]) -> bool {
 fn check_delivered(phases: &[Vec<u8>; 2], delivered: &[Delivered]) {
     for (phase, secured) in phases.iter().zip([false, true]) {
         let here: Vec<&Delivered> = delivered.iter().filter(|mail| mail.secured == secured).collect();
+        if here.is_empty() {
+            continue;
+        }
         let ends = count(phase, b"\r\n.\r\n") + count(phase, b"LAST");
         assert!(here.len() <= ends, "{} messages with {ends} ends of data", here.len());
         for mail in here {

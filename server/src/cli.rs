@@ -55,6 +55,14 @@ enum Action {
     /// Addresses that stand for others.
     #[command(subcommand)]
     Alias(AliasAction),
+    /// Compare everything that is derived with what it is derived from, and parts with their hashes.
+    Fsck {
+        /// Write what can be repaired.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Write everything that is derived anew.
+    Rebuild,
     /// Try Rockdove: make a small server in a folder, with three accounts, and serve it.
     Demo {
         /// The folder; made when it is missing, found again when it is there.
@@ -203,8 +211,28 @@ impl Cli {
             Action::Domain(action) => domain(action, &path),
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
+            Action::Fsck { repair } => fsck(&path, repair),
+            Action::Rebuild => simply(&path, Request::Rebuild, Show::new(false)),
         }
     }
+}
+
+/// Prints findings as they come; a damaged store may have many.
+fn fsck(path: &Path, repair: bool) -> Result<(), Failure> {
+    let mut clean = true;
+    let mut printed = Ok(());
+    let mut link = Link::open(&config::read(path)?)?;
+    link.ask(Request::Fsck { repair }, &mut |reply| {
+        if let Reply::Checked(facts) = &reply {
+            clean = facts.findings == facts.repaired;
+        }
+        let mut show = Show::new(false);
+        show.take(reply);
+        printed = std::mem::replace(&mut printed, Ok(())).and_then(|()| print(&show.finish()));
+        Ok(())
+    })?;
+    printed?;
+    if clean { Ok(()) } else { Err(Failure::Found) }
 }
 
 /// Asks and prints; `--json` wants one value, text wants lines.

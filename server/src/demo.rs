@@ -45,6 +45,15 @@ address = "127.0.0.1:2465"
 tls = "implicit"
 
 [[listener]]
+protocol = "imap"
+address = "127.0.0.1:2143"
+
+[[listener]]
+protocol = "imap"
+address = "127.0.0.1:2993"
+tls = "implicit"
+
+[[listener]]
 protocol = "pop3"
 address = "127.0.0.1:2110"
 
@@ -118,13 +127,14 @@ fn card(logins: &[(String, String)], config_path: &Path) -> String {
   Accounts (address, which is also the login, and password)
 {accounts}
   Ports on 127.0.0.1 (the certificate is self-signed: tell your mail program to trust it)
-    2525 SMTP, 2587 submission (STARTTLS), 2465 submission (TLS), 2110 POP3 (STLS), 2995 POP3 (TLS)
+    SMTP 2525; submission 2587 (STARTTLS), 2465 (TLS); IMAP 2143 (STARTTLS), 2993 (TLS); POP3 2110 (STLS), 2995 (TLS)
 
   Send a message, as another mail server would
     swaks --server 127.0.0.1:2525 --from you@example.com --to {address}
   Send one as {address}
     swaks --server 127.0.0.1:2587 --tls --auth-user {address} --auth-password {password} --from {address} --to {other}
   Read the first message
+    curl --insecure --user {address}:{password} 'imaps://127.0.0.1:2993/INBOX;MAILINDEX=1'
     curl --insecure --user {address}:{password} pop3s://127.0.0.1:2995/1
 
   Administration, while it runs

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::{
-    admin::{AccountFacts, AccountUse, DomainFacts, Reply, Status},
+    admin::{AccountFacts, AccountUse, CheckFacts, DomainFacts, Reply, Status},
     config::Size,
 };
 
@@ -96,10 +96,23 @@ impl Show {
                 self.line(format_args!("{messages} messages, {used_bytes} octets"));
             }
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
+            Reply::Finding(what) => self.line(format_args!("{what}")),
+            Reply::Checked(facts) => self.checked(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
             Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } => {}
         }
+    }
+
+    fn checked(&mut self, facts: &CheckFacts) {
+        let CheckFacts { accounts, mailboxes, entries, messages, parts, findings, repaired } = facts;
+        self.line(format_args!(
+            "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {parts} parts"
+        ));
+        if *repaired > 0 {
+            self.line(format_args!("{repaired} repaired"));
+        }
+        self.line(format_args!("{} problems", findings.saturating_sub(*repaired)));
     }
 
     fn status(&mut self, status: &Status) {
@@ -119,6 +132,8 @@ impl Show {
             Reply::Account(account) => json!(account),
             Reply::Use(used) => json!(used),
             Reply::Alias(alias) => json!(alias),
+            Reply::Finding(what) => json!({ "finding": what }),
+            Reply::Checked(facts) => json!(facts),
             Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) => return,
         };
         self.values.push(value);

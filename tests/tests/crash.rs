@@ -168,8 +168,8 @@ fn check_ids(name: &str, inbox: &Known, book: &Book) {
     let ids: BTreeSet<String> = inbox.messages.values().map(|(id, _)| id.clone()).collect();
     let acknowledged = book.acknowledged.lock().expect("no panic");
     let tried = book.tried.lock().expect("no panic");
-    assert!(acknowledged.is_subset(&ids), "{name} lost {:?}", acknowledged.difference(&ids));
-    assert!(ids.is_subset(&tried), "{name} has {:?}", ids.difference(&tried));
+    assert!(acknowledged.is_subset(&ids), "{name} lost {:?}", acknowledged.difference(&ids).collect::<Vec<_>>());
+    assert!(ids.is_subset(&tried), "{name} has {:?}", ids.difference(&tried).collect::<Vec<_>>());
 }
 
 /// A conversation ends with the server, never with a refusal.

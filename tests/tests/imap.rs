@@ -1,5 +1,7 @@
 //! IMAP over real sockets.
 
+use std::time::Duration;
+
 use rockdove_tests::{Door, Imap, Io, Server, Setup, Smtp, on_both, play};
 
 on_both!(
@@ -8,6 +10,7 @@ on_both!(
     clear_passwords_can_be_forbidden,
     appended_messages_leave_as_they_came,
     changes_reach_other_sessions,
+    slow_peers_are_sent_off,
 );
 
 fn conversations(io: Io) {
@@ -116,4 +119,19 @@ fn changes_reach_other_sessions(io: Io) {
     assert_eq!(line, "* 3 EXISTS");
     watcher.wire.send(b"DONE\r\n");
     while !watcher.wire.line().starts_with("w OK") {}
+}
+
+fn slow_peers_are_sent_off(io: Io) {
+    let server = Server::start(Setup::new(io, &[Door::Imap, Door::Imaps]).with("timeouts", "imap_login = \"1 s\""));
+    // Nothing at all, half a command, half a literal, half a SASL exchange.
+    for start in ["", "a NOO", "a LOGIN {3}\r\nad", "a AUTHENTICATE PLAIN\r\n"] {
+        let mut wire = server.connect(Door::Imap);
+        wire.send(start.as_bytes());
+        let said = wire.rest();
+        assert!(said.contains("* BYE"), "{start:?}: {said}");
+    }
+    // Who has logged in may be silent.
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    std::thread::sleep(Duration::from_millis(1_500));
+    imap.ok("NOOP");
 }

@@ -4,67 +4,87 @@
 use std::{
     collections::BTreeSet,
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
 
-use rockdove_tests::{Door, Io, Pop3, Server, Setup, Smtp, on_both};
+use rockdove_tests::{Door, Imap, Io, Pop3, Server, Setup, Smtp, Wire, on_both};
 
 on_both!(a_stop_under_load_loses_nothing, a_reload_swaps_the_certificate, a_second_server_keeps_off);
 
-const CLIENTS: usize = 10;
+/// Clients that deliver, and as many that append.
+const CLIENTS: usize = 8;
 
-/// Delivers until the connection ends; what was acknowledged.
-fn deliver_on(
-    server: &Server,
-    client: usize,
-    stopping: &AtomicBool,
-) -> io::Result<(BTreeSet<String>, BTreeSet<String>)> {
-    let (mut tried, mut acknowledged) = (BTreeSet::new(), BTreeSet::new());
-    let mut smtp = Smtp::hello(server.connect(Door::Mx), false)?;
+/// What clients asked for and what was acknowledged, by the ids of the messages.
+#[derive(Default)]
+struct Book {
+    tried: Mutex<BTreeSet<String>>,
+    acknowledged: Mutex<BTreeSet<String>>,
+}
+
+fn ids(set: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    set.lock().expect("no panic")
+}
+
+/// Sends messages until the server refuses or goes, which it may only do when it has been told to stop.
+fn send_until_the_end(book: &Book, who: &str, stopping: &AtomicBool, mut send: impl FnMut(&[u8]) -> io::Result<()>) {
     for number in 0.. {
-        let id = format!("{client}-{number}");
-        tried.insert(id.clone());
-        match smtp.deliver(&["ada"], format!("Subject: {id}\r\n\r\n").as_bytes()) {
-            Ok(replies) if replies == [250] => {
-                acknowledged.insert(id);
-            }
-            refused => {
-                assert!(stopping.load(Ordering::SeqCst), "refused without reason: {refused:?}");
-                break;
-            }
+        let id = format!("{who}-{number}");
+        ids(&book.tried).insert(id.clone());
+        if let Err(why) = send(format!("Subject: {id}\r\n\r\n").as_bytes()) {
+            assert!(stopping.load(Ordering::SeqCst), "{who} is refused without reason: {why}");
+            return;
         }
+        ids(&book.acknowledged).insert(id);
     }
-    Ok((tried, acknowledged))
+}
+
+fn deliver(server: &Server, client: usize, book: &Book, stopping: &AtomicBool) {
+    let mut smtp = Smtp::hello(server.connect(Door::Mx), false).expect("a greeting");
+    send_until_the_end(book, &format!("delivered-{client}"), stopping, |message| {
+        let replies = smtp.deliver(&["ada"], message)?;
+        if replies == [250] { Ok(()) } else { Err(io::Error::other(format!("{replies:?}"))) }
+    });
+}
+
+fn append(server: &Server, client: usize, book: &Book, stopping: &AtomicBool) {
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    send_until_the_end(book, &format!("appended-{client}"), stopping, |message| {
+        imap.try_append("INBOX", message).map(drop)
+    });
 }
 
 fn a_stop_under_load_loses_nothing(io: Io) {
-    let mut server = Server::start(Setup::new(io, &[Door::Mx, Door::Pop3]));
-    let stopping = AtomicBool::new(false);
-    let outcomes: Vec<_> = thread::scope(|scope| {
-        let (server, stopping) = (&server, &stopping);
-        let clients: Vec<_> =
-            (0..CLIENTS).map(|client| scope.spawn(move || deliver_on(server, client, stopping))).collect();
+    let mut server = Server::start(Setup::new(io, &[Door::Mx, Door::Imap, Door::Pop3]));
+    let (book, stopping) = (Book::default(), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let (server, book, stopping) = (&server, &book, &stopping);
+        for client in 0..CLIENTS {
+            scope.spawn(move || deliver(server, client, book, stopping));
+            scope.spawn(move || append(server, client, book, stopping));
+        }
         thread::sleep(Duration::from_millis(700));
         stopping.store(true, Ordering::SeqCst);
         server.signal("TERM");
-        clients.into_iter().map(|client| client.join().expect("no panic").expect("a greeting")).collect()
     });
     server.await_end();
     server.run();
-    let stored = Pop3::inbox(&server, "ada");
-    let mut ids = BTreeSet::new();
-    for message in &stored {
-        let text = String::from_utf8_lossy(message).into_owned();
+    let mut stored = BTreeSet::new();
+    for message in Pop3::inbox(&server, "ada") {
+        let text = String::from_utf8_lossy(&message).into_owned();
         let (_, id) = text.split_once("Subject: ").expect("a subject");
-        assert!(ids.insert(id.trim().to_owned()), "{id} twice");
+        assert!(stored.insert(id.trim().to_owned()), "{id} twice");
     }
-    let acknowledged: BTreeSet<String> = outcomes.iter().flat_map(|(_, acknowledged)| acknowledged.clone()).collect();
-    let tried: BTreeSet<String> = outcomes.iter().flat_map(|(tried, _)| tried.clone()).collect();
-    assert!(acknowledged.len() >= CLIENTS, "there was load");
-    assert!(acknowledged.is_subset(&ids), "lost: {:?}", acknowledged.difference(&ids));
-    assert!(ids.is_subset(&tried), "invented: {:?}", ids.difference(&tried));
+    let (acknowledged, tried) = (ids(&book.acknowledged), ids(&book.tried));
+    for kind in ["delivered-", "appended-"] {
+        assert!(acknowledged.iter().filter(|id| id.starts_with(kind)).count() > CLIENTS, "there was load: {kind}");
+    }
+    assert!(acknowledged.is_subset(&stored), "lost: {:?}", acknowledged.difference(&stored).collect::<Vec<_>>());
+    assert!(stored.is_subset(&tried), "invented: {:?}", stored.difference(&tried).collect::<Vec<_>>());
 }
 
 fn a_reload_swaps_the_certificate(io: Io) {
@@ -79,7 +99,7 @@ fn a_reload_swaps_the_certificate(io: Io) {
     assert_ne!(first, second);
     server.signal("HUP");
     let shown = || {
-        let mut wire = rockdove_tests::Wire::tcp(server.address(Door::Pop3s)).expect("the server listens");
+        let mut wire = Wire::tcp(server.address(Door::Pop3s)).expect("the server listens");
         // Until the reload is done the handshake fails, because the client trusts the new certificate alone.
         wire.secure(&server.certificate_path()).map(|()| wire.certificate())
     };

@@ -16,6 +16,7 @@ on_both!(
     clear_passwords_can_be_forbidden,
     the_proxy_header_is_believed_where_configured,
     one_address_has_a_limit,
+    the_server_has_a_limit,
     slow_peers_are_sent_off,
     a_thousand_drop_in,
     messages_leave_as_they_came,
@@ -178,6 +179,14 @@ fn one_address_has_a_limit(io: Io) {
     }
 }
 
+fn the_server_has_a_limit(io: Io) {
+    let server = Server::start(Setup::new(io, &[Door::Mx, Door::Imap]).with("limits", "connections = 3"));
+    let mut held: Vec<Wire> = (0..3).map(|_| server.connect(Door::Mx)).collect();
+    assert!(held.iter_mut().all(|wire| wire.line().starts_with("220 ")));
+    assert!(server.connect(Door::Mx).rest().starts_with("421 4.3.2 "));
+    assert!(server.connect(Door::Imap).rest().starts_with("* BYE [UNAVAILABLE] "));
+}
+
 fn slow_peers_are_sent_off(io: Io) {
     let setup = Setup::new(io, &[Door::Mx])
         .with("timeouts", "smtp_command = \"1 s\"\nsmtp_data_block = \"1 s\"\nsmtp_data_total = \"2 s\"");
@@ -220,11 +229,12 @@ fn slow_peers_are_sent_off(io: Io) {
 }
 
 fn a_thousand_drop_in(io: Io) {
-    let server = Server::start(Setup::new(io, &[Door::Mx, Door::Pop3]));
-    for number in 0..1_000 {
-        let mut wire = server.connect(if number % 2 == 0 { Door::Mx } else { Door::Pop3 });
+    let doors = [Door::Mx, Door::Pop3, Door::Imap, Door::Imaps];
+    let server = Server::start(Setup::new(io, &doors));
+    for (number, door) in doors.into_iter().cycle().take(1_000).enumerate() {
+        let mut wire = server.connect(door);
         if number % 3 == 0 {
-            wire.send(b"STARTTLS\r\nSTLS\r\nDATA");
+            wire.send(b"STARTTLS\r\nSTLS\r\nDATA {100}\r\n");
         }
     }
     let began = Instant::now();

@@ -23,6 +23,7 @@ use crate::{
     store::{
         account::Totals,
         frame,
+        ingest::record_again,
         mailbox::{Counters, Fixed, load_row},
         parts::PartHead,
         record::{MessageRecord, Piece},
@@ -265,7 +266,13 @@ impl AccountCheck {
         for piece in &record.pieces {
             match piece {
                 Piece::Inline(framed) => match frame::decode(framed) {
-                    Some(raw) => length += raw.len() as u64,
+                    Some(raw) => {
+                        length += raw.len() as u64;
+                        // A message that is whole in its record is looked at again; others would have to be read.
+                        if record.pieces.len() == 1 {
+                            self.derived_record(&record, &raw, key, row);
+                        }
+                    }
                     None => return self.lost(Family::Message, key, None, "the bytes of the message are damaged"),
                 },
                 Piece::Part { part, offset, length: octets, .. } => {
@@ -286,6 +293,15 @@ impl AccountCheck {
                 let what = format!("an entry says {size} octets, the message has {}", record.size_bytes);
                 self.lost(Family::Message, key, Some(mailbox), &what);
             }
+        }
+    }
+
+    /// Compares what a record says of its message with the message.
+    fn derived_record(&mut self, record: &MessageRecord, octets: &[u8], key: &[u8], row: &[u8]) {
+        let again = record_again(record, octets);
+        if again != row {
+            self.store(Family::Message, key, row);
+            self.derived.insert((Family::Message, Bytes::copy_from_slice(key)), again.into());
         }
     }
 
@@ -515,6 +531,9 @@ fn difference(family: Family, key: &[u8], is: Option<&[u8]>, should: Option<&[u8
             (told("counters", is, should, Counters::decode), mailbox)
         }
         Family::Account => (told("the state", is, should, Totals::decode), None),
+        Family::Message if key.get(8) == Some(&keys::MESSAGE_RECORD) => {
+            ("the record says of the message what it is not".to_owned(), None)
+        }
         Family::Message => {
             let count = |row: &[u8]| row.try_into().ok().map(u32::from_le_bytes);
             (told("entries beyond the first", is, should, count), None)

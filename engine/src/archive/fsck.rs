@@ -1,8 +1,8 @@
 //! Comparing what is derived with what it is derived from.
 //!
 //! Every batch leaves the store consistent, so a snapshot taken at any moment must be: an account is checked on one
-//! snapshot, a part on another, beside traffic and without a lock. Repairs look again before they write, while no
-//! change of the account is planned or waits, and while no group is written.
+//! snapshot, a part on another, beside traffic and without a lock. Repairs look again before they write: at an account
+//! while no change of it is planned or waits, at a part while no group is written.
 
 use std::{collections::BTreeSet, fmt, ops::ControlFlow, sync::Arc};
 

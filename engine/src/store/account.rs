@@ -337,8 +337,18 @@ impl AccountSlot {
             return false;
         }
         planner.pending.clear();
-        *published = None;
+        if let Some(state) = published.take() {
+            self.keep_recent(&state);
+        }
         true
+    }
+
+    /// Remembers which messages came while the account was in memory, where no session has asked yet.
+    fn keep_recent(&self, state: &AccountState) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for mailbox in state.mailboxes.iter().filter(|mailbox| mailbox.loaded_uid_next() < mailbox.counters.uid_next) {
+            recent.entry(mailbox.id).or_insert(mailbox.loaded_uid_next());
+        }
     }
 
     /// Runs `work` while nothing of this account is planned or waits to be written, and reads the account anew afterwards.
@@ -351,6 +361,9 @@ impl AccountSlot {
         let result = work();
         planner.pending.clear();
         planner.planned = None;
+        if let Some(state) = self.published_cached() {
+            self.keep_recent(&state);
+        }
         self.set_published(None);
         Some(result)
     }

@@ -463,6 +463,17 @@ fn an_account_stays_in_memory_while_somebody_reads_it() {
 }
 
 #[test]
+fn messages_stay_recent_while_their_account_is_out_of_memory() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    house.append(account, inbox, &mail("1", 10), Flags::default());
+    assert!(house.engine.slot(account).evict());
+    house.engine.mailbox(account, inbox).expect("view");
+    assert_eq!(house.engine.claim_recent(account, inbox, 2), 1);
+    assert_eq!(house.engine.claim_recent(account, inbox, 2), 2);
+}
+
+#[test]
 fn accounts_that_are_only_listed_leave_memory_too() {
     let (house, accounts) = House::with_accounts(30);
     let options = EngineOptions { segment_cache_bytes_max: 20_000, ..EngineOptions::default() };
@@ -518,6 +529,13 @@ fn accounts_leave_memory_and_come_back() {
         assert_eq!(house.engine.mailbox(*account, house.mailbox(*account, "INBOX")).expect("view").exists(), 3);
         assert_eq!(house.again().seen(*account), house.seen(*account));
     }
+    let options = EngineOptions { segment_cache_bytes_max: 20_000, ..EngineOptions::default() };
+    let again = House::open(Arc::clone(&house.kv), options);
+    for account in &accounts {
+        again.engine.mailboxes(*account).expect("there");
+    }
+    let there = accounts.iter().filter(|account| again.engine.mailboxes_cached(**account).is_some()).count();
+    assert!((1..20).contains(&there), "{there} accounts that were only listed are still in memory");
 }
 
 #[test]

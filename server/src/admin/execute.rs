@@ -4,11 +4,15 @@ use std::{io, sync::Arc};
 
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rockdove_engine::{AccountRecord, Command, Engine, EngineError, Outcome, kv::rocks::RocksKv};
+use rockdove_engine::{
+    AccountRecord, Command, Engine, EngineError, Outcome,
+    archive::{Finding, RebuildSummary},
+    kv::rocks::RocksKv,
+};
 
 use super::{
     accounts,
-    request::{AccountFacts, AccountUse, AliasFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
+    request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
 };
 use crate::{
     net::{limits::Limits, listeners::ListenerConfig},
@@ -139,6 +143,8 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::DomainList | Request::AccountList | Request::AliasList => return list(host, &request, emit),
         Request::AccountAdd { accounts } => return accounts::add(host, accounts, emit),
         Request::AccountShow { address } => return show(host, &address, emit),
+        Request::Fsck { repair } => return fsck(host, repair, emit),
+        Request::Rebuild => return Ok(rebuild(host)),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }
@@ -217,6 +223,39 @@ fn list(host: &Host, request: &Request, emit: Emit<'_>) -> io::Result<Result<Str
         _ => directory.accounts().into_iter().try_for_each(|account| emit(Reply::Account(account_facts(account))))?,
     }
     Ok(Ok(String::new()))
+}
+
+fn fsck(host: &Host, repair: bool, emit: Emit<'_>) -> io::Result<Result<String, String>> {
+    let mut lost = None;
+    let mut report = |finding: Finding| {
+        if lost.is_none() {
+            lost = emit(Reply::Finding(finding.to_string())).err();
+        }
+    };
+    let checked = host.engine.fsck(repair, &mut report);
+    if let Some(error) = lost {
+        return Err(error);
+    }
+    match checked {
+        Ok(summary) => {
+            emit(Reply::Checked(CheckFacts {
+                accounts: summary.accounts,
+                mailboxes: summary.mailboxes,
+                entries: summary.entries,
+                messages: summary.messages,
+                parts: summary.parts,
+                findings: summary.findings,
+                repaired: summary.repaired,
+            }))?;
+            Ok(Ok(String::new()))
+        }
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+fn rebuild(host: &Host) -> Result<String, String> {
+    let RebuildSummary { accounts, parts, rows } = host.engine.rebuild(None).map_err(|error| error.to_string())?;
+    Ok(format!("rebuilt: {accounts} accounts, {parts} parts, {rows} rows written"))
 }
 
 fn account_facts(account: &AccountRecord) -> AccountFacts {

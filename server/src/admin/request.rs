@@ -77,6 +77,13 @@ pub enum Request {
     },
     /// All aliases.
     AliasList,
+    /// Compares what is derived with what it is derived from.
+    Fsck {
+        /// Whether what can be repaired is.
+        repair: bool,
+    },
+    /// Writes everything that is derived anew.
+    Rebuild,
 }
 
 /// An account to be made.
@@ -126,6 +133,10 @@ pub enum Reply {
         /// Why, and what to do.
         why: String,
     },
+    /// Something that a check found, in words.
+    Finding(String),
+    /// What a check went through.
+    Checked(CheckFacts),
     /// The last: it is done; a line for people, maybe empty.
     Done(String),
     /// The last: it was refused; why, and what to do.
@@ -198,6 +209,25 @@ pub struct AccountUse {
     pub used_bytes: u64,
     /// Its messages.
     pub messages: u64,
+}
+
+/// What a check went through and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFacts {
+    /// Accounts.
+    pub accounts: u64,
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// Entries in mailboxes.
+    pub entries: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Parts.
+    pub parts: u64,
+    /// Findings, repaired ones included.
+    pub findings: u64,
+    /// Findings that were repaired.
+    pub repaired: u64,
 }
 
 /// An alias.

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
-    fronts::{pop3, smtp},
+    fronts::{imap, pop3, smtp},
     net::{
         drive::{Ended, drive},
         listeners::Protocol,
@@ -11,9 +11,6 @@ use crate::{
     },
     services::Services,
 };
-
-/// Protocols without a front in this version; a listener for one is refused at start.
-pub(super) const UNSERVED: &[Protocol] = &[Protocol::Imap];
 
 /// Opens the session and the front of a connection, and drives them to the end.
 pub(super) fn carry(services: &Arc<Services>) -> Arc<Carry> {
@@ -32,9 +29,9 @@ fn carry_one(services: &Arc<Services>, opening: Opening) -> Pin<Box<dyn Future<O
             let (session, front) = pop3::open(services, &listener, &peer, seed, now);
             Box::pin(async move { drive(link, session, front, &context).await })
         }
-        Protocol::Imap => Box::pin(async move {
-            drop(link);
-            Ended::Closed
-        }),
+        Protocol::Imap => {
+            let (session, front) = imap::open(services, &listener, &peer, seed, now);
+            Box::pin(async move { drive(link, session, front, &context).await })
+        }
     }
 }

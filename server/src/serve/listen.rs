@@ -4,7 +4,6 @@ use std::{io, net::Ipv6Addr};
 
 use socket2::Socket;
 
-use super::carry::UNSERVED;
 use crate::{
     config::Config,
     failure::Failure,
@@ -25,13 +24,6 @@ pub(super) struct Listening {
 pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Listening, Failure> {
     let mut listening = Listening { configs: Vec::new(), bound: Vec::new(), sockets: Vec::new() };
     for listener in &config.listeners {
-        if UNSERVED.contains(&listener.protocol) {
-            if config.listeners_implied {
-                continue;
-            }
-            let what = format!("this version does not serve {}: remove the listener", listener.protocol);
-            return Err(Failure::Refused(what));
-        }
         match bind(&listener.address, workers, BACKLOG_DEFAULT) {
             Ok(bound) => listening.add(listener, bound),
             Err(_) if config.listeners_implied && is_ipv6(&listener.address) && !has_ipv6() => {

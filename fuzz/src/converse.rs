@@ -67,6 +67,8 @@ pub(crate) fn split(data: &[u8]) -> Option<([u8; 8], &[u8])> {
 pub(crate) enum Event<Q> {
     /// A question.
     Asked(Q),
+    /// Before the last question is answered: what about the oldest one that was left open?
+    LeftOpen,
     /// From here on the conversation runs over TLS.
     Secured {
         /// Bytes sent in clear that the session has not been given were lost.
@@ -84,7 +86,7 @@ pub(crate) fn converse<S: Session>(
 ) -> Vec<u8> {
     converse_secured(session, [input, &[]], cuts, |event| match event {
         Event::Asked(ask) => answer(ask),
-        Event::Secured { .. } => None,
+        Event::LeftOpen | Event::Secured { .. } => None,
     })
 }
 
@@ -99,6 +101,7 @@ pub(crate) fn converse_secured<S: Session>(
     let mut pieces = cuts.pieces(clear);
     let mut sent = Vec::new();
     let mut unanswered: VecDeque<AskId> = VecDeque::new();
+    let mut due: VecDeque<(AskId, S::Answer)> = VecDeque::new();
     let (mut steps, mut peer_closed) = (0_usize, false);
     loop {
         steps += 1;
@@ -109,10 +112,24 @@ pub(crate) fn converse_secured<S: Session>(
                 sent.extend(bytes.concat());
                 session.handle(Tick::default(), Input::Flushed);
             }
-            Step::Ask(id, ask) => match host(Event::Asked(ask)) {
-                Some(answer) => session.handle(Tick::default(), Input::Answered(id, answer)),
-                None => unanswered.push_back(id),
-            },
+            Step::Ask(id, ask) => {
+                let answer = host(Event::Asked(ask));
+                let late = if unanswered.is_empty() { None } else { host(Event::LeftOpen) };
+                if let (Some(first), Some(late)) = (unanswered.front().copied(), late) {
+                    unanswered.pop_front();
+                    due.push_back((first, late));
+                }
+                match answer {
+                    Some(answer) if due.is_empty() => session.handle(Tick::default(), Input::Answered(id, answer)),
+                    Some(answer) => due.push_back((id, answer)),
+                    None => unanswered.push_back(id),
+                }
+            }
+            Step::Idle { .. } if !due.is_empty() => {
+                if let Some((id, answer)) = due.pop_front() {
+                    session.handle(Tick::default(), Input::Answered(id, answer));
+                }
+            }
             Step::StartTls => {
                 let lost = !pieces.is_empty();
                 pieces = cuts.pieces(secured);

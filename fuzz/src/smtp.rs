@@ -78,6 +78,7 @@ impl Host {
     fn hear(&mut self, event: Event<Ask>) -> Option<Answer> {
         match event {
             Event::Asked(ask) => Some(self.answer(ask)),
+            Event::LeftOpen => None,
             Event::Secured { lost } => {
                 self.lost = lost;
                 assert!(!self.secured, "TLS within TLS");

@@ -184,24 +184,32 @@ impl Page<'_> {
         facts: &MessageFacts,
         octet: u64,
     ) -> Result<Option<u64>, FetchFailure> {
-        let (label, section, partial) = match item {
-            FetchItem::Rfc822 => (&b"RFC822"[..], Section::of_message(SectionText::All), None),
-            FetchItem::Rfc822Header => (&b"RFC822.HEADER"[..], Section::of_message(SectionText::Header), None),
-            FetchItem::Rfc822Text => (&b"RFC822.TEXT"[..], Section::of_message(SectionText::Text), None),
-            FetchItem::Section { section, partial, .. } => (&b""[..], section.clone(), *partial),
-            _ => return self.simple(uid, item, facts).map(|()| None),
+        let of_message;
+        let (label, text) = match item {
+            FetchItem::Rfc822 => ("RFC822", SectionText::All),
+            FetchItem::Rfc822Header => ("RFC822.HEADER", SectionText::Header),
+            FetchItem::Rfc822Text => ("RFC822.TEXT", SectionText::Text),
+            _ => ("", SectionText::All),
+        };
+        let (section, partial) = match item {
+            FetchItem::Section { section, partial, .. } => (section, *partial),
+            _ if label.is_empty() => return self.simple(uid, item, facts).map(|()| None),
+            _ => {
+                of_message = Section::of_message(text);
+                (&of_message, None)
+            }
         };
         if octet == 0 {
-            match label {
-                b"" => section_label(&mut self.written.small, &section, partial),
-                _ => self.written.text(label),
+            self.written.text(label.as_bytes());
+            if label.is_empty() {
+                section_label(&mut self.written.small, section, partial);
             }
             self.written.text(b" ");
         }
         match &section.text {
-            SectionText::HeaderFields(names) => self.fields(uid, &section, names, false, partial, octet),
-            SectionText::HeaderFieldsNot(names) => self.fields(uid, &section, names, true, partial, octet),
-            _ => self.octets(uid, &section, partial, octet),
+            SectionText::HeaderFields(names) => self.fields(uid, section, names, false, partial, octet),
+            SectionText::HeaderFieldsNot(names) => self.fields(uid, section, names, true, partial, octet),
+            _ => self.octets(uid, section, partial, octet),
         }
     }
 

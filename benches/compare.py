@@ -180,9 +180,6 @@ class Comparison:
             server.stop()
         for row in (row for row in rows if row.fresh and row.fits(server)):
             server = make()
-            # Large blocks, above all those of password checks, go back to the system when they are freed. The C library
-            # would keep them, and connections that then live in them would seem to cost nothing.
-            server.environment = {"MALLOC_MMAP_THRESHOLD_": "262144"}
             try:
                 server.start()
                 self.row(server, row)
@@ -244,8 +241,7 @@ Written by `benches/compare.py` on {datetime.date.today().isoformat()}; it says 
   `fs.inotify.max_user_instances` ({servers.inotify_instances()} here) allows as many sessions of one user to. Rockdove:
   as configured by default.
 - Memory is the proportional set size of all processes of the server, what it grew by divided by the connections; every
-  account has logged in before. Kernel memory is not in it. Large freed blocks go back to the system there
-  (`MALLOC_MMAP_THRESHOLD_`), or connections would live in memory left by password checks and seem to cost nothing.
+  account has logged in before. Kernel memory is not in it.
 - Ratio: the first Rockdove column beside Dovecot; above 1 is better for Rockdove.
 
 {table(comparison, rows, titles)}

@@ -326,7 +326,13 @@ impl Engine {
     }
 
     fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
-        self.slot(account).published(&*self.kv)
+        let slot = self.slot(account);
+        if let Some(state) = slot.published_cached() {
+            return Ok(state);
+        }
+        let state = slot.published(&*self.kv)?;
+        self.weigh(&slot);
+        Ok(state)
     }
 
     fn quota_of(&self, account: AccountId) -> Option<u64> {

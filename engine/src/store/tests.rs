@@ -438,6 +438,13 @@ fn accounts_leave_memory_and_come_back() {
         assert_eq!(house.engine.mailbox(*account, house.mailbox(*account, "INBOX")).expect("view").exists(), 3);
         assert_eq!(house.again().seen(*account), house.seen(*account));
     }
+    let options = EngineOptions { segment_cache_bytes_max: 20_000, ..EngineOptions::default() };
+    let again = House::open(Arc::clone(&house.kv), options);
+    for account in &accounts {
+        again.engine.mailboxes(*account).expect("there");
+    }
+    let there = accounts.iter().filter(|account| again.engine.mailboxes_cached(**account).is_some()).count();
+    assert!((1..20).contains(&there), "{there} accounts that were only listed are still in memory");
 }
 
 #[test]

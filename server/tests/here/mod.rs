@@ -20,7 +20,11 @@ use rockdove::{
     },
     services::Services,
 };
-use rockdove_engine::{AccountId, Command, Engine, EngineOptions, directory::hash_password, kv::memory::MemoryKv};
+use rockdove_engine::{
+    AccountId, Command, Engine, EngineOptions,
+    directory::hash_password,
+    kv::{Batch, Durability, Family, Kv as _, SharedKv, keys, memory::MemoryKv},
+};
 use rockdove_mail::{Input, MailboxName, Peer, Session, Step, Tick};
 
 const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n";
@@ -35,6 +39,7 @@ pub(crate) const SEED: [u8; 32] = [9; 32];
 /// for both, and a mailbox `lists` of alice.
 pub(crate) struct Server {
     pub(crate) services: Arc<Services>,
+    kv: Arc<MemoryKv>,
 }
 
 impl Server {
@@ -43,7 +48,8 @@ impl Server {
     }
 
     pub(crate) fn with(options: EngineOptions) -> Self {
-        let engine = Engine::open(Arc::new(MemoryKv::new()), options).expect("an engine");
+        let kv = Arc::new(MemoryKv::new());
+        let engine = Engine::open(Arc::clone(&kv) as SharedKv, options).expect("an engine");
         let run = |command| engine.execute(NOW, command).expect("set up");
         run(Command::CreateDomain { domain: "here.example".into() });
         let credential = hash_password("secret", [1; 16], [2; 16]);
@@ -55,7 +61,7 @@ impl Server {
         let alice = engine.directory().account_by_login("alice@here.example").expect("alice").id;
         let name = MailboxName::new("lists").expect("a name");
         run(Command::CreateMailbox { account: alice, name, special_use: None });
-        Self { services: Self::serve(engine) }
+        Self { services: Self::serve(engine), kv }
     }
 
     fn serve(engine: Arc<Engine>) -> Arc<Services> {
@@ -85,6 +91,14 @@ impl Server {
 
     pub(crate) fn peer() -> Peer {
         Peer { remote: "127.0.0.1:4711".parse().ok(), local: None, tls: None }
+    }
+
+    /// Damages the record of a message.
+    #[allow(dead_code, reason = "not every front shows what is damaged")]
+    pub(crate) fn damage(&self, account: AccountId, message: u32) {
+        let mut batch = Batch::default();
+        batch.put(Family::Message, keys::message_record(account.0, message), Bytes::from_static(b"damaged"));
+        self.kv.write(&batch, Durability::Synced).expect("written");
     }
 
     pub(crate) fn account(&self, login: &str) -> AccountId {

@@ -218,7 +218,7 @@ pub struct Delivery {
     pub mailbox: MailboxName,
     /// Trace headers for this recipient, put before the message (`Return-Path`, `Delivered-To`, `Received`), CRLF ends.
     pub trace_header: Bytes,
-    /// Flags to begin with.
+    /// Flags to begin with. Keywords beyond those that the mailbox can know are left out.
     pub flags: Flags,
     /// Internal date.
     pub internal_date: InternalDate,

@@ -41,6 +41,9 @@ const FORMAT_VERSION: u8 = 1;
 /// Setting: the key of content hashes.
 const DEDUP_KEY: &str = "dedup_key";
 
+/// How often an account is looked at for a moment without waiting changes, before its repair is given up.
+const QUIET_ATTEMPTS_MAX: u32 = 1_000;
+
 /// Limits of the engine, and the secret of its content hashes.
 #[derive(Clone)]
 pub struct EngineOptions {
@@ -94,6 +97,9 @@ pub struct Engine {
     cache: StateCache,
     parts: Arc<Parts>,
     committer: Committer,
+    /// Taken by whoever changes rows outside of groups, so that one does not undo what another stands on. Taken before
+    /// the locks of accounts.
+    upkeep: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
 }
 
@@ -115,6 +121,7 @@ impl Engine {
             cache: StateCache::new(options.segment_cache_bytes_max),
             parts: Arc::new(Parts::new(dedup_key, options.chunk_cache_bytes_max)),
             committer: Committer::new(Arc::clone(&kv), &options),
+            upkeep: Mutex::default(),
             listeners: RwLock::default(),
             kv,
             options,
@@ -168,11 +175,15 @@ impl Engine {
         let notices = merged(std::mem::take(&mut committed.notices));
         if !notices.is_empty() {
             let listeners = self.listeners.read().unwrap_or_else(PoisonError::into_inner);
-            listeners.iter().for_each(|listener| listener(&notices));
+            for listener in &*listeners {
+                listener(&notices);
+            }
         }
         let slots = std::mem::take(&mut committed.slots);
         self.committer.conclude(committed);
-        slots.iter().for_each(|slot| self.weigh(slot));
+        for slot in &slots {
+            self.weigh(slot);
+        }
         true
     }
 
@@ -310,11 +321,44 @@ impl Engine {
 
     /// Removes up to `limit` parts that no message needs any more, and answers how many. Call it now and then.
     pub fn collect_parts(&self, now_unix_s: i64, limit: usize) -> Result<usize, EngineError> {
+        let _upkeep = locked(&self.upkeep);
         // While no group is written, so that no reference comes or goes between looking and removing.
         self.committer.exclusive(|| self.parts.collect(&self.kv, now_unix_s, limit))
     }
 
-    fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
+    /// The parts of the server.
+    pub(crate) fn parts(&self) -> &Arc<Parts> {
+        &self.parts
+    }
+
+    /// Runs `work` while no group is written.
+    pub(crate) fn exclusive<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.committer.exclusive(work)
+    }
+
+    /// Runs `work`, which may change rows of an account behind its back, while nothing of that account is planned or
+    /// waits and no part is collected. Other accounts go on. `Unavailable` when something always waits.
+    pub(crate) fn quiet<T>(
+        &self,
+        account: AccountId,
+        mut work: impl FnMut() -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let slot = self.slot(account);
+        for _ in 0..QUIET_ATTEMPTS_MAX {
+            {
+                let _upkeep = locked(&self.upkeep);
+                if let Some(result) = slot.when_quiet(&mut work) {
+                    return result;
+                }
+            }
+            if !self.commit_pending(Duration::ZERO) {
+                self.committer.wait();
+            }
+        }
+        Err(EngineError::Unavailable(format!("account {} is too busy to be repaired", account.0)))
+    }
+
+    pub(crate) fn slot(&self, account: AccountId) -> Arc<AccountSlot> {
         let count = self.uses.fetch_add(1, Ordering::Relaxed);
         let found = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(&account).cloned();
         let slot = found.unwrap_or_else(|| {
@@ -437,7 +481,9 @@ impl Engine {
             plans.push(plan);
         }
         let mut joined = Plan { staged: vec![Arc::clone(message)], ..Plan::default() };
-        message.put_part(&mut joined.batch);
+        if !plans.is_empty() {
+            message.put_part(&mut joined.batch);
+        }
         for plan in plans {
             let (mut batch, touch) = plan.conclude();
             joined.batch.changes.append(&mut batch.changes);

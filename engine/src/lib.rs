@@ -7,12 +7,14 @@
 //! * Fails: with an `EngineError` that says whose fault it is; nothing has changed when it does.
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod command;
 pub mod directory;
 pub mod engine;
 pub mod kv;
 pub mod store;
 
+pub use archive::{Finding, FsckSummary, RebuildSummary, Repair};
 pub use command::{
     AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow,
     InternalDate, Keywords, MailboxId, MessageId, Outcome, Stored,

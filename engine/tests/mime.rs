@@ -76,7 +76,7 @@ fn records_know_the_structure() {
     assert!(text(&record.envelope).starts_with("(\"Thu, 1 Jan 1970 23:30:00 -0100\" \"=?utf-8?q?Stra=C3=9Fe?=\" "));
     assert!(text(&record.body).ends_with(") \"mixed\")"));
     assert!(text(&record.body_structure).ends_with(") \"mixed\" (\"boundary\" \"x\") NIL NIL NIL)"));
-    assert_eq!(record.sent.map(|sent| (sent.unix_s, sent.offset_minutes)), Some((88_200, -60)));
+    assert_eq!(record.sent().map(|sent| (sent.unix_s, sent.offset_minutes)), Some((88_200, -60)));
     let skeleton = record.skeleton();
     let read = |numbers: &[u32], wanted| {
         let range = section(&skeleton, numbers, wanted).expect("a section");

@@ -63,33 +63,77 @@ pub(crate) fn split(data: &[u8]) -> Option<([u8; 8], &[u8])> {
     Some((*steer, sent))
 }
 
+/// What a host hears of a conversation.
+pub(crate) enum Event<Q> {
+    /// A question.
+    Asked(Q),
+    /// Before the last question is answered: what about the oldest one that was left open?
+    LeftOpen,
+    /// From here on the conversation runs over TLS.
+    Secured {
+        /// Bytes sent in clear that the session has not been given were lost.
+        lost: bool,
+    },
+}
+
 /// Lets a stranger send `input` and close; returns everything the session sent. The host answers each question at once.
 /// When TLS is begun, what the stranger has not sent yet is lost, as it came in clear, and the conversation ends.
 pub(crate) fn converse<S: Session>(
-    mut session: S,
+    session: S,
     input: &[u8],
     cuts: Cuts,
     mut answer: impl FnMut(S::Ask) -> Option<S::Answer>,
 ) -> Vec<u8> {
-    let mut pieces = cuts.pieces(input);
+    converse_secured(session, [input, &[]], cuts, |event| match event {
+        Event::Asked(ask) => answer(ask),
+        Event::LeftOpen | Event::Secured { .. } => None,
+    })
+}
+
+/// As [`converse`], with what the stranger sends in clear and what it sends when TLS is begun.
+pub(crate) fn converse_secured<S: Session>(
+    mut session: S,
+    [clear, secured]: [&[u8]; 2],
+    cuts: Cuts,
+    mut host: impl FnMut(Event<S::Ask>) -> Option<S::Answer>,
+) -> Vec<u8> {
+    let steps_max = STEPS_MAX * (clear.len() + secured.len() + 10);
+    let mut pieces = cuts.pieces(clear);
     let mut sent = Vec::new();
     let mut unanswered: VecDeque<AskId> = VecDeque::new();
+    let mut due: VecDeque<(AskId, S::Answer)> = VecDeque::new();
     let (mut steps, mut peer_closed) = (0_usize, false);
     loop {
         steps += 1;
-        assert!(steps < STEPS_MAX * (input.len() + 10), "the session never comes to rest");
+        assert!(steps < steps_max, "the session never comes to rest");
         match session.poll() {
             Step::Send(bytes) => {
                 assert!(!bytes.iter().all(Bytes::is_empty), "an empty send");
                 sent.extend(bytes.concat());
                 session.handle(Tick::default(), Input::Flushed);
             }
-            Step::Ask(id, ask) => match answer(ask) {
-                Some(answer) => session.handle(Tick::default(), Input::Answered(id, answer)),
-                None => unanswered.push_back(id),
-            },
+            Step::Ask(id, ask) => {
+                let answer = host(Event::Asked(ask));
+                let late = if unanswered.is_empty() { None } else { host(Event::LeftOpen) };
+                if let (Some(first), Some(late)) = (unanswered.front().copied(), late) {
+                    unanswered.pop_front();
+                    due.push_back((first, late));
+                }
+                match answer {
+                    Some(answer) if due.is_empty() => session.handle(Tick::default(), Input::Answered(id, answer)),
+                    Some(answer) => due.push_back((id, answer)),
+                    None => unanswered.push_back(id),
+                }
+            }
+            Step::Idle { .. } if !due.is_empty() => {
+                if let Some((id, answer)) = due.pop_front() {
+                    session.handle(Tick::default(), Input::Answered(id, answer));
+                }
+            }
             Step::StartTls => {
-                pieces.clear();
+                let lost = !pieces.is_empty();
+                pieces = cuts.pieces(secured);
+                host(Event::Secured { lost });
                 session.handle(Tick::default(), Input::TlsReady(TlsFacts::default()));
             }
             Step::Close => return sent,

@@ -445,7 +445,7 @@ mod tests {
     use super::*;
 
     fn address(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("address"))
+        text.parse().map(Some).expect("address")
     }
 
     #[test]

@@ -1,7 +1,47 @@
 //! The black-box tests of the whole house.
 //!
 //! * What: starts the real binary, talks to it as a client would, and holds the sources to the house rules.
-//! * In: the built binary, the sources.
+//! * In: the built binary, the sources, mail programs of the machine.
 //! * Out: test results.
-//! * Never: is imported by anything.
+//! * Never: is imported by anything; skips a test because something is missing.
 //! * Fails: as a test does, saying what to do about it.
+#![allow(clippy::disallowed_methods, reason = "a test waits for another process, so it reads the clock")]
+
+mod binary;
+mod dice;
+mod imap;
+mod pop3;
+mod program;
+mod server;
+mod smtp;
+mod transcript;
+mod wire;
+
+pub use binary::binary;
+pub use dice::Dice;
+pub use imap::{Imap, Reply};
+pub use pop3::Pop3;
+pub use program::{Ran, client_script, program};
+pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
+pub use smtp::Smtp;
+pub use transcript::play;
+pub use wire::{Wire, certificate_of};
+
+/// Makes two tests of one function, one for each way sockets are driven.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident),+ $(,)?) => {
+        mod io_uring {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::Io::IoUring);
+            })+
+        }
+        mod epoll {
+            $(#[test]
+            fn $name() {
+                super::$name($crate::Io::Epoll);
+            })+
+        }
+    };
+}

@@ -1,7 +1,7 @@
 //! Accounts in memory: the newest planned state, the published one, and the lock that orders their changes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::ControlFlow,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -67,18 +67,19 @@ impl Totals {
 /// An account at one moment. Cheap to copy: mailboxes are shared until they change.
 #[derive(Clone, Debug)]
 pub(crate) struct AccountState {
-    pub(crate) id: AccountId,
     pub(crate) totals: Totals,
     pub(crate) list: Arc<MailboxList>,
     /// By id.
     pub(crate) mailboxes: Vec<Arc<MailboxState>>,
+    /// Mailboxes whose UIDNEXT is ahead of its row; the next plan writes them, because it will show them.
+    pub(crate) ahead: BTreeSet<MailboxId>,
 }
 
 impl AccountState {
     /// An account without mailboxes.
-    pub(crate) fn new(id: AccountId) -> Self {
+    pub(crate) fn new() -> Self {
         let totals = Totals { highest_modseq: 0, next_message: 1, next_mailbox: 1, ..Totals::default() };
-        Self { id, totals, list: Arc::default(), mailboxes: Vec::new() }
+        Self { totals, list: Arc::default(), mailboxes: Vec::new(), ahead: BTreeSet::new() }
     }
 
     /// Reads an account; `None` when there is none of this id.
@@ -104,7 +105,7 @@ impl AccountState {
             let counters = *rows.counters.get(&mailbox).ok_or_else(damaged)?;
             mailboxes.push(Arc::new(MailboxState::stored(id, MailboxId(mailbox), fixed, counters)));
         }
-        let mut state = Self { id, totals, list: Arc::default(), mailboxes };
+        let mut state = Self { totals, list: Arc::default(), mailboxes, ahead: BTreeSet::new() };
         state.set_list(rows.subscriptions);
         Ok(Some(state))
     }
@@ -148,6 +149,7 @@ impl AccountState {
                 && let Ok(mine) = self.mailbox_mut(mailbox.id)
             {
                 mine.skip_uids(mailbox.counters.uid_next);
+                self.ahead.insert(mailbox.id);
             }
         }
     }
@@ -316,16 +318,54 @@ impl AccountSlot {
         self.committed.store(planner.sequence, Ordering::Release);
     }
 
-    /// Leaves memory, unless plans wait or somebody is planning. `true` when it did.
+    /// Leaves memory, unless plans wait or somebody is planning or reading. `true` when it did.
     pub(crate) fn evict(&self) -> bool {
         let Ok(mut planner) = self.planner.try_lock() else { return false };
         if planner.sequence != self.committed.load(Ordering::Acquire) {
             return false;
         }
+        let mut published = self.published.write().unwrap_or_else(PoisonError::into_inner);
+        // A reader that has the state may still load segments through it. They must be those of the state, so nobody may
+        // change them unseen: while it reads, the account stays. Nobody can take the state while it is locked here.
+        let planned = planner.planned.take();
+        let in_use = published.as_ref().is_some_and(|state| {
+            let ours = 1 + usize::from(planned.as_ref().is_some_and(|planned| Arc::ptr_eq(planned, state)));
+            Arc::strong_count(state) > ours
+        });
+        if in_use {
+            planner.planned = planned;
+            return false;
+        }
+        planner.pending.clear();
+        if let Some(state) = published.take() {
+            self.keep_recent(&state);
+        }
+        true
+    }
+
+    /// Remembers which messages came while the account was in memory, where no session has asked yet.
+    fn keep_recent(&self, state: &AccountState) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        for mailbox in state.mailboxes.iter().filter(|mailbox| mailbox.loaded_uid_next() < mailbox.counters.uid_next) {
+            recent.entry(mailbox.id).or_insert(mailbox.loaded_uid_next());
+        }
+    }
+
+    /// Runs `work` while nothing of this account is planned or waits to be written, and reads the account anew afterwards.
+    /// `None`, without running it, when something waits.
+    pub(crate) fn when_quiet<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let mut planner = self.lock();
+        if planner.sequence != self.committed.load(Ordering::Acquire) {
+            return None;
+        }
+        let result = work();
         planner.pending.clear();
         planner.planned = None;
+        if let Some(state) = self.published_cached() {
+            self.keep_recent(&state);
+        }
         self.set_published(None);
-        true
+        Some(result)
     }
 
     pub(crate) fn touch(&self, count: u64) {

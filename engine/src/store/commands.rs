@@ -1,11 +1,14 @@
 //! What each command changes in an account.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rockdove_mail::{FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet};
 
 use super::{
-    plan::AccountPlan,
+    plan::{AccountPlan, Unknown},
     segment::{FlagBits, Row, Segment, view::flags_of},
 };
 use crate::command::{AppendMessage, Delivered, Delivery, EngineError, FlagRow, MailboxId, Outcome, Stored};
@@ -90,13 +93,19 @@ impl AccountPlan<'_> {
         {
             self.create_mailbox(&parent, None)?;
         }
+        let ids: BTreeSet<MailboxId> = moving.iter().map(|(id, _)| *id).collect();
+        let mut renamed = Vec::with_capacity(moving.len());
         for (id, name) in moving {
             let rest = name.as_str().strip_prefix(from.as_str()).unwrap_or_default();
             let name =
                 MailboxName::new(&format!("{to}{rest}")).map_err(|error| EngineError::Limit(error.to_string()))?;
-            if self.find(&name).is_some() {
+            // A name that one of those moving has now is free afterwards.
+            if self.find(&name).is_some_and(|other| !ids.contains(&other)) {
                 return Err(EngineError::Exists(format!("mailbox {name}")));
             }
+            renamed.push((id, name));
+        }
+        for (id, name) in renamed {
             self.rename(id, name)?;
         }
         Ok(Outcome::Done)
@@ -116,12 +125,13 @@ impl AccountPlan<'_> {
     }
 
     pub(crate) fn set_subscribed(&mut self, name: &MailboxName, subscribed: bool) -> Result<Outcome, EngineError> {
+        if self.state.list.is_subscribed(name) == subscribed {
+            return Ok(Outcome::Done);
+        }
         if subscribed && self.state.list.subscriptions().len() >= SUBSCRIPTIONS_MAX {
             return Err(EngineError::Limit(format!("an account has at most {SUBSCRIPTIONS_MAX} subscriptions")));
         }
-        if self.state.list.is_subscribed(name) != subscribed {
-            self.subscribe(name, subscribed);
-        }
+        self.subscribe(name, subscribed);
         Ok(Outcome::Done)
     }
 
@@ -145,7 +155,7 @@ impl AccountPlan<'_> {
             Some(mailbox) => mailbox,
             None => self.create_mailbox(&delivery.mailbox, None)?,
         };
-        let flags = self.flag_bits(mailbox, &delivery.flags, true)?;
+        let flags = self.flag_bits(mailbox, &delivery.flags, Unknown::AddWhatFits)?;
         let id = self.add_message(message, &delivery.trace_header)?;
         let uid = self.append(mailbox, &Self::new_row(id, size, delivery.internal_date, flags))?;
         Ok(Delivered { mailbox, uid, message: id })
@@ -162,7 +172,7 @@ impl AccountPlan<'_> {
         let uid_validity = self.state.mailbox(mailbox)?.fixed.uid_validity;
         let mut uids = Vec::with_capacity(messages.len());
         for message in messages {
-            let flags = self.flag_bits(mailbox, &message.flags, true)?;
+            let flags = self.flag_bits(mailbox, &message.flags, Unknown::Add)?;
             self.add_part(&message.message);
             let id = self.add_message(&message.message, &[])?;
             let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
@@ -178,7 +188,8 @@ impl AccountPlan<'_> {
         (update, flags): (FlagUpdate, &Flags),
         unchanged_since: Option<ModSeq>,
     ) -> Result<Outcome, EngineError> {
-        let bits = self.flag_bits(mailbox, flags, update != FlagUpdate::Remove)?;
+        let unknown = if update == FlagUpdate::Remove { Unknown::LeaveOut } else { Unknown::Add };
+        let bits = self.flag_bits(mailbox, flags, unknown)?;
         let none = FlagBits::default();
         let (clear, set) = match update {
             FlagUpdate::Replace => (FlagBits::ALL, bits),
@@ -206,7 +217,9 @@ impl AccountPlan<'_> {
             if !changing.is_empty() {
                 self.set_flags(mailbox, segment.number, &changing, clear, set)?;
                 stored.modseq = self.modseq();
-                later.iter().for_each(|at| stored.rows[*at].modseq = stored.modseq);
+                for at in later {
+                    stored.rows[at].modseq = stored.modseq;
+                }
             }
         }
         Ok(Outcome::Stored(stored))
@@ -249,13 +262,12 @@ impl AccountPlan<'_> {
         let mut known: BTreeMap<u64, u64> = BTreeMap::from([(0, 0)]);
         let mut uids = Vec::with_capacity(rows.len());
         for row in rows {
-            let there = match known.get(&row.flags.keywords) {
-                Some(there) => *there,
-                None => {
-                    let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), true)?.keywords;
-                    known.insert(row.flags.keywords, bits);
-                    bits
-                }
+            let there = if let Some(there) = known.get(&row.flags.keywords) {
+                *there
+            } else {
+                let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), Unknown::Add)?.keywords;
+                known.insert(row.flags.keywords, bits);
+                bits
             };
             let flags = FlagBits { keywords: there, ..row.flags };
             uids.push(self.append(to, &Row { flags, ..*row })?);

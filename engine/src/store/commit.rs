@@ -236,7 +236,9 @@ impl Fallen {
 
 impl Committed {
     fn refuse(&mut self, plans: Vec<Waiting>, why: &str, directory: &DirectorySlot) {
-        plans.iter().for_each(|waiting| forget(&waiting.plan, directory));
+        for waiting in &plans {
+            forget(&waiting.plan, directory);
+        }
         let refused = || Err(EngineError::Unavailable(why.to_owned()));
         self.answers.extend(plans.into_iter().map(|waiting| (waiting.done, refused())));
     }

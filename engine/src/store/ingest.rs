@@ -13,13 +13,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_mail::mime::{self, Scanner};
+use rockdove_mail::mime::{self, Scanner, Structure};
 
 use super::{
     digest::digest,
     frame::{self, FRAME_BYTES_MAX},
     parts::{LivePart, PartHead, Parts},
-    record::{Piece, Shared},
+    record::{self, Digest, MessageRecord, Piece, Shared},
 };
 use crate::{
     command::EngineError,
@@ -146,11 +146,8 @@ impl Staging {
         }
         let inline = self.spilled.is_none() && self.chunk.len() < self.part_inline_max;
         let structure = std::mem::take(&mut self.scanner).finish();
-        let header_end = structure.skeleton.root().header.end.min(self.size_bytes);
         let start = self.spilled.as_ref().map_or(&self.chunk, |spilled| &spilled.header);
-        let header = &start[..start.len().min(usize::try_from(header_end).unwrap_or(usize::MAX))];
-        let digest = digest(header);
-        let envelope = mime::envelope(header);
+        let derived = Derived::of(start, self.size_bytes, &structure);
         let mut rows = Vec::new();
         let (part, piece) = if inline {
             (None, Piece::Inline(frame::encode(&self.chunk).into()))
@@ -159,17 +156,8 @@ impl Staging {
             let piece = Piece::Part { part: part.id, offset: 0, length: self.size_bytes };
             (Some(part), piece)
         };
-        let shared = Shared {
-            size: self.size_bytes,
-            header: header_end,
-            digest: &digest,
-            envelope: &envelope,
-            body: &mime::body_structure(&structure, false),
-            body_structure: &mime::body_structure(&structure, true),
-            skeleton: &structure.skeleton.encode(),
-            pieces: &[piece],
-        };
-        let (size_bytes, shared, spilled) = (self.size_bytes, shared.encode(), rows.is_empty());
+        let shared = derived.row(&[piece]);
+        let (size_bytes, spilled) = (self.size_bytes, rows.is_empty());
         Ok(Arc::new(StagedMessage { size_bytes, shared, part, rows, in_store: AtomicBool::new(spilled) }))
     }
 
@@ -190,6 +178,56 @@ impl Staging {
         rows.push((Family::Reference, keys::part_head(part.id), head.encode().into()));
         Ok(part)
     }
+}
+
+/// What a record says of a message beside where its octets are: all of it follows from them.
+struct Derived {
+    size: u64,
+    header: u64,
+    digest: Digest,
+    envelope: Vec<u8>,
+    body: Vec<u8>,
+    body_structure: Vec<u8>,
+    skeleton: Vec<u8>,
+}
+
+impl Derived {
+    /// `start`: the first octets of the message, with its header.
+    fn of(start: &[u8], size: u64, structure: &Structure) -> Self {
+        let header_end = structure.skeleton.root().header.end.min(size);
+        let header = &start[..start.len().min(usize::try_from(header_end).unwrap_or(usize::MAX))];
+        Self {
+            size,
+            header: header_end,
+            digest: digest(header),
+            envelope: mime::envelope(header),
+            body: mime::body_structure(structure, false),
+            body_structure: mime::body_structure(structure, true),
+            skeleton: structure.skeleton.encode(),
+        }
+    }
+
+    fn row(&self, pieces: &[Piece]) -> Vec<u8> {
+        Shared {
+            size: self.size,
+            header: self.header,
+            digest: &self.digest,
+            envelope: &self.envelope,
+            body: &self.body,
+            body_structure: &self.body_structure,
+            skeleton: &self.skeleton,
+            pieces,
+        }
+        .encode()
+    }
+}
+
+/// The row of a record as it would be written today; `octets` are those of the message without its trace header.
+pub(crate) fn record_again(record: &MessageRecord, octets: &[u8]) -> Vec<u8> {
+    let mut scanner = Scanner::new();
+    scanner.push(octets);
+    let derived = Derived::of(octets, octets.len() as u64, &scanner.finish());
+    record::encode(&record.trace, &derived.row(&record.pieces))
 }
 
 /// A whole message, ready to be delivered or appended.

@@ -9,7 +9,7 @@ use rockdove_mail::{Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
 
 use super::{
     octets::{Take, put_bytes, put_varint},
-    segment::{ENTRY_BYTES, MailboxView, Segment, delta, segment_of},
+    segment::{ENTRY_BYTES, KEYWORDS_MAX, MailboxView, Segment, delta, segment_of},
 };
 use crate::{
     command::{AccountId, EngineError, MailboxId},
@@ -191,7 +191,7 @@ impl Fixed {
             place => Some(SpecialUse::NAMES.get(usize::from(place) - 1)?.0),
         };
         let name = MailboxName::new(take.text()?).ok()?;
-        let count: usize = take.small()?;
+        let count: usize = take.small().filter(|count| *count <= KEYWORDS_MAX)?;
         let keywords = (0..count).map(|_| Keyword::new(take.text()?)).collect::<Option<Vec<_>>>()?;
         take.end()?;
         Some(Self { name, special_use, uid_validity, created_modseq, keywords: Arc::new(keywords) })
@@ -393,12 +393,9 @@ pub(crate) fn load_segments(
     let mut damaged = false;
     let (first, end) =
         (keys::segment_prefix(account.0, mailbox.0, from), keys::segment_prefix(account.0, mailbox.0, to));
-    store.scan(Family::Segment, &first, &end, &mut |key, row| match load_row(&mut segments, key, row) {
-        Some(()) => ControlFlow::Continue(()),
-        None => {
-            damaged = true;
-            ControlFlow::Break(())
-        }
+    store.scan(Family::Segment, &first, &end, &mut |key, row| {
+        damaged = load_row(&mut segments, key, row).is_none();
+        if damaged { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     if damaged {
         return Err(EngineError::Corrupt(format!("entries of mailbox {} of account {}", mailbox.0, account.0)));
@@ -407,7 +404,7 @@ pub(crate) fn load_segments(
 }
 
 /// Adds a row to the segments read so far. A base comes before its deltas, these in order of mod-sequence.
-fn load_row(segments: &mut Vec<Arc<Segment>>, key: &[u8], row: &[u8]) -> Option<()> {
+pub(crate) fn load_row(segments: &mut Vec<Arc<Segment>>, key: &[u8], row: &[u8]) -> Option<()> {
     let mut reader = KeyReader::new(key);
     let (_, _, number, kind) = (reader.u32()?, reader.u32()?, reader.u32()?, reader.u8()?);
     if kind == keys::SEGMENT_BASE {

@@ -5,16 +5,16 @@ use bytes::Bytes;
 /// Appends a varint (LEB128).
 pub(crate) fn put_varint(row: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        row.push((value & 0x7f) as u8 | 0x80);
+        row.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    row.push(value as u8);
+    row.push(value.to_le_bytes()[0]);
 }
 
 /// Appends a signed difference as a zigzag varint, so that small steps either way stay small.
 pub(crate) fn put_step(row: &mut Vec<u8>, from: u64, to: u64) {
-    let step = to.wrapping_sub(from) as i64;
-    put_varint(row, ((step << 1) ^ (step >> 63)) as u64);
+    let step = to.wrapping_sub(from).cast_signed();
+    put_varint(row, ((step << 1) ^ (step >> 63)).cast_unsigned());
 }
 
 /// Appends a varint length and the bytes.

@@ -28,6 +28,8 @@ use crate::{
 pub const PART_IDS_PER_BLOCK: u64 = 4_096;
 /// How long a part stays after its last message was expunged: a session that still shows the message may read it.
 pub const PART_GRACE_S: i64 = 600;
+/// Chunks of a part that are deleted one by one; the default largest message has as many.
+const CHUNKS_REMOVED_SINGLY_MAX: u32 = 256;
 const ALLOCATOR: &str = "part";
 const HEAD_VERSION: u8 = 1;
 const ALLOCATOR_VERSION: u8 = 1;
@@ -109,6 +111,11 @@ impl Parts {
         Ok(LivePart { id, parts: Arc::clone(self) })
     }
 
+    /// Makes the next id come from the allocator's row, because that was repaired.
+    pub(crate) fn forget_ids(&self) {
+        *lock(&self.ids) = 0..0;
+    }
+
     /// Bytes of a part.
     pub(crate) fn read(&self, kv: &SharedKv, part: u64, range: Range<u64>) -> Result<Bytes, EngineError> {
         let chunk_bytes = FRAME_BYTES_MAX as u64;
@@ -167,12 +174,7 @@ impl Parts {
                 continue;
             }
             if !is_referenced(kv, part)? {
-                batch.delete_range(
-                    Family::Part,
-                    keys::part_chunk(part, 0),
-                    keys::part_chunk(part.saturating_add(1), 0),
-                );
-                batch.delete(Family::Reference, keys::part_head(part));
+                remove(kv, part, &mut batch)?;
                 collected += 1;
             }
             batch.delete(Family::Reference, keys::part_candidate(part));
@@ -186,6 +188,20 @@ impl Parts {
 
 fn damaged(part: u64) -> EngineError {
     EngineError::Corrupt(format!("part {part}"))
+}
+
+/// Adds the removal of a part. One by one where it is known how many chunks there are, because many range deletes slow
+/// all reading down until they are compacted away.
+fn remove(kv: &SharedKv, part: u64, batch: &mut Batch) -> Result<(), EngineError> {
+    let head = kv.get(Family::Reference, &keys::part_head(part))?;
+    match head.and_then(|row| PartHead::decode(&row)).filter(|head| head.chunks <= CHUNKS_REMOVED_SINGLY_MAX) {
+        Some(head) => (0..head.chunks).for_each(|chunk| batch.delete(Family::Part, keys::part_chunk(part, chunk))),
+        None => {
+            batch.delete_range(Family::Part, keys::part_chunk(part, 0), keys::part_chunk(part.saturating_add(1), 0));
+        }
+    }
+    batch.delete(Family::Reference, keys::part_head(part));
+    Ok(())
 }
 
 fn is_referenced(kv: &SharedKv, part: u64) -> Result<bool, EngineError> {

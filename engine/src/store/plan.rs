@@ -28,6 +28,17 @@ pub(crate) const MAILBOXES_MAX: usize = 10_000;
 /// Message rows read at once while planning.
 const READ_AT_ONCE: usize = 256;
 
+/// What becomes of keywords that a mailbox does not know yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It learns them, or the command is refused.
+    Add,
+    /// It learns them while there is room: a delivery must not fail for a keyword.
+    AddWhatFits,
+    /// They are left out.
+    LeaveOut,
+}
+
 /// The changes of one command to one account.
 pub(crate) struct AccountPlan<'a> {
     pub(crate) kv: &'a SharedKv,
@@ -66,7 +77,7 @@ impl<'a> AccountPlan<'a> {
         slot: &'a Arc<AccountSlot>,
         planner: &'a mut Planner,
     ) -> Self {
-        Self::on(kv, now_unix_s, slot, planner, AccountState::new(slot.id))
+        Self::on(kv, now_unix_s, slot, planner, AccountState::new())
     }
 
     fn on(
@@ -74,8 +85,9 @@ impl<'a> AccountPlan<'a> {
         now_unix_s: i64,
         slot: &'a Arc<AccountSlot>,
         planner: &'a mut Planner,
-        state: AccountState,
+        mut state: AccountState,
     ) -> Self {
+        let changed = std::mem::take(&mut state.ahead);
         Self {
             kv,
             now_unix_s,
@@ -85,7 +97,7 @@ impl<'a> AccountPlan<'a> {
             batch: Batch::default(),
             modseq: None,
             ops: BTreeMap::new(),
-            changed: BTreeSet::new(),
+            changed,
             fixed_changed: BTreeSet::new(),
             list_changed: false,
             removed: false,
@@ -172,20 +184,21 @@ impl<'a> AccountPlan<'a> {
         self.state.set_list(subscriptions);
     }
 
-    /// Flags as bits of this mailbox. Unknown keywords are added to its table when `create`, and left out otherwise.
+    /// Flags as bits of this mailbox.
     pub(crate) fn flag_bits(
         &mut self,
         mailbox: MailboxId,
         flags: &Flags,
-        create: bool,
+        unknown: Unknown,
     ) -> Result<FlagBits, EngineError> {
         let mut bits = FlagBits { system: flags.system.bits(), keywords: 0 };
         for keyword in &flags.keywords {
             let table = &self.state.mailbox(mailbox)?.fixed.keywords;
             let place = match table.iter().position(|known| known == keyword) {
                 Some(place) => place,
-                None if create => self.add_keyword(mailbox, keyword)?,
-                None => continue,
+                None if unknown == Unknown::LeaveOut => continue,
+                None if unknown == Unknown::AddWhatFits && table.len() >= KEYWORDS_MAX => continue,
+                None => self.add_keyword(mailbox, keyword)?,
             };
             bits.keywords |= 1 << place;
         }
@@ -242,7 +255,7 @@ impl<'a> AccountPlan<'a> {
         self.state.totals.used_bytes += u64::from(row.size);
         self.state.totals.messages += 1;
         let save_date = u32::try_from(self.now_unix_s).unwrap_or(0);
-        self.push_op(mailbox, segment_of(uid), Op::Append(Row { uid, modseq, save_date, ..*row }));
+        self.push_op(mailbox, segment_of(uid), Op::Append(Row { uid, save_date, modseq, ..*row }));
         Ok(uid)
     }
 
@@ -273,9 +286,9 @@ impl<'a> AccountPlan<'a> {
             let flags = row.flags.changed(clear, set);
             let moves = |flag| (u32::from(row.flags.has(flag)), u32::from(flags.has(flag)));
             let (was, is) = moves(SystemFlags::SEEN);
-            counters.unseen = counters.unseen + was - is;
+            counters.unseen = (counters.unseen + was).saturating_sub(is);
             let (was, is) = moves(SystemFlags::DELETED);
-            counters.deleted = counters.deleted + is - was;
+            counters.deleted = (counters.deleted + is).saturating_sub(was);
         }
         let uids = rows.iter().map(|row| row.uid).collect();
         self.push_op(mailbox, segment, Op::Flags { uids, clear, set });
@@ -532,7 +545,9 @@ impl<'a> AccountPlan<'a> {
                     at
                 });
                 let segment = Arc::make_mut(&mut list[at]);
-                ops.iter().for_each(|op| segment.apply(modseq, op));
+                for op in &ops {
+                    segment.apply(modseq, op);
+                }
                 write_segment(&mut self.batch, (self.slot.id.0, mailbox.0), segment, modseq, &ops);
             }
             let floor = if only_appends { 0 } else { self.forget_expunged(mailbox, list) };

@@ -73,8 +73,6 @@ pub struct MessageRecord {
     pub body: Bytes,
     /// Ready IMAP BODYSTRUCTURE.
     pub body_structure: Bytes,
-    /// The `Date:` header, where it can be read.
-    pub sent: Option<InternalDate>,
     pub(crate) digest: Digest,
     pub(crate) trace: Bytes,
     pub(crate) pieces: Vec<Piece>,
@@ -191,13 +189,17 @@ impl MessageRecord {
             envelope,
             body,
             body_structure,
-            sent: digest.sent,
             digest,
             trace,
             pieces,
             skeleton,
             unpacked: OnceLock::new(),
         })
+    }
+
+    /// The `Date:` header, where it can be read.
+    pub fn sent(&self) -> Option<InternalDate> {
+        self.digest.sent
     }
 
     /// Parts that the message needs, each once.
@@ -247,7 +249,9 @@ impl MessageRecord {
             return Ok(found.swap_remove(0));
         }
         let mut whole = BytesMut::with_capacity(found.iter().map(Bytes::len).sum());
-        found.iter().for_each(|bytes| whole.extend_from_slice(bytes));
+        for bytes in &found {
+            whole.extend_from_slice(bytes);
+        }
         Ok(whole.freeze())
     }
 

@@ -65,11 +65,15 @@ enum Effort {
 
 const EFFORTS: [Effort; 4] = [Effort::Columns, Effort::Record, Effort::Header, Effort::Whole];
 
+/// The outer `None`: not looked for yet. The inner one: looked for and not there.
+#[allow(clippy::option_option, reason = "both levels have a meaning")]
+type Looked<T> = Option<Option<T>>;
+
 struct Message<'a> {
     row: Row,
     keywords: &'a [Keyword],
     messages: &'a dyn Messages,
-    record: Option<Option<Arc<MessageRecord>>>,
+    record: Looked<Arc<MessageRecord>>,
     header: Option<bytes::Bytes>,
     whole: Option<bytes::Bytes>,
 }
@@ -129,14 +133,16 @@ impl Message<'_> {
     }
 
     /// The day of a date; the inner `None` when the message has no such date, and then no date key holds.
-    fn day(&mut self, field: DateField, effort: Effort) -> Result<Option<Option<Day>>, EngineError> {
-        let of = |date: InternalDate| Day {
-            days_since_epoch: (date.unix_s + 60 * i64::from(date.offset_minutes)).div_euclid(86_400) as i32,
+    fn day(&mut self, field: DateField, effort: Effort) -> Result<Looked<Day>, EngineError> {
+        let of = |date: InternalDate| {
+            let days = (date.unix_s.saturating_add(60 * i64::from(date.offset_minutes))).div_euclid(86_400);
+            // Beyond these ends lie no dates that can be written.
+            Day { days_since_epoch: i32::try_from(days).unwrap_or(if days < 0 { i32::MIN } else { i32::MAX }) }
         };
         match field {
             DateField::Internal => Ok(Some(Some(of(self.row.date)))),
             DateField::Sent if effort < Effort::Record => Ok(None),
-            DateField::Sent => Ok(Some(self.record()?.and_then(|record| record.sent).map(of))),
+            DateField::Sent => Ok(Some(self.record()?.and_then(|record| record.sent()).map(of))),
         }
     }
 

@@ -1,4 +1,5 @@
 //! The store through the door of the engine.
+#![allow(clippy::cast_possible_truncation, clippy::format_push_string, reason = "the numbers and texts here are small")]
 
 use std::sync::{
     Arc, Mutex,
@@ -15,7 +16,7 @@ use crate::{
     },
     engine::{Engine, EngineOptions},
     kv::{Family, Kv as _, KvError, Read as _, SharedKv, memory::MemoryKv},
-    store::{StagedMessage, parts::PART_GRACE_S},
+    store::{StagedMessage, account::AccountSlot, parts::PART_GRACE_S},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -392,6 +393,96 @@ fn a_failed_write_leaves_nothing_and_uids_are_not_used_again() {
     assert!(uid > 2, "uid {uid} was given to a message that failed");
     assert_eq!(house.again().seen(account), house.seen(account));
     assert_eq!(house.again().seen(accounts[1]), house.seen(accounts[1]));
+}
+
+#[test]
+fn uidnext_never_falls_back_after_a_failed_write() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox, sent) = (accounts[0], house.mailbox(accounts[0], "INBOX"), house.mailbox(accounts[0], "Sent"));
+    house.kv.fail_write(0, KvError::Busy("full".into()));
+    let message = house.stage(&mail("1", 10));
+    let deliveries = vec![deliver(account, "")];
+    assert!(house.engine.execute(NOW, Command::Deliver { message, deliveries }).is_err());
+    house.append(account, sent, &mail("2", 10), Flags::default());
+    let told = house.engine.status(account, inbox).expect("status").uid_next;
+    assert_eq!(house.again().engine.status(account, inbox).expect("status").uid_next, told);
+}
+
+#[test]
+fn a_delivery_does_not_fail_for_a_keyword_too_many() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    let all: Vec<_> = (0..64).map(|number| Keyword::new(&format!("k{number}")).expect("an atom")).collect();
+    let flags = Flags { keywords: all, ..Flags::default() };
+    let uid = house.append(account, inbox, &mail("1", 10), flags);
+    let one_more = Keyword::new("k64").expect("an atom");
+    let flags = Flags { keywords: vec![one_more, Keyword::new("K5").expect("an atom")], ..Flags::default() };
+    let message = house.stage(&mail("2", 10));
+    house
+        .run(Command::Deliver { message, deliveries: vec![Delivery { flags: flags.clone(), ..deliver(account, "") }] });
+    let delivered = house.engine.mailbox(account, inbox).expect("view").entry(uid + 1).expect("there");
+    assert_eq!(delivered.flags, keyword("k5"));
+    let uids = UidSet::range(uid, uid);
+    let store =
+        Command::StoreFlags { account, mailbox: inbox, uids, update: FlagUpdate::Add, flags, unchanged_since: None };
+    assert!(matches!(house.engine.execute(NOW, store), Err(EngineError::Limit(_))));
+}
+
+#[test]
+fn a_delivery_to_nobody_leaves_nothing() {
+    let (house, _) = House::with_accounts(1);
+    let message = house.stage(&mail("1", 9_000));
+    assert_eq!(house.run(Command::Deliver { message, deliveries: Vec::new() }), Outcome::Delivered(Vec::new()));
+    assert_eq!(house.rows(Family::Part) + house.rows(Family::Reference), 0);
+}
+
+#[test]
+fn a_mailbox_may_be_renamed_to_the_missing_name_above_it() {
+    let (house, accounts) = House::with_accounts(1);
+    let account = accounts[0];
+    for name in ["x/x/x", "y"] {
+        house.run(Command::CreateMailbox { account, name: named(name), special_use: None });
+    }
+    let below = house.mailbox(account, "x/x/x");
+    house.run(Command::DeleteMailbox { account, name: named("x/x") });
+    house.run(Command::RenameMailbox { account, from: named("y"), to: named("x/x") });
+    house.run(Command::DeleteMailbox { account, name: named("x") });
+    house.run(Command::RenameMailbox { account, from: named("x/x"), to: named("x") });
+    assert_eq!(house.mailbox(account, "x/x"), below);
+}
+
+#[test]
+fn an_account_stays_in_memory_while_somebody_reads_it() {
+    let slot = AccountSlot::new(AccountId(1));
+    let (house, _) = House::with_accounts(1);
+    let reading = slot.published(&*house.kv).expect("there");
+    assert!(!slot.evict());
+    drop(reading);
+    assert!(slot.evict());
+    assert!(slot.published_cached().is_none());
+}
+
+#[test]
+fn messages_stay_recent_while_their_account_is_out_of_memory() {
+    let (house, accounts) = House::with_accounts(1);
+    let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
+    house.append(account, inbox, &mail("1", 10), Flags::default());
+    assert!(house.engine.slot(account).evict());
+    house.engine.mailbox(account, inbox).expect("view");
+    assert_eq!(house.engine.claim_recent(account, inbox, 2), 1);
+    assert_eq!(house.engine.claim_recent(account, inbox, 2), 2);
+}
+
+#[test]
+fn accounts_that_are_only_listed_leave_memory_too() {
+    let (house, accounts) = House::with_accounts(30);
+    let options = EngineOptions { segment_cache_bytes_max: 20_000, ..EngineOptions::default() };
+    let house = House::open(Arc::clone(&house.kv), options);
+    let slots: Vec<_> = accounts.iter().map(|account| house.engine.slot(*account)).collect();
+    for account in &accounts {
+        house.engine.mailboxes(*account).expect("list");
+    }
+    assert!(slots.iter().filter(|slot| slot.published_cached().is_some()).count() < 15);
 }
 
 #[test]

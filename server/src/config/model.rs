@@ -57,7 +57,7 @@ pub struct TlsFiles {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LimitSettings {
-    /// Octets of one message; RFC 5321 section 4.5.3.1.7 asks for 64 KiB at least.
+    /// Octets of one message; RFC 5321 section 4.5.3.1.7 asks for 64 KiB at least. At most 1 GiB.
     pub message_size: Size,
     /// Recipients of one SMTP transaction; RFC 5321 section 4.5.3.1.8 asks for 100 at least.
     pub recipients: usize,
@@ -173,8 +173,8 @@ fn backend<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BackendChoice, D
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
-    /// Memory of the machine that the store's caches are measured by (about a third of it is used); all of it when
-    /// missing.
+    /// Memory that the caches of the store are measured by (about two fifths of it is used); all that the machine or the
+    /// container has when missing.
     pub memory: Option<Size>,
 }
 
@@ -226,6 +226,7 @@ pub fn not_live(running: &Config, new: &Config) -> Vec<&'static str> {
         ("runtime", running.runtime != new.runtime),
         ("store", running.store != new.store),
         ("log", running.log != new.log),
+        ("timeouts.shutdown", running.timeouts.shutdown != new.timeouts.shutdown),
         ("login.remember", running.login.remember != new.login.remember),
     ];
     differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()

@@ -22,6 +22,8 @@ pub const FILE_BYTES_MAX: u64 = 1 << 20;
 const LISTENERS_MAX: usize = 256;
 /// RFC 5321 section 4.5.3.1.7.
 const MESSAGE_SIZE_LEAST: u64 = 64 * 1024;
+/// The engine keeps messages below 2 GiB; trace headers come on top of what a client sent.
+const MESSAGE_SIZE_MOST: u64 = 1 << 30;
 /// RFC 5321 section 4.5.3.1.8.
 const RECIPIENTS_LEAST: usize = 100;
 /// RFC 9051 section 5.4.
@@ -250,6 +252,10 @@ impl Check<'_> {
         if limits.message_size.bytes < MESSAGE_SIZE_LEAST {
             let least = super::Size { bytes: MESSAGE_SIZE_LEAST };
             self.say(span.clone(), format!("limits.message_size: at least \"{least}\" (RFC 5321 section 4.5.3.1.7)"));
+        }
+        if limits.message_size.bytes > MESSAGE_SIZE_MOST {
+            let most = super::Size { bytes: MESSAGE_SIZE_MOST };
+            self.say(span.clone(), format!("limits.message_size: at most \"{most}\""));
         }
         if limits.recipients < RECIPIENTS_LEAST {
             let what = format!("limits.recipients: at least {RECIPIENTS_LEAST} (RFC 5321 section 4.5.3.1.8)");

@@ -62,6 +62,17 @@ pub enum TlsMode {
     Implicit,
 }
 
+impl TlsMode {
+    /// The name, as in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::StartTls => "starttls",
+            Self::Implicit => "implicit",
+        }
+    }
+}
+
 /// Where a listener listens: `192.0.2.1:25`, `[::]:143` or `unix:/run/rockdove/lmtp.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -200,14 +211,14 @@ pub fn bind(address: &ListenAddress, workers: usize, backlog: i32) -> io::Result
 
 fn bind_tcp(wanted: SocketAddr, workers: usize, backlog: i32) -> io::Result<Bound> {
     let mut address = wanted;
+    if wanted.port() != 0 {
+        // With SO_REUSEPORT another server of the same user would share its connections with us, silently.
+        let probe = tcp_socket(wanted)?;
+        probe.bind(&wanted.into())?;
+    }
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers.max(1) {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        if address.is_ipv6() {
-            // `[::]` and `0.0.0.0` are configured separately; neither takes the other's port.
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
+        let socket = tcp_socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
         socket.listen(backlog)?;
@@ -217,6 +228,16 @@ fn bind_tcp(wanted: SocketAddr, workers: usize, backlog: i32) -> io::Result<Boun
         sockets.push(socket);
     }
     Ok(Bound { sockets, address: ListenAddress::Tcp(address) })
+}
+
+fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        // `[::]` and `0.0.0.0` are configured separately; neither takes the other's port.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    Ok(socket)
 }
 
 fn bind_unix(path: &Path, workers: usize, backlog: i32) -> io::Result<Bound> {
@@ -272,6 +293,16 @@ mod tests {
         assert!(bind(&address, 1, 16).is_err());
         drop(bound);
         bind(&address, 1, 16).expect("again");
+    }
+
+    #[test]
+    fn a_port_is_not_shared_with_another_server() {
+        let bound = bind(&"127.0.0.1:0".parse().expect("address"), 2, 16).expect("bound");
+        let error = bind(&bound.address, 1, 16).err().expect("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let address = bound.address.clone();
+        drop(bound);
+        bind(&address, 2, 16).expect("free again");
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub(crate) fn instant_of(monotonic_ms: u64) -> tokio::time::Instant {
     tokio::time::Instant::now() + std::time::Duration::from_millis(ahead)
 }
 
+/// Waits. For command lines that wait for a server; nothing that serves may sleep.
+pub fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
+}
+
 /// Fresh random bytes from the operating system, for sessions, salts and nonces.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! What concerns the whole process: signals, privileges, descriptors.
 #![allow(unsafe_code, reason = "privileges and limits are system calls without a safe wrapper here")]
 
-use std::{ffi::CString, io, ptr};
+use std::{ffi::CString, fs, io, ptr};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -43,6 +43,19 @@ impl Signals {
     }
 }
 
+/// Octets from which on a piece of memory is mapped on its own and goes back to the system when it is freed.
+const MAPPED_ALONE_BYTES: libc::c_int = 4 * 1024 * 1024;
+
+/// Holds the allocator to giving large pieces back. By itself glibc learns from the first 19 MiB that a password check
+/// frees to keep such pieces, once for every thread, for the life of the process.
+pub fn return_large_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number inside the allocator; no other thread is needed or disturbed.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_ALONE_BYTES);
+    }
+}
+
 /// Raises the limit of open descriptors as far as the operating system lets us, at most to `wanted`. Gives the limit
 /// now in force.
 ///
@@ -66,6 +79,38 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// Memory of the machine in octets, or what a container leaves us of it; `None` when the kernel does not say.
+pub fn memory_bytes() -> Option<u64> {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    });
+    // Version 2 of control groups, then version 1; "max" and a number beyond all memory mean no limit.
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let limit = limits.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    machine.into_iter().chain(limit).min()
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// The ids of `user`, and of `group` or of the user's main group.
+///
+/// # Errors
+/// When there is no such user or group.
+pub fn ids_of(user: &str, group: Option<&str>) -> io::Result<(u32, u32)> {
+    let (uid, main_group) = user_ids(&CString::new(user)?)?;
+    Ok((uid, group.map_or(Ok(main_group), group_id)?))
+}
+
+/// Whether this process may do everything.
+pub fn is_root() -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::geteuid() == 0 }
+}
+
 /// Becomes `user` for good, with the user's groups (or `group` instead of the user's main group). To be called after
 /// sockets are bound and before any connection is accepted or any other thread is started.
 ///
@@ -73,11 +118,7 @@ pub fn raise_descriptor_limit(wanted: u64) -> io::Result<u64> {
 /// When there is no such user or group, or the process may not change to it. The server must not go on then.
 pub fn drop_privileges(user: &str, group: Option<&str>) -> io::Result<()> {
     let name = CString::new(user)?;
-    let (uid, main_group) = user_ids(&name)?;
-    let gid = match group {
-        Some(group) => group_id(group)?,
-        None => main_group,
-    };
+    let (uid, gid) = ids_of(user, group)?;
     // SAFETY: `name` is a NUL-terminated string.
     check(unsafe { libc::initgroups(name.as_ptr(), gid) })?;
     // SAFETY: no memory is involved.

@@ -22,6 +22,7 @@ use crate::{
 const VERSION: u8 = 1;
 const BITMAP_BYTES: usize = SEGMENT_UIDS as usize / 8;
 const SYSTEM_BITS: u8 = 5;
+const SLOTS: u16 = 1024;
 
 fn bitmap(slots: impl Iterator<Item = u16>) -> [u8; BITMAP_BYTES] {
     let mut bits = [0; BITMAP_BYTES];
@@ -75,7 +76,7 @@ impl Segment {
             row.extend_from_slice(&bitmap(set.map(|(slot, _)| *slot)));
         }
         let occurring = self.keywords.iter().fold(0_u64, |all, bits| all | bits);
-        row.push(occurring.count_ones() as u8);
+        row.push(occurring.count_ones().to_le_bytes()[0]);
         for bit in (0..64_u8).filter(|bit| occurring & (1 << bit) != 0) {
             let set = self.slots.iter().zip(&self.keywords).filter(|(_, bits)| **bits & (1 << bit) != 0);
             row.push(bit);
@@ -95,7 +96,7 @@ impl Segment {
         let mut segment = Self { number, highest, ..Self::default() };
         if count > 0 {
             let bits = take.slice(BITMAP_BYTES)?;
-            segment.slots = (0..SEGMENT_UIDS as u16).filter(|slot| has(bits, *slot)).collect();
+            segment.slots = (0..SLOTS).filter(|slot| has(bits, *slot)).collect();
         }
         if segment.slots.len() != count {
             return None;

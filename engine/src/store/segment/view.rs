@@ -183,10 +183,6 @@ impl MailboxView {
         &self.segments
     }
 
-    pub(crate) fn vanished_floor(&self) -> ModSeq {
-        self.vanished_floor
-    }
-
     fn segment(&self, uid: Uid) -> Option<&Arc<Segment>> {
         let at = self.segments.binary_search_by_key(&segment_of(uid), |segment| segment.number).ok()?;
         self.segments.get(at)

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use rockdove_mail::{Flags, ModSeq, Uid, UidSet};
+use rockdove_mail::{Flags, ModSeq, Uid, UidSet, header};
 
 use super::{FetchItem, FetchRequest, Section, SectionText};
 use crate::{
@@ -184,24 +184,32 @@ impl Page<'_> {
         facts: &MessageFacts,
         octet: u64,
     ) -> Result<Option<u64>, FetchFailure> {
-        let (label, section, partial) = match item {
-            FetchItem::Rfc822 => (&b"RFC822"[..], Section::of_message(SectionText::All), None),
-            FetchItem::Rfc822Header => (&b"RFC822.HEADER"[..], Section::of_message(SectionText::Header), None),
-            FetchItem::Rfc822Text => (&b"RFC822.TEXT"[..], Section::of_message(SectionText::Text), None),
-            FetchItem::Section { section, partial, .. } => (&b""[..], section.clone(), *partial),
-            _ => return self.simple(uid, item, facts).map(|()| None),
+        let of_message;
+        let (label, text) = match item {
+            FetchItem::Rfc822 => ("RFC822", SectionText::All),
+            FetchItem::Rfc822Header => ("RFC822.HEADER", SectionText::Header),
+            FetchItem::Rfc822Text => ("RFC822.TEXT", SectionText::Text),
+            _ => ("", SectionText::All),
+        };
+        let (section, partial) = match item {
+            FetchItem::Section { section, partial, .. } => (section, *partial),
+            _ if label.is_empty() => return self.simple(uid, item, facts).map(|()| None),
+            _ => {
+                of_message = Section::of_message(text);
+                (&of_message, None)
+            }
         };
         if octet == 0 {
-            match label {
-                b"" => section_label(&mut self.written.small, &section, partial),
-                _ => self.written.text(label),
+            self.written.text(label.as_bytes());
+            if label.is_empty() {
+                section_label(&mut self.written.small, section, partial);
             }
             self.written.text(b" ");
         }
         match &section.text {
-            SectionText::HeaderFields(names) => self.fields(uid, &section, names, false, partial, octet),
-            SectionText::HeaderFieldsNot(names) => self.fields(uid, &section, names, true, partial, octet),
-            _ => self.octets(uid, &section, partial, octet),
+            SectionText::HeaderFields(names) => self.fields(uid, section, names, false, partial, octet),
+            SectionText::HeaderFieldsNot(names) => self.fields(uid, section, names, true, partial, octet),
+            _ => self.octets(uid, section, partial, octet),
         }
     }
 
@@ -279,8 +287,9 @@ impl Page<'_> {
             return Ok(None);
         };
         let end = range.end.min(range.start.saturating_add(HEADER_OCTETS_MAX));
-        let header = self.source.read(uid, range.start..end)?;
-        let chosen = Bytes::from(fields(&header, names, not));
+        let block = self.source.read(uid, range.start..end)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let chosen = Bytes::from(header::fields(&block, &names, not));
         let wanted = narrowed(chosen.len() as u64, partial);
         let length = wanted.end.saturating_sub(wanted.start);
         if octet == 0 && self.begin_literal(length) {
@@ -357,27 +366,6 @@ fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32
         write::number(out, u64::from(first));
         out.push(b'>');
     }
-}
-
-/// The fields of a header block with one of these names, or with none of them, each as it stands there, and the empty
-/// line at the end where there is one.
-fn fields(block: &[u8], names: &[String], not: bool) -> Vec<u8> {
-    let mut chosen = Vec::new();
-    let mut wanted = false;
-    for line in block.split_inclusive(|octet| *octet == b'\n') {
-        if matches!(line, b"\r\n" | b"\n") {
-            chosen.extend_from_slice(line);
-            break;
-        }
-        if !matches!(line.first(), Some(b' ' | b'\t')) {
-            let name = line.split(|octet| *octet == b':').next().unwrap_or_default().trim_ascii_end();
-            wanted = names.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name)) != not;
-        }
-        if wanted {
-            chosen.extend_from_slice(line);
-        }
-    }
-    chosen
 }
 
 /// What is written: small things in one buffer, large ones as the slices they are.

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 use memchr::memchr;
 
 use super::words::tag_of;
-use crate::limits::{COMMAND_OCTETS_MAX, SKIP_OCTETS_MAX};
+use crate::limits::{COMMAND_OCTETS_MAX, SKIP_OCTETS_MAX, TAG_OCTETS_MAX};
 
 /// What the framer found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -341,7 +341,10 @@ impl Frames {
 
     /// The command is too long; its line goes on.
     fn skip_command(&mut self) {
-        let tag = tag_of(if self.partial.is_empty() { &self.chunk } else { &self.partial });
+        // The tag may be cut.
+        let begin: Vec<u8> =
+            self.partial.iter().chain(&self.chunk[..]).take(TAG_OCTETS_MAX.saturating_add(1)).copied().collect();
+        let tag = tag_of(&begin);
         self.skip_line(Frame::TooLong { tag, fatal: false });
     }
 

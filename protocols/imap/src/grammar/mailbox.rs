@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 
-use rockdove_mail::{Flags, MailboxName, MailboxNameError, SpecialUse};
+use rockdove_mail::{Flags, MailboxName, MailboxNameError, SpecialUse, date::parse_imap};
 
 use super::{
-    date::date_time,
     utf7,
     words::{Words, Wrong},
 };
@@ -83,7 +82,8 @@ pub(super) fn list(words: &mut Words<'_>) -> Result<Command, Wrong> {
     if words.peek() == Some(b'(') {
         request.extended = true;
         words.list(OPTIONS_MAX, |words| selection(words, &mut request))?;
-        words.space()?;
+        // RFC 5819 section 4 has an example without a space.
+        words.spaces();
     }
     request.reference = pattern(words)?;
     words.space()?;
@@ -196,6 +196,12 @@ pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
         None
     };
     Ok(Command::Append(AppendHead { mailbox, flags, date }))
+}
+
+/// `date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE`
+fn date_time(words: &mut Words<'_>) -> Result<(i64, i16), Wrong> {
+    let text = words.string()?;
+    parse_imap(&[b"\"", &text[..], b"\""].concat()).ok_or("a date is malformed")
 }
 
 /// Whether another argument follows, which begins with a parenthesis.

@@ -11,6 +11,9 @@ use crate::{
     fetch::{FetchItem, FetchRequest},
 };
 
+/// Modifiers in one list; there is one to be had.
+const MODIFIERS_MAX: usize = 8;
+
 /// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")
 /// [fetch-modifiers]`; `fetch-modifier =/ "CHANGEDSINCE" SP mod-sequence-value` (RFC 7162)
 pub(super) fn fetch(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> {
@@ -20,7 +23,7 @@ pub(super) fn fetch(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> 
     let mut changed_since = None;
     words.spaces();
     if words.peek() == Some(b'(') {
-        words.list(1, |words| {
+        words.list(MODIFIERS_MAX, |words| {
             if words.keyword() != "CHANGEDSINCE" {
                 return Err("there is no such modifier");
             }
@@ -52,7 +55,7 @@ pub(super) fn store(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> 
     words.space()?;
     let mut unchanged_since = None;
     if words.peek() == Some(b'(') {
-        words.list(1, |words| {
+        words.list(MODIFIERS_MAX, |words| {
             if words.keyword() != "UNCHANGEDSINCE" {
                 return Err("there is no such modifier");
             }
@@ -68,8 +71,7 @@ pub(super) fn store(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> 
         _ => FlagUpdate::Replace,
     };
     let name = words.keyword();
-    let silent = match name.trim_start_matches(['+', '-']) {
-        _ if name.starts_with("++") || name.starts_with("--") => return Err("only FLAGS can be stored"),
+    let silent = match name.strip_prefix(['+', '-']).unwrap_or(&name) {
         "FLAGS" => false,
         "FLAGS.SILENT" => true,
         _ => return Err("only FLAGS can be stored"),

@@ -4,13 +4,11 @@ use std::borrow::Cow;
 
 use rockdove_mail::{
     Keyword, SystemFlags,
-    search::{DateField, SearchField},
+    date::parse_imap_date,
+    search::{DateField, Day, SearchField},
 };
 
-use super::{
-    date::date,
-    words::{Words, Wrong, utf8},
-};
+use super::words::{Words, Wrong, utf8};
 use crate::{
     command::{Command, SearchProgram},
     limits::{SEARCH_DEPTH_MAX, SEARCH_KEYS_MAX},
@@ -151,6 +149,12 @@ fn flag_key(name: &str) -> Option<SearchProgram> {
         "NEW" => SearchProgram::And(vec![SearchProgram::Recent, not(flag(SystemFlags::SEEN))]),
         _ => return None,
     })
+}
+
+/// `date = date-text / DQUOTE date-text DQUOTE`; `date-text = date-day "-" date-month "-" date-year`
+fn date(words: &mut Words<'_>) -> Result<Day, Wrong> {
+    let civil = parse_imap_date(&words.astring()?).ok_or("a date is malformed")?;
+    Ok(Day { days_since_epoch: civil.days_since_epoch() })
 }
 
 /// `"KEYWORD" SP flag-keyword`

@@ -1,8 +1,8 @@
 //! What responses are made of.
 
-use rockdove_mail::{Flags, SystemFlags, UidSet};
+use rockdove_mail::{Flags, SystemFlags, UidSet, date};
 
-use super::{date, utf7, words::is_atom_char};
+use super::{utf7, words::is_atom_char};
 use crate::limits::QUOTED_OCTETS_MAX;
 
 /// A mailbox name in modified UTF-7: an atom where it is one, quoted elsewhere.
@@ -97,8 +97,8 @@ pub fn number(out: &mut Vec<u8>, number: u64) {
 }
 
 /// `date-time` with its quotes, from seconds since 1970 and a zone east of UTC in minutes.
-pub fn date_time(out: &mut Vec<u8>, date: (i64, i16)) {
-    date::write_date_time(out, date);
+pub fn date_time(out: &mut Vec<u8>, (unix_s, offset_minutes): (i64, i16)) {
+    out.extend_from_slice(date::imap(unix_s, offset_minutes).as_bytes());
 }
 
 fn separated<T>(

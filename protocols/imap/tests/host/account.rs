@@ -222,10 +222,14 @@ impl Account {
         if self.mailboxes.contains_key(&to) {
             return Err(Refusal::Exists);
         }
+        let below = self.mailboxes.keys().filter(|known| known.is_below(from));
+        let renamed = |old: &MailboxName| {
+            let new = MailboxName::new(&format!("{to}{}", &old.as_str()[from.as_str().len()..]));
+            new.map(|new| (old.clone(), new)).map_err(|why| Refusal::Cannot(why.to_string()))
+        };
+        let below: Vec<_> = below.map(renamed).collect::<Result<_, _>>()?;
         let moved = self.mailboxes.remove(from).ok_or(Refusal::NoSuchMailbox)?;
-        let below: Vec<_> = self.mailboxes.keys().filter(|known| known.is_below(from)).cloned().collect();
-        for old in below {
-            let new = name(&format!("{to}{}", &old.as_str()[from.as_str().len()..]));
+        for (old, new) in below {
             let mailbox = self.mailboxes.remove(&old).expect("there");
             self.mailboxes.insert(new, mailbox);
         }

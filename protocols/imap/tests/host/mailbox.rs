@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
-use rockdove_imap::fetch::{FetchFailure, MessageFacts, MessageSource, SectionText};
+use rockdove_imap::{
+    fetch::{FetchFailure, MessageFacts, MessageSource, SectionText},
+    grammar::write,
+};
 use rockdove_mail::{
     Flags, Keyword, ModSeq, SystemFlags, Uid, UidSet, UidValidity,
     search::{DateField, Day, SearchField, SearchKey},
@@ -125,7 +128,6 @@ impl Mailbox {
             SearchKey::ModSeq(modseq) => facts.modseq >= *modseq,
             SearchKey::Text(field, needle) => {
                 let header = |name: &str| self.header_line(uid, name).is_some_and(|value| contains(&value, needle));
-                let whole = String::from_utf8_lossy(text);
                 match field {
                     SearchField::From => header("From"),
                     SearchField::To => header("To"),
@@ -133,8 +135,10 @@ impl Mailbox {
                     SearchField::Bcc => header("Bcc"),
                     SearchField::Subject => header("Subject"),
                     SearchField::Header(name) => header(name),
-                    SearchField::Body => contains(&whole[self.header_end(uid).expect("there")..], needle),
-                    SearchField::Text => contains(&whole, needle),
+                    SearchField::Body => {
+                        contains(&String::from_utf8_lossy(&text[self.header_end(uid).expect("there")..]), needle)
+                    }
+                    SearchField::Text => contains(&String::from_utf8_lossy(text), needle),
                 }
             }
         }
@@ -151,7 +155,10 @@ impl MessageSource for Mailbox {
             return Err(FetchFailure::Unreadable);
         }
         let subject = self.header_line(uid, "Subject").ok_or(FetchFailure::Unreadable)?;
-        Ok(format!("(NIL \"{subject}\" NIL NIL NIL NIL NIL NIL NIL NIL)").into())
+        let mut envelope = b"(NIL ".to_vec();
+        write::quoted_or_literal(&mut envelope, subject.as_bytes());
+        envelope.extend_from_slice(b" NIL NIL NIL NIL NIL NIL NIL NIL)");
+        Ok(envelope.into())
     }
 
     fn body(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {

@@ -10,11 +10,29 @@ use unicode_normalization::UnicodeNormalization;
 /// lower-case search, apart. Here each decomposed character goes through its full upper case to lower case, so `ß`,
 /// `ẞ`, `SS` and `ss` meet, and `Σ`, `σ` and `ς` too. `İ` is an `i` with a dot above; `ı` is an `i`, as there.
 pub fn fold(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_ascii_lowercase();
+    let mut folded = String::with_capacity(text.len());
+    let mut rest = text;
+    // ASCII characters stand for themselves, and nothing is reordered across them, so the runs between them are apart.
+    while !rest.is_empty() {
+        let (plain, behind) = split_run(rest, true);
+        let start = folded.len();
+        folded.push_str(plain);
+        if let Some(plain) = folded.get_mut(start..) {
+            plain.make_ascii_lowercase();
+        }
+        let (other, behind) = split_run(behind, false);
+        let cased = other.nfkd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        // The lower case of an upper case may be a composed character again.
+        folded.extend(cased.nfkd());
+        rest = behind;
     }
-    // The lower case of an upper case may be a composed character again.
-    text.nfkd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase).nfkd().collect()
+    folded
+}
+
+/// The characters that `text` begins with and that are ASCII, or are not, and the rest.
+fn split_run(text: &str, ascii: bool) -> (&str, &str) {
+    let end = text.bytes().position(|octet| octet.is_ascii() != ascii).unwrap_or(text.len());
+    text.split_at_checked(end).unwrap_or((text, ""))
 }
 
 #[cfg(test)]
@@ -47,6 +65,14 @@ mod tests {
         }
         assert_ne!(fold("a"), fold("ä"));
         assert_eq!(fold(""), "");
+    }
+
+    #[test]
+    fn runs_are_folded_as_the_whole() {
+        let text = "Ünïcödé TEXT \u{301}a\u{345}\u{301}b \u{323}\u{307}É\u{323}ZZ";
+        let whole = text.nfkd().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        assert_eq!(fold(text), whole.nfkd().collect::<String>());
+        assert_eq!(fold("abc ÀÉ xyz ß"), "abc a\u{300}e\u{301} xyz ss");
     }
 
     #[test]

@@ -1,0 +1,326 @@
+//! Comparing what is derived with what it is derived from.
+//!
+//! Every batch leaves the store consistent, so a snapshot taken at any moment must be: an account is checked on one
+//! snapshot, a part on another, beside traffic and without a lock. Repairs look again before they write: at an account
+//! while no change of it is planned or waits, at a part while no group is written.
+
+use std::{collections::BTreeSet, fmt, ops::ControlFlow, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{account::AccountCheck, parts::PartCheck};
+use crate::{
+    command::{AccountId, EngineError, MailboxId},
+    directory::Directory,
+    engine::Engine,
+    kv::{
+        Batch, Durability, Family, Read,
+        keys::{self, KeyReader},
+    },
+    store::{octets::Take, parts::PART_IDS_PER_BLOCK},
+};
+
+/// Parts checked on one snapshot, which must not be held long.
+const PARTS_PER_SNAPSHOT: usize = 256;
+/// Beyond every key.
+pub(super) const KEYS_END: [u8; 32] = [0xff; 32];
+
+/// Whether a finding can be repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Yes: the row follows from others.
+    Possible,
+    /// It has been.
+    Done,
+    /// No: ground is missing or damaged. A backup may have it.
+    Impossible,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whose; `None` for rows of the whole server.
+    pub account: Option<AccountId>,
+    /// In which mailbox, when it is about one.
+    pub mailbox: Option<MailboxId>,
+    /// The family of the row.
+    pub family: Family,
+    /// The key of the row.
+    pub key: Bytes,
+    /// What is wrong, in words.
+    pub what: String,
+    /// What can be done.
+    pub repair: Repair,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(account) = self.account {
+            write!(f, "account {}: ", account.0)?;
+        }
+        if let Some(mailbox) = self.mailbox {
+            write!(f, "mailbox {}: ", mailbox.0)?;
+        }
+        write!(f, "{} (row {} ", self.what, self.family.name())?;
+        for byte in &self.key {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str(match self.repair {
+            Repair::Possible => "; can be repaired)",
+            Repair::Done => "; repaired)",
+            Repair::Impossible => "; cannot be repaired)",
+        })
+    }
+}
+
+/// What a check went through and found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FsckSummary {
+    /// Accounts.
+    pub accounts: u64,
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// Entries in mailboxes.
+    pub entries: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Parts.
+    pub parts: u64,
+    /// Findings, repaired ones included.
+    pub findings: u64,
+    /// Findings that were repaired.
+    pub repaired: u64,
+}
+
+impl FsckSummary {
+    /// Whether everything is as it should be now.
+    pub fn is_clean(&self) -> bool {
+        self.findings == self.repaired
+    }
+}
+
+impl Engine {
+    /// Compares all derived rows with their ground, calls `report` for every difference, and repairs them when asked.
+    /// Reads everything there is; other work goes on meanwhile.
+    pub fn fsck(&self, repair: bool, report: &mut dyn FnMut(Finding)) -> Result<FsckSummary, EngineError> {
+        let mut run = Run { engine: self, repair, report, summary: FsckSummary::default(), all_known: true };
+        let accounts = run.system()?;
+        for account in accounts {
+            run.account(account)?;
+        }
+        run.parts()?;
+        Ok(run.summary)
+    }
+}
+
+struct Run<'a> {
+    engine: &'a Engine,
+    repair: bool,
+    report: &'a mut dyn FnMut(Finding),
+    summary: FsckSummary,
+    /// Every message record could be read, so a part that none of them names is not needed.
+    all_known: bool,
+}
+
+impl Run<'_> {
+    fn tell(&mut self, findings: Vec<Finding>) {
+        for finding in findings {
+            self.summary.findings += 1;
+            self.summary.repaired += u64::from(finding.repair == Repair::Done);
+            (self.report)(finding);
+        }
+    }
+
+    /// Checks the rows of the whole server, and answers the accounts that have any row.
+    fn system(&mut self) -> Result<BTreeSet<AccountId>, EngineError> {
+        let engine = self.engine;
+        // The rows and the directory in memory are the same only while no group is written.
+        let (read, stored, published) = engine.exclusive(|| {
+            let read = engine.kv().snapshot();
+            (read, Directory::load(&**engine.kv() as &dyn Read), engine.directory())
+        });
+        let mut findings = Vec::new();
+        match stored {
+            Ok(stored) if stored == *published => {}
+            Ok(_) => findings.push(system_finding(&[keys::SYS_DOMAIN], "the directory in memory is another one")),
+            Err(error) => findings.push(system_finding(&[keys::SYS_DOMAIN], &error.to_string())),
+        }
+        let mut accounts = account_ids(&*read, &mut findings)?;
+        accounts.extend(published.accounts().iter().map(|account| account.id));
+        check_system_rows(&*read, &mut findings)?;
+        self.tell(findings);
+        let used = accounts.last().map_or(0, |account| u64::from(account.0));
+        self.allocator("account", used, 1)?;
+        Ok(accounts)
+    }
+
+    /// Checks that an allocator is beyond what is used; it may be absent when nothing is.
+    fn allocator(&mut self, name: &str, used: u64, skip: u64) -> Result<(), EngineError> {
+        let key = keys::allocator(name);
+        let stored = self.engine.kv().get(Family::Sys, &key)?;
+        let next = stored.as_deref().and_then(decode_allocator);
+        if next.is_some_and(|next| next > used) || (stored.is_none() && used == 0) {
+            return Ok(());
+        }
+        let mut finding = system_finding(&key, &format!("the allocator says {next:?}, {used} is in use"));
+        finding.repair = Repair::Possible;
+        if self.repair {
+            let mut row = vec![1];
+            row.extend_from_slice(&used.saturating_add(skip).to_le_bytes());
+            let mut batch = Batch::default();
+            batch.put(Family::Sys, key, row);
+            self.engine.kv().write(&batch, Durability::Synced)?;
+            self.engine.parts().forget_ids();
+            finding.repair = Repair::Done;
+        }
+        self.tell(vec![finding]);
+        Ok(())
+    }
+
+    fn account(&mut self, account: AccountId) -> Result<(), EngineError> {
+        let engine = self.engine;
+        let look = |read: &dyn Read, directory: &Directory| {
+            AccountCheck::run(read, account, directory.account(account).is_some())
+        };
+        let (read, directory) = engine.exclusive(|| (engine.kv().snapshot(), engine.directory()));
+        let mut check = look(&*read, &directory)?;
+        drop(read);
+        if self.repair && check.findings.iter().any(|finding| finding.repair == Repair::Possible) {
+            check = engine.quiet(account, || {
+                let mut check = look(&**engine.kv() as &dyn Read, &engine.directory())?;
+                write_repairs(engine, &mut check.findings, &check.repairs)?;
+                Ok(check)
+            })?;
+        }
+        let summary = &mut self.summary;
+        summary.accounts += 1;
+        summary.mailboxes += check.mailboxes;
+        summary.entries += check.entries;
+        summary.messages += check.messages;
+        self.all_known &= check.all_known;
+        self.tell(check.findings);
+        Ok(())
+    }
+
+    fn parts(&mut self) -> Result<(), EngineError> {
+        let engine = self.engine;
+        let mut next = Some(0);
+        let mut highest = 0;
+        while let Some(mut cursor) = next {
+            let read = engine.kv().snapshot();
+            let mut page = Vec::new();
+            next = None;
+            while let Some(part) = super::parts::next_part(&*read, cursor)? {
+                if page.len() >= PARTS_PER_SNAPSHOT {
+                    next = Some(part);
+                    break;
+                }
+                page.push(PartCheck::run(&*read, engine.parts().hasher(), part, self.all_known)?);
+                cursor = part.saturating_add(1);
+            }
+            drop(read);
+            for check in page {
+                highest = highest.max(check.part);
+                self.part(check)?;
+            }
+        }
+        let mut findings = Vec::new();
+        super::parts::check_reference_keys(&*engine.kv().snapshot(), &mut findings)?;
+        self.tell(findings);
+        self.allocator("part", highest, PART_IDS_PER_BLOCK)
+    }
+
+    fn part(&mut self, mut check: PartCheck) -> Result<(), EngineError> {
+        let engine = self.engine;
+        if self.repair && check.findings.iter().any(|finding| finding.repair == Repair::Possible) {
+            let all_known = self.all_known;
+            check = engine.exclusive(|| {
+                let read = &**engine.kv() as &dyn Read;
+                let mut check = PartCheck::run(read, engine.parts().hasher(), check.part, all_known)?;
+                write_repairs(engine, &mut check.findings, &check.repairs)?;
+                Ok::<_, EngineError>(check)
+            })?;
+        }
+        self.summary.parts += u64::from(check.is_there);
+        self.tell(check.findings);
+        Ok(())
+    }
+}
+
+fn write_repairs(engine: &Engine, findings: &mut [Finding], repairs: &Batch) -> Result<(), EngineError> {
+    if !repairs.changes.is_empty() {
+        engine.kv().write(repairs, Durability::Synced)?;
+    }
+    for finding in findings.iter_mut().filter(|finding| finding.repair == Repair::Possible) {
+        finding.repair = Repair::Done;
+    }
+    Ok(())
+}
+
+fn system_finding(key: &[u8], what: &str) -> Finding {
+    let (key, what) = (Bytes::copy_from_slice(key), what.to_owned());
+    Finding { account: None, mailbox: None, family: Family::Sys, key, what, repair: Repair::Impossible }
+}
+
+fn decode_allocator(row: &[u8]) -> Option<u64> {
+    let mut take = Take::versioned(row, 1)?;
+    let next = take.u64()?;
+    take.end().map(|()| next)
+}
+
+/// The rows of [`Family::Sys`] that are not of the directory.
+fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
+    read.scan(Family::Sys, &[], &KEYS_END, &mut |key, _| {
+        let known = match key.split_first() {
+            Some((&first, [])) => [first] == *keys::SYS_VERSION,
+            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part"].contains(&name),
+            Some((&first, _)) => (keys::SYS_SETTING..=keys::SYS_ALIAS).contains(&first),
+            None => false,
+        };
+        if !known {
+            findings.push(system_finding(key, "nobody knows this row"));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}
+
+/// Every account that has a row somewhere.
+pub(super) fn account_ids(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<BTreeSet<AccountId>, EngineError> {
+    let mut found = BTreeSet::new();
+    for family in [Family::Account, Family::Segment, Family::Message] {
+        let mut cursor = Bytes::new();
+        while let Some(key) = first_key(read, family, &cursor)? {
+            if let Some(id) = KeyReader::new(&key).u32() {
+                found.insert(AccountId(id));
+                cursor = keys::prefix_end(&keys::account_prefix(id));
+                if cursor.is_empty() {
+                    break;
+                }
+            } else {
+                let finding = Finding { family, ..system_finding(&key, "the key is too short") };
+                findings.push(finding);
+                cursor = [&key[..], &[0]].concat().into();
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The first key from `from` on.
+fn first_key(read: &dyn Read, family: Family, from: &[u8]) -> Result<Option<Bytes>, EngineError> {
+    let mut first = None;
+    read.scan(family, from, &KEYS_END, &mut |key, _| {
+        first = Some(Bytes::copy_from_slice(key));
+        ControlFlow::Break(())
+    })?;
+    Ok(first)
+}
+
+/// The accounts of the directory and those that have rows.
+pub(super) fn all_accounts(engine: &Engine) -> Result<BTreeSet<AccountId>, EngineError> {
+    let directory: Arc<Directory> = engine.directory();
+    let mut accounts = account_ids(&*engine.kv().snapshot(), &mut Vec::new())?;
+    accounts.extend(directory.accounts().iter().map(|account| account.id));
+    Ok(accounts)
+}

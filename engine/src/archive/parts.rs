@@ -1,0 +1,206 @@
+//! One part: its chunks, its head, and who needs it.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use super::fsck::{Finding, KEYS_END, Repair};
+use crate::{
+    command::{AccountId, EngineError, MessageId},
+    kv::{
+        Batch, Family, Read,
+        keys::{self, KeyReader},
+    },
+    store::{frame, parts::PartHead, record::MessageRecord},
+};
+
+/// References looked at together.
+const READ_AT_ONCE: usize = 256;
+
+/// A part that was gone through.
+pub(super) struct PartCheck {
+    pub(super) part: u64,
+    /// There are bytes of it.
+    pub(super) is_there: bool,
+    pub(super) findings: Vec<Finding>,
+    /// What repairs the findings that can be repaired.
+    pub(super) repairs: Batch,
+    /// The head that the chunks call for; `None` when there is none or one is damaged.
+    head: Option<PartHead>,
+    /// References that no record stands behind.
+    pub(super) strays: Vec<(AccountId, Bytes)>,
+    /// References that a record stands behind.
+    pub(super) needed: usize,
+    pub(super) is_candidate: bool,
+}
+
+impl PartCheck {
+    /// Reads everything of a part. `all_known`: every message record of the store can be read, so that a part that no
+    /// reference names is not needed.
+    pub(super) fn run(
+        read: &dyn Read,
+        hasher: blake3::Hasher,
+        part: u64,
+        all_known: bool,
+    ) -> Result<Self, EngineError> {
+        let mut check = Self {
+            part,
+            is_there: false,
+            findings: Vec::new(),
+            repairs: Batch::default(),
+            head: None,
+            strays: Vec::new(),
+            needed: 0,
+            is_candidate: read.get(Family::Reference, &keys::part_candidate(part))?.is_some(),
+        };
+        check.read_uses(read)?;
+        let damaged = check.read_chunks(read, hasher)?;
+        check.check_head(read, damaged)?;
+        check.check_uses(all_known);
+        Ok(check)
+    }
+
+    fn found(&mut self, family: Family, key: Bytes, what: &str, repair: Repair) {
+        let what = format!("part {}: {what}", self.part);
+        self.findings.push(Finding { account: None, mailbox: None, family, key, what, repair });
+    }
+
+    fn read_uses(&mut self, read: &dyn Read) -> Result<(), EngineError> {
+        let prefix = keys::part_references(self.part);
+        let mut uses: Vec<(u32, u32, Bytes)> = Vec::new();
+        read.scan(Family::Reference, &prefix, &keys::prefix_end(&prefix), &mut |key, _| {
+            let mut reader = KeyReader::new(key.get(prefix.len()..).unwrap_or_default());
+            let key = Bytes::copy_from_slice(key);
+            match (reader.u32(), reader.u32(), reader.end()) {
+                (Some(account), Some(message), Some(())) => uses.push((account, message, key)),
+                _ => self.found(Family::Reference, key, "a reference has a malformed key", Repair::Impossible),
+            }
+            ControlFlow::Continue(())
+        })?;
+        for some in uses.chunks(READ_AT_ONCE) {
+            let rows: Vec<Bytes> =
+                some.iter().map(|(account, message, _)| keys::message_record(*account, *message)).collect();
+            let rows: Vec<&[u8]> = rows.iter().map(|key| &key[..]).collect();
+            for ((account, message, key), row) in some.iter().zip(read.multi_get(Family::Message, &rows)?) {
+                let names_it = |row: &Bytes| {
+                    // A record that cannot be read may need it.
+                    MessageRecord::decode(MessageId(*message), row)
+                        .is_none_or(|record| record.parts().contains(&self.part))
+                };
+                if row.as_ref().is_some_and(names_it) {
+                    self.needed += 1;
+                } else {
+                    self.strays.push((AccountId(*account), key.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the chunks and answers whether one is damaged.
+    fn read_chunks(&mut self, read: &dyn Read, mut hasher: blake3::Hasher) -> Result<bool, EngineError> {
+        let (first, end) = (keys::part_chunk(self.part, 0), keys::prefix_end(&self.part.to_be_bytes()));
+        let (mut length, mut chunks, mut damaged) = (0_u64, 0_u32, false);
+        read.scan(Family::Part, &first, &end, &mut |key, row| {
+            let raw = frame::decode(&Bytes::copy_from_slice(row));
+            let in_order = keys::part_chunk(self.part, chunks)[..] == *key;
+            if let (Some(raw), true) = (&raw, in_order) {
+                hasher.update(raw);
+                length += raw.len() as u64;
+            } else {
+                damaged = true;
+                let what = if in_order { "a chunk is damaged" } else { "a chunk is missing before this one" };
+                self.found(Family::Part, Bytes::copy_from_slice(key), what, Repair::Impossible);
+            }
+            chunks = chunks.saturating_add(1);
+            ControlFlow::Continue(())
+        })?;
+        self.is_there = chunks > 0;
+        if chunks > 0 && !damaged {
+            self.head = Some(PartHead { length, chunks, hash: *hasher.finalize().as_bytes() });
+        }
+        Ok(damaged)
+    }
+
+    fn check_head(&mut self, read: &dyn Read, damaged: bool) -> Result<(), EngineError> {
+        let key = keys::part_head(self.part);
+        let row = read.get(Family::Reference, &key)?;
+        let stored = row.as_deref().map(PartHead::decode);
+        match (stored, self.head) {
+            // It is still coming in, or was abandoned.
+            (None, _) if self.needed == 0 => {}
+            (_, None) if !damaged => self.found(Family::Part, key, "none of its bytes are there", Repair::Impossible),
+            (_, None) => {}
+            (Some(Some(stored)), Some(head)) if stored == head => {}
+            (Some(Some(_)), Some(_)) => {
+                self.found(Family::Reference, key, "its bytes are not what was stored", Repair::Impossible);
+            }
+            (None | Some(None), Some(head)) => {
+                self.repairs.put(Family::Reference, key.clone(), head.encode());
+                self.found(Family::Reference, key, "its head is missing or unreadable", Repair::Possible);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_uses(&mut self, all_known: bool) {
+        for (_, key) in self.strays.clone() {
+            self.repairs.delete(Family::Reference, key.clone());
+            self.found(Family::Reference, key, "a reference from a message that does not need it", Repair::Possible);
+        }
+        if self.needed > 0 || self.is_candidate || (!self.is_there && self.strays.is_empty()) {
+            return;
+        }
+        let key = keys::part_candidate(self.part);
+        if all_known {
+            self.repairs.put(Family::Reference, key.clone(), 0_i64.to_le_bytes().to_vec());
+            self.found(Family::Reference, key, "nobody needs it and it is not marked for collection", Repair::Possible);
+        } else {
+            self.found(Family::Reference, key, "nobody known needs it", Repair::Impossible);
+        }
+    }
+}
+
+/// The first part from `from` on that has any row.
+pub(super) fn next_part(read: &dyn Read, from: u64) -> Result<Option<u64>, EngineError> {
+    let mut next: Option<u64> = None;
+    let kinds = [keys::REFERENCE_HEAD, keys::REFERENCE_USE, keys::REFERENCE_CANDIDATE];
+    let ranges = kinds.map(|kind| {
+        let start = keys::KeyWriter::kind(kind).u64(from).done();
+        (Family::Reference, start, keys::prefix_end(&[kind]), 1)
+    });
+    let chunks = (Family::Part, keys::part_chunk(from, 0), Bytes::from_static(&KEYS_END), 0);
+    for (family, start, end, skip) in ranges.into_iter().chain([chunks]) {
+        read.scan(family, &start, &end, &mut |key, _| {
+            // A malformed key is told of elsewhere.
+            let Some(part) = KeyReader::new(key.get(skip..).unwrap_or_default()).u64() else {
+                return ControlFlow::Continue(());
+            };
+            next = Some(next.map_or(part, |least| least.min(part)));
+            ControlFlow::Break(())
+        })?;
+    }
+    Ok(next)
+}
+
+/// Tells the rows of [`Family::Reference`] and [`Family::Part`] whose keys are malformed.
+pub(super) fn check_reference_keys(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
+    for family in [Family::Reference, Family::Part] {
+        read.scan(family, &[], &KEYS_END, &mut |key, _| {
+            let length = match (family, key.first()) {
+                (Family::Part, _) => 12,
+                (_, Some(&(keys::REFERENCE_HEAD | keys::REFERENCE_CANDIDATE))) => 9,
+                (_, Some(&keys::REFERENCE_USE)) => 17,
+                (_, Some(&keys::REFERENCE_HASH)) => 33,
+                _ => 0,
+            };
+            if key.len() != length {
+                let (key, what) = (Bytes::copy_from_slice(key), "nobody knows this row".to_owned());
+                let repair = Repair::Impossible;
+                findings.push(Finding { account: None, mailbox: None, family, key, what, repair });
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! Many threads, one engine, one committer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use rockdove_engine::{
+    AccountId, ChangeNotice, Command, Delivery, EngineOptions, InternalDate, MailboxId, Outcome,
+    kv::{Batch, Durability, Family, Kv, KvError, Read, SharedKv, Visit, memory::MemoryKv},
+};
+use rockdove_mail::{FlagUpdate, Flags, MailboxName, SystemFlags, UidSet};
+
+use crate::{
+    agree::NOW,
+    history::{House, mail},
+    model::Act,
+};
+
+const THREADS: usize = 16;
+const ROUNDS: usize = 40;
+
+/// A disk that takes two milliseconds to sync, and counts.
+#[derive(Debug, Default)]
+struct SlowKv {
+    inner: MemoryKv,
+    syncs: AtomicUsize,
+}
+
+impl Read for SlowKv {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<bytes::Bytes>, KvError> {
+        self.inner.get(family, key)
+    }
+
+    fn multi_get(&self, family: Family, keys: &[&[u8]]) -> Result<Vec<Option<bytes::Bytes>>, KvError> {
+        self.inner.multi_get(family, keys)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), KvError> {
+        self.inner.scan(family, from, to, visit)
+    }
+
+    fn scan_back(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), KvError> {
+        self.inner.scan_back(family, from, to, visit)
+    }
+}
+
+impl Kv for SlowKv {
+    fn snapshot(&self) -> Box<dyn Read + '_> {
+        self.inner.snapshot()
+    }
+
+    fn write(&self, batch: &Batch, durability: Durability) -> Result<(), KvError> {
+        if durability == Durability::Synced {
+            thread::sleep(Duration::from_millis(2));
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+        }
+        self.inner.write(batch, durability)
+    }
+}
+
+fn accounts(house: &House, count: usize) -> Vec<AccountId> {
+    house.engine.execute(NOW, Command::CreateDomain { domain: "a.example".into() }).expect("accepted");
+    let add = |number| Act::AddAccount { address: format!("u{number}@a.example"), quota: None };
+    let id = |outcome| if let Outcome::Account(id) = outcome { id } else { panic!("{outcome:?}") };
+    (0..count).map(|number| id(house.perform(NOW, &add(number)).expect("accepted"))).collect()
+}
+
+/// Submits and waits, as a session does: the committer answers.
+fn ask(house: &House, command: Command) -> Outcome {
+    let (sender, receiver) = mpsc::channel();
+    house.engine.submit(NOW, command, Box::new(move |answer| sender.send(answer).expect("somebody waits")));
+    receiver.recv().expect("answered").expect("accepted")
+}
+
+/// Delivers to the thread's own account and to one that all share, then marks and moves what came to its own.
+fn work(house: &House, own: AccountId, shared: AccountId, thread: usize) -> BTreeMap<u32, Vec<u8>> {
+    let mut told = BTreeMap::new();
+    for round in 0..ROUNDS {
+        let content = mail((thread * ROUNDS + round) as u64, 200 + 97 * (round % 60));
+        let to = |account| Delivery {
+            account,
+            mailbox: MailboxName::inbox(),
+            trace_header: bytes::Bytes::new(),
+            flags: Flags::default(),
+            internal_date: InternalDate::default(),
+        };
+        let message = house.stage(&content).expect("staged");
+        let outcome = ask(house, Command::Deliver { message, deliveries: vec![to(own), to(shared)] });
+        let Outcome::Delivered(delivered) = outcome else { panic!("{outcome:?}") };
+        assert!(told.insert(delivered[1].uid, content).is_none(), "no UID comes twice");
+        let uids = UidSet::range(delivered[0].uid, delivered[0].uid);
+        let (account, mailbox) = (own, delivered[0].mailbox);
+        let flags = Flags::system(SystemFlags::SEEN);
+        let update = FlagUpdate::Add;
+        ask(house, Command::StoreFlags { account, mailbox, uids: uids.clone(), update, flags, unchanged_since: None });
+        let outcome = ask(house, Command::Move { account, from: mailbox, uids, to: MailboxId(4) });
+        assert!(matches!(outcome, Outcome::Copied { to, .. } if to == [round as u32 + 1]));
+    }
+    told
+}
+
+#[test]
+fn many_threads_share_syncs_and_get_what_they_were_told() {
+    let kv = Arc::new(SlowKv::default());
+    let options = EngineOptions { segment_cache_bytes_max: 40_000, ..EngineOptions::default() };
+    let house = House::open(Arc::clone(&kv) as SharedKv, options);
+    let ids = accounts(&house, THREADS + 1);
+    let (shared, notices) = (ids[THREADS], Arc::new(Mutex::new(Vec::<ChangeNotice>::new())));
+    let heard = Arc::clone(&notices);
+    house.engine.on_change(Box::new(move |some| heard.lock().expect("whole").extend_from_slice(some)));
+    let before = kv.syncs.load(Ordering::Relaxed);
+    let stop = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        let (house, stop) = (&house, &stop);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                house.engine.commit_pending(Duration::from_millis(5));
+            }
+        });
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                house.check("beside traffic");
+                house.engine.collect_parts(NOW * 2, 100).expect("collects");
+                house.engine.rebuild(Some(shared)).expect("rebuilds");
+            }
+        });
+        let workers: Vec<_> = ids[..THREADS]
+            .iter()
+            .enumerate()
+            .map(|(number, own)| scope.spawn(move || work(house, *own, shared, number)))
+            .collect();
+        let told: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::Relaxed);
+        told.into_iter().flat_map(|told| told.expect("no worker fails")).collect::<Vec<_>>()
+    });
+    let (syncs, commands) = (kv.syncs.load(Ordering::Relaxed) - before, 3 * THREADS * ROUNDS);
+    assert!(syncs * 2 < commands, "{commands} commands took {syncs} syncs");
+    let unique: BTreeSet<u32> = told.iter().map(|(uid, _)| *uid).collect();
+    assert_eq!(unique, (1..=(THREADS * ROUNDS) as u32).collect());
+    let view = house.engine.mailbox(shared, MailboxId(1)).expect("there");
+    for (uid, content) in &told {
+        let entry = view.entry(*uid).expect("there");
+        let record = house.engine.record(shared, entry.message).expect("there");
+        assert!(house.engine.read(shared, &record, 0..u64::MAX).expect("readable") == content[..], "UID {uid}");
+    }
+    assert_in_order(&notices.lock().expect("whole"), &ids);
+    house.check("afterwards");
+}
+
+/// For each account the mod-sequences rise, and the last one is the account's.
+fn assert_in_order(notices: &[ChangeNotice], ids: &[AccountId]) {
+    for id in ids {
+        let heard: Vec<u64> =
+            notices.iter().filter(|notice| notice.account == *id).map(|notice| notice.modseq).collect();
+        assert!(heard.is_sorted_by(|a, b| a < b), "account {}: {heard:?}", id.0);
+        let expected = if *id == ids[THREADS] { THREADS * ROUNDS } else { 3 * ROUNDS };
+        assert_eq!(heard.last().copied(), Some(1 + expected as u64), "account {}", id.0);
+    }
+}
+
+#[test]
+fn threads_commit_for_each_other_when_nobody_else_does() {
+    let kv = Arc::new(SlowKv::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let ids = accounts(&house, 2);
+    let before = kv.syncs.load(Ordering::Relaxed);
+    thread::scope(|scope| {
+        for number in 0..THREADS {
+            let (house, account) = (&house, ids[number % 2]);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    let name = MailboxName::new(&format!("{number}/{round}")).expect("a name");
+                    let create = Act::Create { account, name: name.clone(), special_use: None };
+                    house.perform(NOW, &create).expect("accepted");
+                    assert!(
+                        house.engine.mailboxes(account).expect("there").by_name(&name).is_some(),
+                        "shown when told"
+                    );
+                }
+            });
+        }
+    });
+    let (syncs, commands) = (kv.syncs.load(Ordering::Relaxed) - before, THREADS * ROUNDS);
+    assert!(syncs * 2 < commands, "{commands} commands took {syncs} syncs");
+    house.check("afterwards");
+}

@@ -1,0 +1,21 @@
+//! Administration: what an operator asks of a server, running or not.
+//!
+//! * What: typed requests and replies, one function that carries them out, and the two ways to reach it: over the control
+//!   socket of the running server, or on the store opened here when none runs.
+//! * In: a [`Request`].
+//! * Out: [`Reply`] values; the last of a request is `Done`, `Refused` or `Checked`.
+//! * Never: changes the store behind the back of a running server.
+//! * Fails: with a refusal that says what to do; nothing has changed then.
+
+mod accounts;
+mod execute;
+mod link;
+mod request;
+
+pub use accounts::{IMPORT_BATCH_MAX, password_problem};
+pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
+pub use link::Link;
+pub use request::{
+    AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, NewAccount, Reply, Request, Secret,
+    Status,
+};

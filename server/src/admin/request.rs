@@ -1,0 +1,270 @@
+//! What can be asked, and what is replied: one JSON object per line on the control socket.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// How the server is.
+    Status,
+    /// Its figures in the text form of Prometheus.
+    Metrics,
+    /// Adds a local domain.
+    DomainAdd {
+        /// Its name.
+        name: String,
+    },
+    /// Removes a domain without accounts and aliases.
+    DomainRemove {
+        /// Its name.
+        name: String,
+    },
+    /// All domains.
+    DomainList,
+    /// Sets or clears the address that receives mail for unknown local parts.
+    DomainCatchAll {
+        /// Name of the domain.
+        name: String,
+        /// A local address; `None` clears it.
+        address: Option<String>,
+    },
+    /// Adds accounts, each on its own: some may be refused and others made. One that is refused is named by a
+    /// [`Reply::NotAdded`].
+    AccountAdd {
+        /// At most [`super::IMPORT_BATCH_MAX`].
+        accounts: Vec<NewAccount>,
+    },
+    /// Removes an account and its mail.
+    AccountRemove {
+        /// Primary address.
+        address: String,
+    },
+    /// All accounts.
+    AccountList,
+    /// One account and what it uses.
+    AccountShow {
+        /// Primary address.
+        address: String,
+    },
+    /// Changes a password.
+    AccountPassword {
+        /// Primary address.
+        address: String,
+        /// The new one.
+        password: Secret,
+    },
+    /// Changes a quota.
+    AccountQuota {
+        /// Primary address.
+        address: String,
+        /// Octets; `None` for no limit.
+        quota_bytes: Option<u64>,
+    },
+    /// Makes an alias, or replaces its targets.
+    AliasAdd {
+        /// The address.
+        alias: String,
+        /// Local addresses.
+        targets: Vec<String>,
+    },
+    /// Removes an alias.
+    AliasRemove {
+        /// The address.
+        alias: String,
+    },
+    /// All aliases.
+    AliasList,
+    /// Compares what is derived with what it is derived from.
+    Fsck {
+        /// Whether what can be repaired is.
+        repair: bool,
+    },
+    /// Writes everything that is derived anew.
+    Rebuild,
+}
+
+/// An account to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewAccount {
+    /// Primary address, which is also the login.
+    pub address: String,
+    /// Its password.
+    pub password: Secret,
+    /// Octets its mail may take; `None` for no limit.
+    #[serde(default)]
+    pub quota_bytes: Option<u64>,
+}
+
+/// A password. It is not shown by accident.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// A reply. A request has any number of the others and then one [`Reply::is_last`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Status),
+    /// To [`Request::Metrics`].
+    Metrics(String),
+    /// One domain.
+    Domain(DomainFacts),
+    /// One account.
+    Account(AccountFacts),
+    /// What an account uses.
+    Use(AccountUse),
+    /// One alias.
+    Alias(AliasFacts),
+    /// An account that was not made.
+    NotAdded {
+        /// Which.
+        address: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Something that a check found, in words.
+    Finding(String),
+    /// What a check went through.
+    Checked(CheckFacts),
+    /// The last: it is done; a line for people, maybe empty.
+    Done(String),
+    /// The last: it was refused; why, and what to do.
+    Refused(String),
+}
+
+impl Reply {
+    /// Whether no more replies follow.
+    pub fn is_last(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Refused(_))
+    }
+}
+
+/// How a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Seconds since it began to serve.
+    pub uptime_s: u64,
+    /// How sockets are driven: `io_uring` or `epoll`.
+    pub backend: String,
+    /// Process id.
+    pub pid: u32,
+    /// Connections now.
+    pub connections: usize,
+    /// Where it listens in fact.
+    pub listeners: Vec<ListenerFacts>,
+}
+
+/// A listener that is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerFacts {
+    /// `smtp`, `submission`, `lmtp`, `imap` or `pop3`.
+    pub protocol: String,
+    /// `none`, `starttls` or `implicit`.
+    pub tls: String,
+    /// Address and port, or `unix:` and a path.
+    pub address: String,
+}
+
+/// A local domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainFacts {
+    /// Its name: A-labels, lower case.
+    pub name: String,
+    /// The address that receives mail for unknown local parts.
+    pub catch_all: Option<String>,
+    /// When it was added, in seconds since 1970.
+    pub created_unix_s: i64,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountFacts {
+    /// Primary address.
+    pub address: String,
+    /// Its number, which is never used again.
+    pub id: u32,
+    /// Octets its mail may take; `None` for no limit.
+    pub quota_bytes: Option<u64>,
+    /// When it was added, in seconds since 1970.
+    pub created_unix_s: i64,
+}
+
+/// What an account uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountUse {
+    /// Octets of its messages.
+    pub used_bytes: u64,
+    /// Its messages.
+    pub messages: u64,
+}
+
+/// What a check went through and found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFacts {
+    /// Accounts.
+    pub accounts: u64,
+    /// Mailboxes.
+    pub mailboxes: u64,
+    /// Entries in mailboxes.
+    pub entries: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Parts.
+    pub parts: u64,
+    /// Findings, repaired ones included.
+    pub findings: u64,
+    /// Findings that were repaired.
+    pub repaired: u64,
+}
+
+/// An alias.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasFacts {
+    /// The address.
+    pub address: String,
+    /// Local addresses that receive its mail.
+    pub targets: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_replies_are_lines_of_json() {
+        let add = Request::AccountAdd {
+            accounts: vec![NewAccount {
+                address: "ada@example.org".to_owned(),
+                password: Secret("a \"quoted\"\nword".to_owned()),
+                quota_bytes: None,
+            }],
+        };
+        let replies =
+            [Reply::Done(String::new()), Reply::Refused("no\nway".to_owned()), Reply::Metrics("x 1\n".into())];
+        let line = serde_json::to_string(&add).expect("JSON");
+        assert!(!line.contains('\n') && line.starts_with("{\"request\":\"account-add\""), "{line}");
+        assert_eq!(serde_json::from_str::<Request>(&line).expect("a request"), add);
+        assert!(!format!("{add:?}").contains("quoted"));
+        for reply in replies {
+            let line = serde_json::to_string(&reply).expect("JSON");
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(serde_json::from_str::<Reply>(&line).expect("a reply"), reply);
+        }
+        for bad in ["", "{}", "{\"request\":\"no-such\"}", "{\"request\":\"domain-add\",\"name\":\"x\",\"more\":1}"] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+//! The command line: what can be typed, and what is printed.
+
+use std::{
+    fs,
+    io::{self, BufRead, BufReader, IsTerminal, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    admin::{IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, password_problem},
+    config::{self, Config, Size},
+    demo,
+    failure::{Failure, refused},
+    serve,
+    show::Show,
+};
+
+/// Octets of a line of an import file: an address, a colon and a password.
+const IMPORT_LINE_OCTETS_MAX: u64 = 4_096;
+
+/// Rockdove, a mail server.
+#[derive(Debug, Parser)]
+#[command(name = "rockdove", version, about = "A mail server: SMTP, submission, LMTP, IMAP and POP3 on one store.")]
+pub struct Cli {
+    /// The configuration file.
+    #[arg(short, long, global = true, value_name = "FILE", default_value = config::PATH_DEFAULT)]
+    config: PathBuf,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serve in the foreground until SIGTERM or SIGINT; SIGHUP reads the configuration and the certificate again.
+    Serve,
+    /// Read the configuration and say what is wrong in it.
+    Check,
+    /// Ask the running server how it is.
+    Status {
+        /// Print JSON.
+        #[arg(long, conflicts_with = "metrics")]
+        json: bool,
+        /// Print its figures in the text form of Prometheus.
+        #[arg(long)]
+        metrics: bool,
+    },
+    /// Local domains.
+    #[command(subcommand)]
+    Domain(DomainAction),
+    /// Accounts.
+    #[command(subcommand)]
+    Account(AccountAction),
+    /// Addresses that stand for others.
+    #[command(subcommand)]
+    Alias(AliasAction),
+    /// Compare everything that is derived with what it is derived from, and parts with their hashes.
+    Fsck {
+        /// Write what can be repaired.
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Write everything that is derived anew.
+    Rebuild,
+    /// Try Rockdove: make a small server in a folder, with three accounts, and serve it.
+    Demo {
+        /// The folder; made when it is missing, found again when it is there.
+        dir: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DomainAction {
+    /// Add a domain.
+    Add {
+        /// Its name.
+        name: String,
+    },
+    /// Remove a domain without accounts and aliases.
+    Remove {
+        /// Its name.
+        name: String,
+    },
+    /// List all domains.
+    List(ListFormat),
+    /// Show or change who receives mail for unknown addresses.
+    CatchAll {
+        /// The domain.
+        name: String,
+        /// The local address that receives it from now on.
+        #[arg(conflicts_with = "none")]
+        address: Option<String>,
+        /// Nobody: such mail is refused from now on.
+        #[arg(long)]
+        none: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AccountAction {
+    /// Add an account.
+    Add {
+        /// Its address, which is also the login.
+        address: String,
+        /// What its mail may take, as in "5 GiB"; no limit when missing.
+        #[arg(long, value_name = "SIZE")]
+        quota: Option<Quota>,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Add many accounts from a file of lines `address:password`.
+    Import {
+        /// The file; - for standard input.
+        file: PathBuf,
+    },
+    /// Remove an account and all its mail.
+    Remove {
+        /// Its address.
+        address: String,
+    },
+    /// List all accounts.
+    List(ListFormat),
+    /// Show an account and what it uses.
+    Show {
+        /// Its address.
+        address: String,
+        #[command(flatten)]
+        format: ListFormat,
+    },
+    /// Change a password.
+    Password {
+        /// Address of the account.
+        address: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Change a quota.
+    Quota {
+        /// Address of the account.
+        address: String,
+        /// What its mail may take, as in "5 GiB", or none.
+        size: Quota,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AliasAction {
+    /// Make an alias, or replace its targets.
+    Add {
+        /// The address.
+        alias: String,
+        /// Local addresses that receive its mail.
+        #[arg(required = true)]
+        targets: Vec<String>,
+    },
+    /// Remove an alias.
+    Remove {
+        /// The address.
+        alias: String,
+    },
+    /// List all aliases.
+    List(ListFormat),
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct ListFormat {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+struct PasswordSource {
+    /// Read the password from the first line of standard input instead of asking for it.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+/// A size, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Quota(Option<u64>);
+
+impl std::str::FromStr for Quota {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" { Ok(Self(None)) } else { text.parse::<Size>().map(|size| Self(Some(size.bytes))) }
+    }
+}
+
+impl Cli {
+    /// Does what was typed.
+    ///
+    /// # Errors
+    /// With what to print on standard error, and the exit code.
+    pub fn run(self) -> Result<(), Failure> {
+        let path = self.config;
+        match self.action {
+            Action::Demo { dir } => demo::run(&dir),
+            Action::Serve => serve::serve(&path, config::read(&path)?),
+            Action::Check => {
+                config::read(&path)?;
+                print("ok\n")
+            }
+            Action::Status { json, metrics } => {
+                let request = if metrics { Request::Metrics } else { Request::Status };
+                let mut link = Link::server(&config::read(&path)?)?;
+                ask(&mut link, request, Show::new(json))
+            }
+            Action::Domain(action) => domain(action, &path),
+            Action::Account(action) => account(action, &path),
+            Action::Alias(action) => alias(action, &path),
+            Action::Fsck { repair } => fsck(&path, repair),
+            Action::Rebuild => simply(&path, Request::Rebuild, Show::new(false)),
+        }
+    }
+}
+
+/// Prints findings as they come; a damaged store may have many.
+fn fsck(path: &Path, repair: bool) -> Result<(), Failure> {
+    let mut clean = true;
+    let mut printed = Ok(());
+    let mut link = Link::open(&config::read(path)?)?;
+    link.ask(Request::Fsck { repair }, &mut |reply| {
+        if let Reply::Checked(facts) = &reply {
+            clean = facts.findings == facts.repaired;
+        }
+        let mut show = Show::new(false);
+        show.take(reply);
+        printed = std::mem::replace(&mut printed, Ok(())).and_then(|()| print(&show.finish()));
+        Ok(())
+    })?;
+    printed?;
+    if clean { Ok(()) } else { Err(Failure::Found) }
+}
+
+/// Asks and prints; `--json` wants one value, text wants lines.
+fn ask(link: &mut Link, request: Request, mut show: Show) -> Result<(), Failure> {
+    let mut not_added = false;
+    let last = link.ask(request, &mut |reply| {
+        not_added |= matches!(reply, Reply::NotAdded { .. });
+        show.take(reply);
+        Ok(())
+    })?;
+    show.take(last);
+    print(&show.finish())?;
+    if not_added { Err(Failure::Refused(show.complaints())) } else { Ok(()) }
+}
+
+fn simply(path: &Path, request: Request, show: Show) -> Result<(), Failure> {
+    let config = config::read(path)?;
+    ask(&mut Link::open(&config)?, request, show)
+}
+
+fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
+    let text = Show::new(false);
+    match action {
+        DomainAction::Add { name } => simply(path, Request::DomainAdd { name }, text),
+        DomainAction::Remove { name } => simply(path, Request::DomainRemove { name }, text),
+        DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
+        DomainAction::CatchAll { name, address: None, none: false } => show_catch_all(path, &name),
+        DomainAction::CatchAll { name, address, none: _ } => {
+            simply(path, Request::DomainCatchAll { name, address }, text)
+        }
+    }
+}
+
+fn show_catch_all(path: &Path, name: &str) -> Result<(), Failure> {
+    let wanted = rockdove_engine::directory::domain_key(name);
+    let mut found = None;
+    Link::open(&config::read(path)?)?.ask(Request::DomainList, &mut |reply| {
+        if let Reply::Domain(domain) = reply
+            && Some(&domain.name) == wanted.as_ref()
+        {
+            found = Some(domain.catch_all);
+        }
+        Ok(())
+    })?;
+    match found {
+        Some(target) => print(&format!("{}\n", target.as_deref().unwrap_or("none"))),
+        None => {
+            Err(Failure::Refused(format!("domain {name} does not exist; `rockdove domain list` shows what there is")))
+        }
+    }
+}
+
+fn account(action: AccountAction, path: &Path) -> Result<(), Failure> {
+    let text = Show::new(false);
+    match action {
+        AccountAction::Add { address, quota, password } => {
+            let config = config::read(path)?;
+            let password = password.read(&address)?;
+            let quota_bytes = quota.and_then(|quota| quota.0);
+            let accounts = vec![NewAccount { address, password, quota_bytes }];
+            ask(&mut Link::open(&config)?, Request::AccountAdd { accounts }, text)
+        }
+        AccountAction::Import { file } => import(&config::read(path)?, &file),
+        AccountAction::Remove { address } => simply(path, Request::AccountRemove { address }, text),
+        AccountAction::List(format) => simply(path, Request::AccountList, Show::list(format.json)),
+        AccountAction::Show { address, format } => {
+            simply(path, Request::AccountShow { address }, Show::new(format.json))
+        }
+        AccountAction::Password { address, password } => {
+            let config = config::read(path)?;
+            let password = password.read(&address)?;
+            ask(&mut Link::open(&config)?, Request::AccountPassword { address, password }, text)
+        }
+        AccountAction::Quota { address, size } => {
+            simply(path, Request::AccountQuota { address, quota_bytes: size.0 }, text)
+        }
+    }
+}
+
+fn alias(action: AliasAction, path: &Path) -> Result<(), Failure> {
+    let text = Show::new(false);
+    match action {
+        AliasAction::Add { alias, targets } => simply(path, Request::AliasAdd { alias, targets }, text),
+        AliasAction::Remove { alias } => simply(path, Request::AliasRemove { alias }, text),
+        AliasAction::List(format) => simply(path, Request::AliasList, Show::list(format.json)),
+    }
+}
+
+impl PasswordSource {
+    fn read(self, address: &str) -> Result<Secret, Failure> {
+        let password = if self.password_stdin {
+            let mut line = String::new();
+            let most = u64::try_from(rockdove_engine::directory::PASSWORD_OCTETS_MAX).unwrap_or(u64::MAX) + 3;
+            let read = BufReader::new(io::stdin().lock().take(most)).read_line(&mut line);
+            read.map_err(refused("cannot read the password from standard input"))?;
+            line.trim_end_matches(['\r', '\n']).to_owned()
+        } else if io::stdin().is_terminal() {
+            let ask = |prompt: String| rpassword::prompt_password(prompt).map_err(refused("cannot read the password"));
+            let password = ask(format!("Password of {address}: "))?;
+            if ask("Again: ".to_owned())? != password {
+                return Err(Failure::Refused("the two passwords differ; nothing was changed".to_owned()));
+            }
+            password
+        } else {
+            return Err(Failure::Usage("there is no terminal to ask at: use --password-stdin".to_owned()));
+        };
+        match password_problem(&password) {
+            None => Ok(Secret(password)),
+            Some(problem) => Err(Failure::Refused(format!("{problem}; nothing was changed"))),
+        }
+    }
+}
+
+/// Reads the whole file for mistakes first; then adds the accounts in batches. Those that are refused are named.
+fn import(config: &Config, file: &Path) -> Result<(), Failure> {
+    let accounts = read_import(file)?;
+    let mut link = Link::open(config)?;
+    let (mut added, mut complaints) = (accounts.len(), Vec::new());
+    for batch in accounts.chunks(IMPORT_BATCH_MAX) {
+        let request = Request::AccountAdd { accounts: batch.to_vec() };
+        link.ask(request, &mut |reply| {
+            if let Reply::NotAdded { address, why } = reply {
+                added -= 1;
+                complaints.push(format!("{address}: {why}"));
+            }
+            Ok(())
+        })?;
+    }
+    print(&format!("{added} accounts added\n"))?;
+    if complaints.is_empty() { Ok(()) } else { Err(Failure::Refused(complaints.join("\n"))) }
+}
+
+fn read_import(file: &Path) -> Result<Vec<NewAccount>, Failure> {
+    let name = file.display();
+    let source: Box<dyn Read> = if file == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(fs::File::open(file).map_err(refused(&name))?)
+    };
+    let mut reader = BufReader::new(source);
+    let mut accounts = Vec::new();
+    for number in 1_usize.. {
+        let mut line = String::new();
+        let count = reader.by_ref().take(IMPORT_LINE_OCTETS_MAX).read_line(&mut line).map_err(refused(&name))?;
+        if count == 0 {
+            break;
+        }
+        let line = line.trim_end_matches(['\r', '\n']);
+        if line.is_empty() {
+            continue;
+        }
+        let wrong = |what: &str| Failure::Usage(format!("{name}:{number}: {what}; nothing was added"));
+        let (address, password) = line.split_once(':').ok_or_else(|| wrong("expected address:password"))?;
+        if let Some(problem) = password_problem(password) {
+            return Err(wrong(&problem));
+        }
+        let (address, password) = (address.to_owned(), Secret(password.to_owned()));
+        accounts.push(NewAccount { address, password, quota_bytes: None });
+    }
+    Ok(accounts)
+}
+
+/// Prints to standard output. A reader that has gone is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(refused("cannot print")(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn quotas_are_sizes_or_none() {
+        assert_eq!("none".parse::<Quota>(), Ok(Quota(None)));
+        assert_eq!("2 KiB".parse::<Quota>(), Ok(Quota(Some(2048))));
+        assert!("2".parse::<Quota>().is_err());
+    }
+}

@@ -1,0 +1,69 @@
+//! Binding what the configuration lists.
+
+use std::{io, net::Ipv6Addr};
+
+use socket2::Socket;
+
+use crate::{
+    config::Config,
+    failure::Failure,
+    net::listeners::{BACKLOG_DEFAULT, Bound, ListenAddress, ListenerConfig, bind},
+};
+
+/// Listeners that are open.
+pub(super) struct Listening {
+    /// As configured, in the order of `sockets`.
+    pub(super) configs: Vec<ListenerConfig>,
+    /// With the addresses that they have in fact.
+    pub(super) bound: Vec<ListenerConfig>,
+    /// One list of sockets for each, one socket for each worker.
+    pub(super) sockets: Vec<Vec<Socket>>,
+}
+
+/// Opens every listener for `workers` workers.
+pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Listening, Failure> {
+    let mut listening = Listening { configs: Vec::new(), bound: Vec::new(), sockets: Vec::new() };
+    for listener in &config.listeners {
+        match bind(&listener.address, workers, BACKLOG_DEFAULT) {
+            Ok(bound) => listening.add(listener, bound),
+            Err(_) if config.listeners_implied && is_ipv6(&listener.address) && !has_ipv6() => {
+                tracing::info!(address = %listener.address, "this machine has no IPv6, not listening there");
+            }
+            Err(error) => return Err(Failure::Refused(format!("{error}{}", advice(&error)))),
+        }
+    }
+    Ok(listening)
+}
+
+impl Listening {
+    fn add(&mut self, listener: &ListenerConfig, bound: Bound) {
+        let in_fact = ListenerConfig { address: bound.address, ..listener.clone() };
+        tracing::info!(
+            protocol = listener.protocol.name(),
+            tls = listener.tls.name(),
+            address = %in_fact.address,
+            "listening"
+        );
+        self.configs.push(listener.clone());
+        self.bound.push(in_fact);
+        self.sockets.push(bound.sockets);
+    }
+}
+
+fn is_ipv6(address: &ListenAddress) -> bool {
+    matches!(address, ListenAddress::Tcp(address) if address.is_ipv6())
+}
+
+/// Whether this machine has IPv6 at all.
+fn has_ipv6() -> bool {
+    bind(&ListenAddress::Tcp((Ipv6Addr::UNSPECIFIED, 0).into()), 1, 1).is_ok()
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need root: start as root and set user",
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+        _ => "",
+    }
+}

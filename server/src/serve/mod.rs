@@ -1,0 +1,209 @@
+//! The assembly of a server: from a checked configuration to connections that are served, and back.
+//!
+//! * What: the start in its order, reloading, the stop in its order; opening the store, binding, logs and metrics.
+//! * In: a [`Config`] and the path it came from.
+//! * Out: a serving process, until SIGTERM or SIGINT.
+//! * Never: knows what a protocol says, or decides about mail.
+//! * Fails: before anything is served, with a [`Failure`] that says what to do; later a failed reload keeps what was in
+//!   force.
+
+mod carry;
+pub mod journal;
+mod listen;
+mod reload;
+pub mod store;
+
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use rockdove_engine::Engine;
+
+use self::{listen::Listening, reload::Reload, store::Store};
+use crate::{
+    admin::{self, Host, ServerFacts},
+    config::Config,
+    data_dir::DataDir,
+    failure::{Failure, refused},
+    login::{LoginSecrets, LoginService},
+    net::{limits::Limits, serve::Network, tls::TlsSwitch},
+    runtime::{
+        background::{Committer, Periodic},
+        clock,
+        control::Control,
+        hub::Hub,
+        process::{self, Signals},
+        storage::StoragePool,
+        wire::Backend,
+        workers::{Plan, Running},
+    },
+    services::Services,
+};
+
+/// Descriptors for everything but connections: listeners on every worker, and the files of the store.
+const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 16_384;
+/// Storage threads for each core; most of them wait for the disk.
+const STORAGE_THREADS_PER_CORE: usize = 4;
+/// Pause between two looks for parts that nobody needs any more.
+const COLLECT_EVERY: Duration = Duration::from_mins(1);
+/// Parts removed in one go; commits wait that long.
+const COLLECT_PARTS_MAX: usize = 500;
+/// Pause between two tidyings of the recorded figures.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the server cannot start; nothing has been served then.
+pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
+    journal::begin(&config.log);
+    let mut signals = Signals::catch().map_err(refused("cannot catch signals"))?;
+    let metrics = journal::record_metrics()?;
+    process::return_large_memory();
+    raise_descriptors(&config)?;
+    let data_dir = DataDir::claim_or_refuse(&config)?;
+    let backend = config.runtime.io.settle().map_err(refused("[runtime] io"))?;
+    let cores = process::cores();
+    let workers = if config.runtime.workers == 0 { cores } else { config.runtime.workers };
+    let configured_tls = configured_tls(&config)?;
+    let listening = listen::bind_all(&config, workers)?;
+    become_user(&config)?;
+    let tls = Arc::new(match configured_tls {
+        Some(tls) => tls,
+        None => self_signed(&data_dir, &config)?,
+    });
+    let store = Store::open(&data_dir, &config)?;
+    let threads = Threads::start(&data_dir, &config, store, cores)?;
+    let limits = Arc::new(Limits::new(config.limits.connections, config.limits.connections_per_address));
+    let carry = carry::carry(&threads.services);
+    let network = Network::new(listening.configs.clone(), Some(&tls), Arc::clone(&limits), carry);
+    let Listening { bound, sockets, .. } = listening;
+    let plan = Plan { backend, listeners: sockets, workers, serve: network.serve() };
+    let running = plan.start().map_err(refused("cannot start the workers"))?;
+    let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, Arc::clone(&threads.store.kv));
+    let control =
+        control(&data_dir, &threads.store.engine, facts).map_err(refused("cannot open the control socket"))?;
+    announce(backend, workers, &data_dir);
+    let grace = config.timeouts.shutdown.duration();
+    let mut reload = Reload { path, started: config, data_dir: &data_dir, tls, limits, services: &threads.services };
+    signals.wait(|| reload.run());
+    stop(running, control, threads, grace);
+    Ok(())
+}
+
+fn raise_descriptors(config: &Config) -> Result<(), Failure> {
+    let wanted = DESCRIPTORS_BESIDE_CONNECTIONS + u64::try_from(config.limits.connections).unwrap_or(u64::MAX / 2);
+    let limit = process::raise_descriptor_limit(wanted).map_err(refused("cannot read the limit of descriptors"))?;
+    if limit < wanted {
+        tracing::warn!(limit, wanted, "few descriptors: raise the limit (LimitNOFILE) or lower limits.connections");
+    }
+    Ok(())
+}
+
+/// The certificate of the configuration, read while we still may.
+fn configured_tls(config: &Config) -> Result<Option<TlsSwitch>, Failure> {
+    let files = config.tls.as_ref();
+    files.map(|files| TlsSwitch::from_files(&files.certificate, &files.key)).transpose().map_err(refused("[tls]"))
+}
+
+fn self_signed(data_dir: &DataDir, config: &Config) -> Result<TlsSwitch, Failure> {
+    tracing::warn!("no certificate is configured: using a self-signed one, which clients will not trust");
+    data_dir.self_signed(&config.hostname).map_err(refused("the self-signed certificate"))
+}
+
+/// Stops being root, if we are and the configuration names somebody else.
+///
+/// # Errors
+/// When that is not possible.
+pub fn become_user(config: &Config) -> Result<(), Failure> {
+    match &config.user {
+        Some(user) if process::is_root() => process::drop_privileges(user, config.group.as_deref())
+            .map_err(refused(format_args!("cannot become user {user}"))),
+        _ => Ok(()),
+    }
+}
+
+/// What works beside the workers.
+struct Threads {
+    store: Store,
+    services: Arc<Services>,
+    committer: Committer,
+    periodic: Vec<Periodic>,
+}
+
+impl Threads {
+    fn start(data_dir: &DataDir, config: &Config, store: Store, cores: usize) -> Result<Self, Failure> {
+        let failed = || refused("cannot start a thread");
+        let engine = &store.engine;
+        let storage_threads = match config.runtime.storage_threads {
+            0 => cores * STORAGE_THREADS_PER_CORE,
+            threads => threads,
+        };
+        let hub = Hub::new();
+        let publisher = hub.clone();
+        engine.on_change(Box::new(move |notices| publisher.publish(notices)));
+        let committing = Arc::clone(engine);
+        let committer = Committer::start(move |wait| committing.commit_pending(wait)).map_err(failed())?;
+        let storage = StoragePool::start(storage_threads).map_err(failed())?;
+        let login = login_service(data_dir, config, engine, cores)?;
+        let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
+        let collecting = Arc::clone(engine);
+        let periodic = vec![
+            Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
+            Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
+        ];
+        Ok(Self { store, services: Arc::new(services), committer, periodic })
+    }
+
+    /// Ends them, each after what feeds it.
+    fn stop(self) {
+        self.periodic.into_iter().for_each(Periodic::stop);
+        self.services.login.stop();
+        self.services.storage.stop();
+        self.committer.stop();
+    }
+}
+
+fn login_service(
+    data_dir: &DataDir,
+    config: &Config,
+    engine: &Arc<Engine>,
+    threads: usize,
+) -> Result<LoginService, Failure> {
+    let kept = data_dir.login_key().map_err(refused("the secret of logins"))?;
+    let boot = clock::seed().map_err(refused("no randomness"))?;
+    let pool = StoragePool::start(threads).map_err(refused("cannot start a thread"))?;
+    let directory = Arc::clone(engine);
+    let accounts = Box::new(move |login: &str| {
+        directory.directory().account_by_login(login).map(|account| (account.id, account.credential.clone()))
+    });
+    Ok(LoginService::new(accounts, pool, threads, &LoginSecrets { boot, kept }, &config.login))
+}
+
+fn collect(engine: &Engine) {
+    loop {
+        match engine.collect_parts(clock::now().unix_s, COLLECT_PARTS_MAX) {
+            Ok(COLLECT_PARTS_MAX) => {}
+            Ok(_) => return,
+            Err(error) => return tracing::warn!(%error, "parts that nobody needs were not removed; trying again soon"),
+        }
+    }
+}
+
+fn control(data_dir: &DataDir, engine: &Arc<Engine>, facts: ServerFacts) -> io::Result<Control> {
+    let host = Host::new(Arc::clone(engine), Some(facts));
+    Control::start(&data_dir.control_socket(), Box::new(move |line, send| admin::answer(&host, line, send)))
+}
+
+fn announce(backend: Backend, workers: usize, data_dir: &DataDir) {
+    let version = env!("CARGO_PKG_VERSION");
+    let io = admin::backend_name(backend);
+    tracing::info!(version, io, workers, process = std::process::id(), store = %data_dir.store().display(), "serving");
+}
+
+/// Connections first, then what they used.
+fn stop(running: Running, control: Control, threads: Threads, grace: Duration) {
+    tracing::info!("stopping");
+    let cut_off = running.stop(grace);
+    let unfinished = control.stop(grace);
+    threads.stop();
+    tracing::info!(cut_off, unfinished, "stopped");
+}

@@ -1,0 +1,141 @@
+//! Replies as a person or a program reads them.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::{
+    admin::{AccountFacts, AccountUse, CheckFacts, DomainFacts, Reply, Status},
+    config::Size,
+};
+
+/// Collects the replies to one request into what is printed.
+#[derive(Debug)]
+pub struct Show {
+    form: Form,
+    text: String,
+    values: Vec<Value>,
+    complaints: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Text,
+    /// One JSON value.
+    Json,
+    /// A JSON array.
+    JsonList,
+}
+
+impl Show {
+    fn with(form: Form) -> Self {
+        Self { form, text: String::new(), values: Vec::new(), complaints: Vec::new() }
+    }
+
+    /// Text, or one JSON value.
+    pub fn new(json: bool) -> Self {
+        Self::with(if json { Form::Json } else { Form::Text })
+    }
+
+    /// A table, or a JSON array.
+    pub fn list(json: bool) -> Self {
+        Self::with(if json { Form::JsonList } else { Form::Text })
+    }
+
+    /// Takes the next reply.
+    pub fn take(&mut self, reply: Reply) {
+        if let Reply::NotAdded { address, why } = &reply {
+            return self.complaints.push(format!("{address}: {why}"));
+        }
+        match self.form {
+            Form::Text => self.text_of(reply),
+            Form::Json | Form::JsonList => self.value_of(reply),
+        }
+    }
+
+    /// What is to be printed.
+    pub fn finish(&mut self) -> String {
+        let values = std::mem::take(&mut self.values);
+        match self.form {
+            Form::Text => std::mem::take(&mut self.text),
+            Form::JsonList => format!("{:#}\n", Value::Array(values)),
+            Form::Json => {
+                // The pieces of one thing are one object.
+                let pieces = values.into_iter().filter_map(|value| match value {
+                    Value::Object(object) => Some(object),
+                    _ => None,
+                });
+                format!("{:#}\n", Value::Object(pieces.flatten().collect()))
+            }
+        }
+    }
+
+    /// What went wrong with single accounts.
+    pub fn complaints(&self) -> String {
+        self.complaints.join("\n")
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        writeln!(self.text, "{line}").unwrap_or_default();
+    }
+
+    fn text_of(&mut self, reply: Reply) {
+        match reply {
+            Reply::Status(status) => self.status(&status),
+            Reply::Metrics(text) => self.text.push_str(&text),
+            Reply::Domain(DomainFacts { name, catch_all: None, .. }) => self.line(format_args!("{name}")),
+            Reply::Domain(DomainFacts { name, catch_all: Some(target), .. }) => {
+                self.line(format_args!("{name}  unknown addresses: {target}"));
+            }
+            Reply::Account(AccountFacts { address, quota_bytes: None, .. }) => self.line(format_args!("{address}")),
+            Reply::Account(AccountFacts { address, quota_bytes: Some(bytes), .. }) => {
+                self.line(format_args!("{address}  quota: {}", Size { bytes }));
+            }
+            Reply::Use(AccountUse { used_bytes, messages }) => {
+                self.line(format_args!("{messages} messages, {used_bytes} octets"));
+            }
+            Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
+            Reply::Finding(what) => self.line(format_args!("{what}")),
+            Reply::Checked(facts) => self.checked(&facts),
+            // One account that was not made is the whole story.
+            Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
+            Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } => {}
+        }
+    }
+
+    fn checked(&mut self, facts: &CheckFacts) {
+        let CheckFacts { accounts, mailboxes, entries, messages, parts, findings, repaired } = facts;
+        self.line(format_args!(
+            "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {parts} parts"
+        ));
+        if *repaired > 0 {
+            self.line(format_args!("{repaired} repaired"));
+        }
+        self.line(format_args!("{} problems", findings.saturating_sub(*repaired)));
+    }
+
+    fn status(&mut self, status: &Status) {
+        let Status { version, uptime_s, backend, pid, connections, listeners } = status;
+        self.line(format_args!(
+            "Rockdove {version}, process {pid}, up {uptime_s} s, {backend}, {connections} connections"
+        ));
+        for listener in listeners {
+            self.line(format_args!("{:10}  {:8}  {}", listener.protocol, listener.tls, listener.address));
+        }
+    }
+
+    fn value_of(&mut self, reply: Reply) {
+        let value = match reply {
+            Reply::Status(status) => json!(status),
+            Reply::Domain(domain) => json!(domain),
+            Reply::Account(account) => json!(account),
+            Reply::Use(used) => json!(used),
+            Reply::Alias(alias) => json!(alias),
+            Reply::Finding(what) => json!({ "finding": what }),
+            Reply::Checked(facts) => json!(facts),
+            Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) => return,
+        };
+        self.values.push(value);
+    }
+}

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use rockdove_imap::{
     Numbers,
     command::Command,
-    fetch::{FetchCursor, FetchFailure, FetchRequest, MessageFacts, MessageSource, Rendered, SectionText, render_page},
+    fetch::{
+        FetchCursor, FetchFailure, FetchNews, FetchRequest, MessageFacts, MessageSource, Rendered, SectionText,
+        render_page,
+    },
     grammar::parse,
 };
 use rockdove_mail::{Flags, Keyword, SystemFlags, UidSet};
@@ -196,6 +199,29 @@ fn messages_of_a_set() {
     let page = page.expect("a page");
     assert!(page.next.is_some(), "a page looks at a bounded number of messages");
     assert_eq!(text(&[page]), "* 1 FETCH (UID 4)\r\n* 2 FETCH (UID 9)\r\n* 3 FETCH (UID 11)\r\n");
+}
+
+#[test]
+fn news_of_some() {
+    let mut messages = Store::two();
+    messages.add(11, Flags::default(), 30, b"x");
+    let (known, numbers): (UidSet, _) = (messages.messages.keys().copied().collect(), messages.numbers());
+    let flags = request("(FLAGS MODSEQ)").items;
+    let news = Some(FetchNews { uids: [4, 11, 12].into_iter().collect(), items: flags });
+    let request = FetchRequest { news, ..request("(UID BODY[TEXT])") };
+    let want = "* 1 FETCH (UID 4 BODY[TEXT] {16}\r\nHello,\r\n.\r\nbye\r\n FLAGS (\\Seen $Work) MODSEQ (10))\r\n\
+                * 2 FETCH (UID 9 BODY[TEXT] \"\")\r\n* 3 FETCH (UID 11 BODY[TEXT] {1}\r\nx FLAGS () MODSEQ (30))\r\n";
+    for octets_aim in [1, 30, 100, 100_000] {
+        let (mut pages, mut cursor) = (Vec::new(), Some(FetchCursor::default()));
+        while let Some(from) = cursor {
+            let recent = UidSet::new();
+            let page = render_page(&known, &request, &numbers, &recent, None, from, octets_aim, &mut messages);
+            let page = page.expect("a page");
+            cursor = page.next;
+            pages.push(page);
+        }
+        assert_eq!(text(&pages), want, "pages of {octets_aim}");
+    }
 }
 
 #[test]

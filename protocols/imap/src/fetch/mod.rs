@@ -11,4 +11,4 @@ mod render;
 mod request;
 
 pub use render::{FetchCursor, FetchFailure, MessageFacts, MessageSource, Rendered, render_page};
-pub use request::{FetchItem, FetchRequest, Section, SectionText};
+pub use request::{FetchItem, FetchNews, FetchRequest, Section, SectionText};

@@ -160,7 +160,7 @@ impl Page<'_> {
             self.written.text(b" FETCH (");
         }
         let mut octet = start.octet;
-        for (item, asked) in self.request.items.iter().enumerate().skip(start.item) {
+        for (item, asked) in self.request.items_of(start.uid).enumerate().skip(start.item) {
             if item > start.item && self.is_full() {
                 return Ok(Some(FetchCursor { uid: start.uid, item, octet: 0 }));
             }

@@ -1,9 +1,22 @@
 //! What a FETCH asks for.
 
+use rockdove_mail::{Uid, UidSet};
+
 /// The items of a FETCH, in the order in which they were asked, macros resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchRequest {
     /// The items.
+    pub items: Vec<FetchItem>,
+    /// What some of the messages are told with besides; nothing that was asked.
+    pub news: Option<FetchNews>,
+}
+
+/// Items that belong to some of the messages only: the flags of those that this FETCH has marked as seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchNews {
+    /// The messages.
+    pub uids: UidSet,
+    /// The items, behind those that were asked.
     pub items: Vec<FetchItem>,
 }
 
@@ -78,6 +91,17 @@ impl Section {
 }
 
 impl FetchRequest {
+    /// The items of every message and those of some.
+    pub fn all_items(&self) -> impl Iterator<Item = &FetchItem> {
+        self.items.iter().chain(self.news.iter().flat_map(|news| &news.items))
+    }
+
+    /// The items of this message.
+    pub(super) fn items_of(&self, uid: Uid) -> impl Iterator<Item = &FetchItem> {
+        let news = self.news.as_ref().filter(|news| news.uids.contains(uid));
+        self.items.iter().chain(news.into_iter().flat_map(|news| &news.items))
+    }
+
     /// Whether fetching this marks messages as seen.
     pub fn sets_seen(&self) -> bool {
         self.items.iter().any(|item| match item {

@@ -45,7 +45,7 @@ pub(super) fn fetch(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> 
     if changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
         items.push(FetchItem::ModSeq);
     }
-    Ok(Command::Fetch { uid, set, request: FetchRequest { items }, changed_since })
+    Ok(Command::Fetch { uid, set, request: FetchRequest { items, news: None }, changed_since })
 }
 
 /// `store = "STORE" SP sequence-set [SP "(" "UNCHANGEDSINCE" SP mod-sequence-valzer ")"] SP store-att-flags`;

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     ask::Ask,
     command::SequenceSet,
-    fetch::{FetchCursor, FetchItem, FetchRequest},
+    fetch::{FetchCursor, FetchItem, FetchNews, FetchRequest},
 };
 
 /// FETCH responses on their way.
@@ -106,12 +106,10 @@ impl ImapSession {
             if let Some(open) = self.open_mut() {
                 open.own.push(modseq);
             }
-            let request = Arc::make_mut(&mut fetching.request);
-            for item in self.flags_request(true).items {
-                if !request.items.contains(&item) {
-                    request.items.push(item);
-                }
-            }
+            let mut items = self.flags_request(true).items;
+            items.retain(|item| !fetching.request.items.contains(item));
+            let news = FetchNews { uids: changed.clone(), items };
+            Arc::make_mut(&mut fetching.request).news = Some(news);
         }
         self.doing = Doing::Fetching(fetching);
     }
@@ -152,6 +150,7 @@ impl ImapSession {
             after => self.go_on(after),
         }
     }
+
     /// The end of a FETCH that could not show all of its messages; the changes are told.
     pub(super) fn fetch_missing(&mut self, uids: &UidSet) {
         let Some(open) = self.open() else { return };

@@ -141,7 +141,7 @@ impl ImapSession {
         if self.condstore {
             items.push(FetchItem::ModSeq);
         }
-        FetchRequest { items }
+        FetchRequest { items, news: None }
     }
 }
 

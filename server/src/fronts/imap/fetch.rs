@@ -57,7 +57,7 @@ fn depth(request: &FetchRequest) -> Depth {
             Depth::Content
         }
     };
-    request.items.iter().map(of).max().unwrap_or(Depth::Columns)
+    request.all_items().map(of).max().unwrap_or(Depth::Columns)
 }
 
 impl Conversation {
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn only_what_columns_tell_is_answered_on_a_worker() {
-        let request = |items: &[FetchItem]| FetchRequest { items: items.to_vec() };
+        let request = |items: &[FetchItem]| FetchRequest { items: items.to_vec(), news: None };
         assert_eq!(depth(&request(&[FetchItem::Uid, FetchItem::Flags, FetchItem::Size])), Depth::Columns);
         assert_eq!(depth(&request(&[FetchItem::Uid, FetchItem::Envelope])), Depth::Record);
         assert_eq!(depth(&request(&[FetchItem::Rfc822Header, FetchItem::Flags])), Depth::Content);

@@ -66,11 +66,16 @@ pub struct NoSuchNumber;
 impl SequenceSet {
     /// The messages that these sequence numbers mean.
     pub fn uids(&self, numbers: &Numbers) -> Result<UidSet, NoSuchNumber> {
+        Ok(self.spans(numbers)?.intersection(numbers.uids()))
+    }
+
+    /// All UIDs from the first message of a range to its last, also those that no message has: no more ranges than were
+    /// written, whatever gaps there are between messages.
+    pub fn spans(&self, numbers: &Numbers) -> Result<UidSet, NoSuchNumber> {
         let exists = numbers.exists();
         let uid = |number: Option<u32>| numbers.uid(number.unwrap_or(exists)).ok_or(NoSuchNumber);
         let ranges = self.ranges.iter().map(|(first, last)| Ok((uid(*first)?, uid(*last)?)));
-        let spans = united(ranges.collect::<Result<_, _>>()?);
-        Ok(spans.intersection(numbers.uids()))
+        Ok(united(ranges.collect::<Result<_, _>>()?))
     }
 
     /// These UIDs, whether there are such messages or not. `*` is the largest in use; where none is, a range with `*` is

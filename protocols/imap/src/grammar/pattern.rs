@@ -5,8 +5,8 @@ use rockdove_mail::HIERARCHY_DELIMITER;
 /// Whether a mailbox name matches a LIST pattern: `*` stands for anything, `%` for anything without a hierarchy delimiter.
 /// INBOX as the first level matches in any case.
 ///
-/// Takes time in proportion to pattern times name at most; a pattern with more plain octets than the name has is over at
-/// once.
+/// Takes time in proportion to the pattern and to the square of the name at most: a pattern with more plain octets than
+/// the name has is over at once, and wildcards between two of them count as one.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let delimiter = u8::try_from(HIERARCHY_DELIMITER).unwrap_or(b'/');
     let folded = inbox_octets(name, delimiter);
@@ -17,16 +17,21 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     }
     // Octets of the name that what came so far can have matched, ascending.
     let mut reached = vec![0];
-    let mut before = 0;
-    for octet in pattern.bytes() {
+    let mut octets = pattern.bytes().peekable();
+    while let Some(octet) = octets.next() {
         match octet {
-            b'*' if before == b'*' => {}
-            b'*' => {
-                let first = reached.first().copied().unwrap_or_default();
-                reached = (first..=name.len()).collect();
+            b'*' | b'%' => {
+                // Wildcards in a row are as good as one: the widest.
+                let mut any = octet == b'*';
+                while let Some(next) = octets.next_if(|next| matches!(next, b'*' | b'%')) {
+                    any |= next == b'*';
+                }
+                reached = if any {
+                    (reached.first().copied().unwrap_or_default()..=name.len()).collect()
+                } else {
+                    spread(&reached, name, delimiter)
+                };
             }
-            b'%' if matches!(before, b'*' | b'%') => {}
-            b'%' => reached = spread(&reached, name, delimiter),
             _ => {
                 let same = |at: usize| {
                     name.get(at)
@@ -38,7 +43,6 @@ pub fn matches(pattern: &str, name: &str) -> bool {
         if reached.is_empty() {
             return false;
         }
-        before = octet;
     }
     reached.last() == Some(&name.len())
 }

@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use rockdove_mail::{ModSeq, Uid, UidSet, search::SearchKey};
 
 use super::{Doing, ImapSession, open::OpenMailbox, purpose::Purpose};
-use crate::{ask::Ask, command::SearchProgram, limits::NUMBERS_PIECE_MAX, numbers::NoSuchNumber};
+use crate::{
+    ask::Ask,
+    command::SearchProgram,
+    limits::{NUMBERS_PIECE_MAX, SEARCH_RECENT_MAX},
+    numbers::NoSuchNumber,
+};
 
 /// The answer of SEARCH on its way.
 pub(super) struct Finding {
@@ -26,18 +31,28 @@ fn asks_modseq(program: &SearchProgram) -> bool {
     }
 }
 
-/// The condition with UIDs in place of sequence numbers. `Err`: there is no such number.
-fn key(open: &OpenMailbox, program: &SearchProgram) -> Result<SearchKey, NoSuchNumber> {
+/// Why a search cannot be done.
+type Wrong = &'static str;
+
+/// The condition with UIDs in place of sequence numbers. The sets may hold UIDs that no message has: the search is within
+/// those that there are.
+fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
+    let mut inner = |program| key(open, program, recent_left);
     Ok(match program {
         SearchProgram::All => SearchKey::All,
-        SearchProgram::And(all) => SearchKey::And(all.iter().map(|one| key(open, one)).collect::<Result<_, _>>()?),
-        SearchProgram::Or(one, other) => SearchKey::Or(Box::new(key(open, one)?), Box::new(key(open, other)?)),
-        SearchProgram::Not(inner) => SearchKey::Not(Box::new(key(open, inner)?)),
-        SearchProgram::Sequence(set) => SearchKey::Uids(open.messages(false, set)?),
-        SearchProgram::Uid(set) => SearchKey::Uids(open.messages(true, set)?),
+        SearchProgram::And(all) => SearchKey::And(all.iter().map(inner).collect::<Result<_, _>>()?),
+        SearchProgram::Or(one, other) => SearchKey::Or(Box::new(inner(one)?), Box::new(inner(other)?)),
+        SearchProgram::Not(one) => SearchKey::Not(Box::new(inner(one)?)),
+        SearchProgram::Sequence(set) => {
+            SearchKey::Uids(set.spans(&open.numbers).map_err(|NoSuchNumber| "there is no message of that number")?)
+        }
+        SearchProgram::Uid(set) => SearchKey::Uids(set.uid_set(open.numbers.uids().last())),
+        SearchProgram::Recent => {
+            *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for recent messages")?;
+            SearchKey::Uids(UidSet::clone(&open.recent))
+        }
         SearchProgram::Flag(flags) => SearchKey::Flag(*flags),
         SearchProgram::Keyword(keyword) => SearchKey::Keyword(keyword.clone()),
-        SearchProgram::Recent => SearchKey::Uids(UidSet::clone(&open.recent)),
         SearchProgram::Before(field, day) => SearchKey::Before(*field, *day),
         SearchProgram::On(field, day) => SearchKey::On(*field, *day),
         SearchProgram::Since(field, day) => SearchKey::Since(*field, *day),
@@ -58,7 +73,11 @@ impl ImapSession {
         }
         let modseq_asked = asks_modseq(program);
         let Some(open) = self.open() else { return };
-        let Ok(key) = key(open, program) else { return self.bad("there is no message of that number") };
+        let mut recent_left = SEARCH_RECENT_MAX;
+        let key = match key(open, program, &mut recent_left) {
+            Ok(key) => key,
+            Err(wrong) => return self.bad(wrong),
+        };
         let within = open.numbers.uids().clone();
         if modseq_asked {
             self.enable_condstore();

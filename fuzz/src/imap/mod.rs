@@ -78,7 +78,10 @@ impl Host {
         if self.bad_days && !by_cut && self.dice.below(12) == 0 {
             return self.fail(&ask);
         }
-        self.account.answer(ask, self.octets_aim)
+        let answer = self.account.answer(ask, self.octets_aim);
+        // Some messages cannot be read.
+        self.broken |= matches!(answer, Answer::Broken);
+        answer
     }
 
     fn fail(&mut self, ask: &Ask) -> Answer {

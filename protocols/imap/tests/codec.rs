@@ -8,7 +8,7 @@ use imap_codec::{
     decode::Decoder,
     encode::Encoder,
     imap_types::{
-        command::{Command as TheirCommand, CommandBody},
+        command::{Command as TheirCommand, CommandBody, FetchModifier, SelectParameter, StoreModifier},
         core::{AString, Charset},
         fetch::{Macro, MacroOrMessageDataItemNames, MessageDataItemName, Part, Section as TheirSection},
         flag::{Flag, StoreResponse, StoreType},
@@ -139,6 +139,7 @@ fn their_search(key: &SearchKey<'_>) -> String {
         SearchKey::Subject(needle) => format!("Subject {}", text(needle)),
         SearchKey::Body(needle) => format!("Body {}", text(needle)),
         SearchKey::Text(needle) => format!("Text {}", text(needle)),
+        SearchKey::ModSequence { modseq, .. } => format!("MODSEQ {modseq}"),
     }
 }
 
@@ -184,6 +185,7 @@ fn their_items(names: &MacroOrMessageDataItemNames<'_>, uid: bool) -> Option<Vec
                     MessageDataItemName::Rfc822Size => FetchItem::Size,
                     MessageDataItemName::Rfc822Text => FetchItem::Rfc822Text,
                     MessageDataItemName::Uid => FetchItem::Uid,
+                    MessageDataItemName::ModSeq => FetchItem::ModSeq,
                     MessageDataItemName::BodyExt { section, partial, peek } => FetchItem::Section {
                         section: their_section(section.as_ref()),
                         partial: partial.map(|(first, octets)| (first, octets.get())),
@@ -236,19 +238,28 @@ fn their_mailbox(mailbox: &Mailbox<'_>) -> MailboxArg {
 fn ours(command: &Command) -> Option<String> {
     Some(match command {
         Command::Search { uid, charset, key } => format!("search {uid} {charset:?} {}", our_search(key)),
-        Command::Fetch { uid, set, request, changed_since: None } => {
-            format!("fetch {uid} {} {:?}", our_set(set), request.items)
+        Command::Fetch { uid, set, request, changed_since } => {
+            format!("fetch {uid} {} {:?} {changed_since:?}", our_set(set), request.items)
         }
-        Command::Store { uid, set, update, flags, silent, unchanged_since: None } => {
-            format!("store {uid} {} {update:?} {flags:?} {silent}", our_set(set))
+        Command::Store { uid, set, update, flags, silent, unchanged_since } => {
+            format!("store {uid} {} {update:?} {flags:?} {silent} {unchanged_since:?}", our_set(set))
         }
         Command::Copy { uid, remove, set, mailbox } => format!("copy {uid} {remove} {} {mailbox:?}", our_set(set)),
         Command::UidExpunge(set) => format!("expunge {}", our_set(set)),
         Command::Login { login, password } => format!("login {login:?} {:?}", password.as_str()),
         Command::Rename { from, to } => format!("rename {from:?} {to:?}"),
-        Command::Select { mailbox, read_only, condstore: false } => format!("select {mailbox:?} {read_only}"),
+        Command::Select { mailbox, read_only, condstore } => format!("select {mailbox:?} {read_only} {condstore}"),
         _ => return None,
     })
+}
+
+/// QRESYNC is not offered.
+fn condstore(parameters: &[SelectParameter]) -> Option<bool> {
+    match parameters {
+        [] => Some(false),
+        [SelectParameter::CondStore] => Some(true),
+        _ => None,
+    }
 }
 
 fn theirs(command: &TheirCommand<'_>) -> Option<String> {
@@ -260,17 +271,31 @@ fn theirs(command: &TheirCommand<'_>) -> Option<String> {
             });
             format!("search {uid} {charset:?} {}", their_search(&SearchKey::And(criteria.clone())))
         }
-        CommandBody::Fetch { sequence_set, macro_or_item_names, uid } => {
-            format!("fetch {uid} {} {:?}", their_set(sequence_set), their_items(macro_or_item_names, *uid)?)
+        CommandBody::Fetch { sequence_set, macro_or_item_names, uid, modifiers } => {
+            let changed_since = match modifiers[..] {
+                [] => None,
+                [FetchModifier::ChangedSince(modseq)] => Some(modseq.get()),
+                _ => return None,
+            };
+            let mut items = their_items(macro_or_item_names, *uid)?;
+            if changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
+                items.push(FetchItem::ModSeq);
+            }
+            format!("fetch {uid} {} {items:?} {changed_since:?}", their_set(sequence_set))
         }
-        CommandBody::Store { sequence_set, kind, response, flags, uid } => {
+        CommandBody::Store { sequence_set, kind, response, flags, uid, modifiers } => {
+            let unchanged_since = match modifiers[..] {
+                [] => None,
+                [StoreModifier::UnchangedSince(modseq)] => Some(modseq),
+                _ => return None,
+            };
             let update = match kind {
                 StoreType::Replace => "Replace",
                 StoreType::Add => "Add",
                 StoreType::Remove => "Remove",
             };
             let (flags, silent) = (their_flags(flags)?, *response == StoreResponse::Silent);
-            format!("store {uid} {} {update} {flags:?} {silent}", their_set(sequence_set))
+            format!("store {uid} {} {update} {flags:?} {silent} {unchanged_since:?}", their_set(sequence_set))
         }
         CommandBody::Copy { sequence_set, mailbox, uid } => {
             format!("copy {uid} false {} {:?}", their_set(sequence_set), their_mailbox(mailbox))
@@ -283,8 +308,12 @@ fn theirs(command: &TheirCommand<'_>) -> Option<String> {
             format!("login {} {}", text(username), text(password.declassify()))
         }
         CommandBody::Rename { from, to } => format!("rename {:?} {:?}", their_mailbox(from), their_mailbox(to)),
-        CommandBody::Select { mailbox } => format!("select {:?} false", their_mailbox(mailbox)),
-        CommandBody::Examine { mailbox } => format!("select {:?} true", their_mailbox(mailbox)),
+        CommandBody::Select { mailbox, parameters } => {
+            format!("select {:?} false {}", their_mailbox(mailbox), condstore(parameters)?)
+        }
+        CommandBody::Examine { mailbox, parameters } => {
+            format!("select {:?} true {}", their_mailbox(mailbox), condstore(parameters)?)
+        }
         _ => return None,
     })
 }
@@ -329,11 +358,13 @@ fn known() -> Vec<String> {
 }
 
 /// Where we mean to differ.
-const DIFFERENT: [&str; 5] = [
+const DIFFERENT: [&str; 6] = [
     // It leaves modified UTF-7 as it is.
     "&",
     // It takes the largest number there can be for `*`.
     "4294967295 a",
+    // Mod-sequences have 63 bits (RFC 7162 section 7).
+    "CHANGEDSINCE 9223372036854775808",
     // It allows what the grammar does not: an empty list, a line end in a field name, `\\Recent` in STORE.
     "FETCH 1 ()",
     "a<crlf>)",
@@ -396,6 +427,8 @@ fn search_key() -> impl Strategy<Value = String> {
         "SENTBEFORE 31-Dec-1999",
         "SENTON 9-Sep-2009",
         "SENTSINCE 29-Feb-2000",
+        "MODSEQ 620162338",
+        "MODSEQ \"/flags/\\\\draft\" all 620162338",
     ]);
     let with_text = prop::sample::select(vec!["FROM", "TO", "CC", "BCC", "SUBJECT", "BODY", "TEXT", "HEADER X-Y"]);
     let leaf = prop_oneof![
@@ -445,6 +478,12 @@ fn fetch_item() -> impl Strategy<Value = String> {
     prop_oneof![simple.prop_map(str::to_owned), section]
 }
 
+/// Every other time ` (NAME number)`.
+fn modifier(name: &'static str) -> impl Strategy<Value = String> {
+    prop::option::of(1..i64::MAX.unsigned_abs())
+        .prop_map(move |modseq| modseq.map_or_else(String::new, |modseq| format!(" ({name} {modseq})")))
+}
+
 fn command() -> impl Strategy<Value = String> {
     let uid = || prop::sample::select(vec!["", "UID "]);
     let name = || "[a-zA-Z0-9]{1,6}|\"[a-z ]{1,6}\"|inbox|\\{3\\}\r\na\\*b";
@@ -457,24 +496,70 @@ fn command() -> impl Strategy<Value = String> {
     prop_oneof![
         (uid(), prop::collection::vec(search_key(), 1..4))
             .prop_map(|(uid, keys)| format!("{uid}SEARCH {}", keys.join(" "))),
-        (uid(), sequence_set(), prop::collection::vec(fetch_item(), 1..5))
-            .prop_map(|(uid, set, items)| format!("{uid}FETCH {set} ({})", items.join(" "))),
-        (uid(), sequence_set(), store, flags, any::<bool>()).prop_map(|(uid, set, store, flags, list)| {
-            let flags = flags.join(" ");
-            format!("{uid}STORE {set} {store} {}", if list { format!("({flags})") } else { flags })
-        }),
+        (uid(), sequence_set(), prop::collection::vec(fetch_item(), 1..5), modifier("CHANGEDSINCE"))
+            .prop_map(|(uid, set, items, modifier)| format!("{uid}FETCH {set} ({}){modifier}", items.join(" "))),
+        (uid(), sequence_set(), modifier("UNCHANGEDSINCE"), store, flags, any::<bool>()).prop_map(
+            |(uid, set, modifier, store, flags, list)| {
+                let flags = flags.join(" ");
+                format!("{uid}STORE {set}{modifier} {store} {}", if list { format!("({flags})") } else { flags })
+            }
+        ),
         (uid(), prop::sample::select(vec!["COPY", "MOVE"]), sequence_set(), name())
             .prop_map(|(uid, command, set, name)| format!("{uid}{command} {set} {name}")),
         (astring(), astring()).prop_map(|(login, password)| format!("LOGIN {login} {password}")),
         (name(), name()).prop_map(|(from, to)| format!("RENAME {from} {to}")),
-        (prop::sample::select(vec!["SELECT", "EXAMINE"]), name())
-            .prop_map(|(command, name)| format!("{command} {name}")),
+        (prop::sample::select(vec!["SELECT", "EXAMINE"]), name(), prop::sample::select(vec!["", " (CONDSTORE)"]))
+            .prop_map(|(command, name, parameter)| format!("{command} {name}{parameter}")),
     ]
 }
 
 /// Whether imap-codec reads this as one whole response.
 fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
+}
+
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST.
+fn said(conversation: &str) -> Vec<u8> {
+    let mut said = Vec::new();
+    for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
+        let line = line.strip_prefix(' ').unwrap_or(line);
+        if line.contains("\"CHILDINFO\"") {
+            continue;
+        }
+        let (line, space) = line.strip_suffix('~').map_or((line, ""), |line| (line, " "));
+        said.extend([line, space, "\r\n"].concat().into_bytes());
+    }
+    said
+}
+
+#[test]
+fn transcripts_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
+    let (mut wrong, mut count) = (String::new(), 0);
+    for entry in fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        let text = fs::read_to_string(&path).expect("file");
+        for conversation in text.split("\n----") {
+            let said = said(conversation);
+            let mut rest = &said[..];
+            while !rest.is_empty() {
+                match ResponseCodec::default().decode(rest) {
+                    Ok((after, _)) => {
+                        count += 1;
+                        rest = after;
+                    }
+                    Err(why) => {
+                        let end = rest.windows(2).position(|end| end == b"\r\n").map_or(rest.len(), |at| at + 2);
+                        let line = String::from_utf8_lossy(&rest[..end]);
+                        writeln!(wrong, "{}: {line:?} {why:?}", path.display()).expect("a string");
+                        rest = &rest[end..];
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert!(count > 1_000, "only {count} responses");
 }
 
 proptest! {

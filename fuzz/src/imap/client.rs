@@ -43,6 +43,29 @@ fn response(sent: &[u8]) -> Option<(String, &[u8])> {
     }
 }
 
+/// Whether this is one list in parentheses, and every literal in it ends where a word may end. Tells when a literal was
+/// shorter or longer than announced.
+fn is_list(text: &str) -> bool {
+    let (mut depth, mut quoted) = (0, false);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let mut taken = first.len_utf8();
+        match first {
+            '\\' if quoted => taken = rest.chars().take(2).map(char::len_utf8).sum(),
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            '(' => depth += 1,
+            ')' if depth == 1 => return rest.len() == 1,
+            ')' => depth -= 1,
+            '{' if !rest.starts_with("{} ") && !rest.starts_with("{})") => return false,
+            _ if depth == 0 => return false,
+            _ => {}
+        }
+        rest = &rest[taken..];
+    }
+    false
+}
+
 impl Known {
     fn hear(&mut self, response: &str) {
         let after_flags = std::mem::take(&mut self.after_flags);
@@ -67,9 +90,12 @@ impl Known {
             assert!((1..=self.uids.len()).contains(&number), "there is no such number: {response}");
             if what == "EXPUNGE" {
                 self.uids.remove(number - 1);
-            } else if let Some(uid) = what.strip_prefix("FETCH (UID ") {
-                let digits = uid.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-                self.learn(number - 1, digits.parse().expect("a UID"));
+            } else if let Some(items) = what.strip_prefix("FETCH ") {
+                assert!(is_list(items), "no list of items: {response}");
+                if let Some(uid) = items.strip_prefix("(UID ") {
+                    let digits = uid.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+                    self.learn(number - 1, digits.parse().expect("a UID"));
+                }
             }
         }
     }

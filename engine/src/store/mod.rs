@@ -22,7 +22,6 @@ pub(crate) mod octets;
 pub mod parts;
 pub(crate) mod plan;
 pub mod record;
-pub(crate) mod search;
 pub mod segment;
 
 pub use ingest::{StagedMessage, Staging};

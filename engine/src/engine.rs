@@ -21,7 +21,7 @@ use crate::{
     search::{self, Messages},
     store::{
         MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
-        account::{AccountSlot, AccountState, Planner},
+        account::{AccountSlot, AccountState, Planner, Totals},
         cache::StateCache,
         commit::{Committer, Plan},
         directory::DirectorySlot,
@@ -356,9 +356,12 @@ impl Engine {
         locked(&self.texts)
     }
 
-    /// The first message id that no message of the account that can be seen has.
+    /// Beyond every message of the account that is written. Does not bring the account into memory.
     pub(crate) fn next_message(&self, account: AccountId) -> Result<u32, EngineError> {
-        Ok(self.account(account)?.totals.next_message)
+        let row = self.kv.get(Family::Account, &keys::account_state(account.0))?;
+        let row = row.ok_or_else(|| EngineError::NotFound(format!("account {}", account.0)))?;
+        let totals = Totals::decode(&row);
+        totals.map(|totals| totals.next_message).ok_or_else(|| EngineError::Corrupt(format!("account {}", account.0)))
     }
 
     /// Writes derived rows of an account, unless its removal is planned.

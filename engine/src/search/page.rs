@@ -21,7 +21,7 @@ const VERSION: u8 = 1;
 pub(super) const PIECE: u8 = 0xff;
 /// A page is closed when it has this many octets of text. Smaller ones compress worse, larger ones are unpacked for the
 /// sake of few messages.
-pub(super) const PAGE_BYTES: usize = 32 * 1024;
+pub(super) const PAGE_BYTES: usize = 16 * 1024;
 /// Octets of text that a page may unpack to: a text of [`super::TEXT_BYTES_MAX`] behind an open page.
 const RAW_BYTES_MAX: usize = PAGE_BYTES + super::TEXT_BYTES_MAX;
 const ZSTD_LEVEL: i32 = 3;

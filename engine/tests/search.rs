@@ -478,3 +478,34 @@ fn long_texts_are_taken_in_over_several_slices() {
     assert_eq!(house.engine.search(house.account, INBOX, &subject), Ok(all));
     assert_eq!(left_out(&house), 0);
 }
+
+#[test]
+fn what_cannot_be_read_is_passed_over() {
+    let house = House::new();
+    let mut rng = Rng(21);
+    let messages: Vec<Vec<u8>> = (0..560).map(|_| message(&mut rng)).collect();
+    house.append(INBOX, &messages);
+    house.catch_up();
+    let rows: Vec<_> = house.kv.dump().into_iter().filter(|(family, ..)| *family == Family::Text).collect();
+    let write = |key: &bytes::Bytes, row: &[u8]| {
+        let mut batch = Batch::default();
+        batch.put(Family::Text, key.clone(), row.to_vec());
+        house.kv.write(&batch, Durability::Ordered).expect("written");
+    };
+    for (_, key, row) in rows {
+        let mut damaged = row.to_vec();
+        match key.get(4) {
+            // A bit of the compressed text; the checksum tells.
+            Some(&keys::TEXT_PAGE) => damaged[row.len() / 2 + 8] ^= 0x10,
+            Some(&(keys::TEXT_REACH | keys::TEXT_WORDS | keys::TEXT_POSTINGS)) => damaged[0] = 9,
+            _ => continue,
+        }
+        write(&key, &damaged);
+        compare(&house.engine, house.account, &mut rng, 6, "damaged");
+        // Cut short.
+        write(&key, &row[..row.len() / 2]);
+        compare(&house.engine, house.account, &mut rng, 3, "cut short");
+        write(&key, &row);
+    }
+    check(&house.engine, "whole again");
+}

@@ -4,6 +4,7 @@
 //! rockdove.lock     held by the one process that uses the folder; its process id
 //! store/            mail and directory
 //! control.sock      administration of the running server
+//! imap.sock         the administrator's door to every account
 //! lmtp.sock         local delivery, unless the configuration says otherwise
 //! login.key         secret behind the salts of logins that do not exist
 //! tls/              the self-signed certificate, when no other is configured
@@ -44,6 +45,11 @@ pub enum Claim {
 /// The control socket in a data folder.
 pub fn control_socket(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
+}
+
+/// The administrator's door in a data folder: IMAP to every account.
+pub fn administrators_door(data_dir: &Path) -> PathBuf {
+    data_dir.join("imap.sock")
 }
 
 impl DataDir {
@@ -115,6 +121,11 @@ impl DataDir {
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         control_socket(&self.path)
+    }
+
+    /// The administrator's door.
+    pub fn administrators_door(&self) -> PathBuf {
+        administrators_door(&self.path)
     }
 
     /// The secret of login salts; made on the first start.

@@ -31,6 +31,9 @@ pub struct ImapConfig {
     pub starttls: bool,
     /// Whether passwords are taken on this connection without TLS.
     pub clear_login: bool,
+    /// The administrator's door: the operating system has told who is there. SASL EXTERNAL (RFC 4422 appendix A) and
+    /// nothing else is offered.
+    pub external: bool,
     /// Octets of one message.
     pub message_size_max: u64,
     /// From the greeting to a login, in milliseconds.
@@ -65,6 +68,12 @@ pub enum Ask {
         authorize_as: Option<String>,
         /// Whether the client proved that it knows the password.
         proven: bool,
+    },
+    /// EXTERNAL: may this connection be that account's? Answered by [`Answer::Login`]; when accepted, the host remembers
+    /// whose connection this is.
+    External {
+        /// SASL authorization identity: the account.
+        authorize_as: String,
     },
     /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
     Mailboxes,
@@ -304,7 +313,7 @@ pub struct Changes {
 /// An answer of the host.
 #[derive(Debug)]
 pub enum Answer {
-    /// To [`Ask::CheckPassword`] and [`Ask::ScramDone`].
+    /// To [`Ask::CheckPassword`], [`Ask::ScramDone`] and [`Ask::External`].
     Login(LoginAnswer),
     /// To [`Ask::ScramKeys`].
     Scram(ScramKeys),

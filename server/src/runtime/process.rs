@@ -1,8 +1,9 @@
 //! What concerns the whole process: signals, privileges, descriptors.
 #![allow(unsafe_code, reason = "privileges and limits are system calls without a safe wrapper here")]
 
-use std::{ffi::CString, fs, io, ptr};
+use std::{ffi::CString, fs, io, os::fd::AsRawFd, ptr};
 
+use socket2::Socket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals a server obeys, caught from the moment this exists.
@@ -103,6 +104,27 @@ pub fn cores() -> usize {
 pub fn ids_of(user: &str, group: Option<&str>) -> io::Result<(u32, u32)> {
     let (uid, main_group) = user_ids(&CString::new(user)?)?;
     Ok((uid, group.map_or(Ok(main_group), group_id)?))
+}
+
+/// The user at the other end of a connected unix socket, as the kernel knows it (`SO_PEERCRED`).
+///
+/// # Errors
+/// When it is no such socket.
+pub fn peer_user(socket: &Socket) -> io::Result<u32> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    let place = (&raw mut found).cast();
+    // SAFETY: `place` is `length` octets of plain integers, and the descriptor is that of a socket that is alive.
+    check(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut length)
+    })?;
+    Ok(found.uid)
+}
+
+/// Whether that user may do with our data what it likes anyway: root, and the user that this process runs as.
+pub fn is_administrator(uid: u32) -> bool {
+    // SAFETY: no memory is involved.
+    uid == 0 || uid == unsafe { libc::geteuid() }
 }
 
 /// Whether this process may do everything.

@@ -70,8 +70,9 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     let cores = process::cores();
     let workers = if config.runtime.workers == 0 { cores } else { config.runtime.workers };
     let configured_tls = configured_tls(&config)?;
-    let listening = listen::bind_all(&config, workers)?;
+    let mut listening = listen::bind_all(&config, workers)?;
     become_user(&config)?;
+    listening.open_administrators_door(data_dir.administrators_door(), workers)?;
     let tls = Arc::new(match configured_tls {
         Some(tls) => tls,
         None => self_signed(&data_dir, &config)?,

@@ -116,7 +116,9 @@ impl Account {
 
     fn try_answer(&mut self, ask: Ask, octets_aim: usize) -> Result<Answer, Refusal> {
         Ok(match ask {
-            ask @ (Ask::CheckPassword { .. } | Ask::ScramKeys { .. } | Ask::ScramDone { .. }) => self.login(ask),
+            ask @ (Ask::CheckPassword { .. } | Ask::ScramKeys { .. } | Ask::ScramDone { .. } | Ask::External { .. }) => {
+                self.login(ask)
+            }
             Ask::Select { mailbox, read_only } => self.select(&mailbox, read_only)?,
             Ask::Unselect => {
                 self.open = None;
@@ -173,6 +175,10 @@ impl Account {
             Ask::ScramDone { login, proven, .. } => {
                 self.notes.push(format!("scram {login} {proven}"));
                 verdict(proven)
+            }
+            Ask::External { authorize_as } => {
+                self.notes.push(format!("external {authorize_as}"));
+                verdict(authorize_as == "ann")
             }
             _ => unreachable!("a login"),
         }

@@ -66,6 +66,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
         host_name: "mail.example".to_owned(),
         version: "0.1".to_owned(),
         starttls: true,
+        external: false,
         clear_login: true,
         message_size_max: 1_000_000,
         login_ms_max: 60_000,
@@ -76,6 +77,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
         let (key, value) = line.split_once(' ').expect("@key value");
         match key {
             "clear_login" => config.clear_login = value == "yes",
+            "external" => config.external = value == "yes",
             "starttls" => config.starttls = value == "yes",
             "tls" => peer.tls = Some(TlsFacts::default()),
             "size" => config.message_size_max = value.parse().expect("a number"),

@@ -38,6 +38,8 @@ pub struct ImapFront {
 /// What the jobs of one connection have in common.
 struct Conversation {
     who: Identity,
+    /// The client is an administrator, who may be any account.
+    administrator: bool,
     open: Mutex<Option<Open>>,
     append: Mutex<Option<Box<Append>>>,
 }
@@ -81,13 +83,19 @@ pub fn open(
     let config = ImapConfig {
         host_name: settings.hostname.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        external: listener.administrator,
         starttls: listener.tls == TlsMode::StartTls,
         clear_login: takes_clear_passwords(settings.login.clear_text, peer),
         message_size_max: settings.limits.message_size.bytes,
         login_ms_max: settings.timeouts.imap_login.ms,
         autologout_ms: settings.timeouts.imap_autologout.ms,
     };
-    let talk = Conversation { who: Identity::new(services, peer), open: Mutex::default(), append: Mutex::default() };
+    let talk = Conversation {
+        who: Identity::new(services, peer),
+        administrator: listener.administrator,
+        open: Mutex::default(),
+        append: Mutex::default(),
+    };
     (ImapSession::new(config, peer, seed, now), ImapFront { talk: Arc::new(talk), watching: None })
 }
 
@@ -103,6 +111,9 @@ impl Front<ImapSession> for ImapFront {
             Ask::ScramKeys { login } => replier.reply(id, Answer::Scram(who.scram_keys(&login))),
             Ask::ScramDone { login, authorize_as, proven } => {
                 replier.reply(id, Answer::Login(who.scram_done(&login, authorize_as.as_deref(), proven)));
+            }
+            Ask::External { authorize_as } => {
+                replier.reply(id, Answer::Login(who.external(self.talk.administrator, &authorize_as)));
             }
             Ask::AppendBegin { mailbox, size_bytes } => {
                 self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, reach));

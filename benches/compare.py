@@ -17,6 +17,8 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 
 import servers
 
@@ -132,6 +134,8 @@ class Comparison:
         self.options = options
         self.figures = {}
         self.versions = {}
+        self.failures = []
+        self.syncs_ms = []
 
     def load(self, server, kind, door, arguments):
         program = os.path.join(self.options.programs, "rockdove-load")
@@ -155,16 +159,31 @@ class Comparison:
                 self.load(server, "imap-login", "imap", ["-n", str(servers.ACCOUNTS), "-c", "10", *login(ALL)])
             figure = self.load(server, row.kind, row.door, row.arguments)[row.figure]
         except (RuntimeError, subprocess.TimeoutExpired) as error:
-            print(f"{server.title}: {row.title}: {error}", file=sys.stderr)
+            self.failed(f"{server.title}: {row.title}", error)
             return
         print(f"{server.title}: {row.title}: {figure}{row.unit}", file=sys.stderr, flush=True)
         self.figures.setdefault((row.title, server.title), []).append(figure)
 
+    def failed(self, what, error):
+        """Told in the results too: a figure that is missing must not look like one that was never asked for."""
+        print(f"{what}: {error}", file=sys.stderr, flush=True)
+        self.failures.append(f"{what}: {' '.join(str(error).split())[:200]}")
+
     def fill(self, server):
-        """The mailboxes that are read from; not measured."""
-        for names, count in ((BIG, self.options.messages), (POP, 10 * POP_MESSAGES)):
-            arguments = ["-n", str(count), "-s", "600", "-c", "10", "--pipeline", "16", "--size", "2048", "--seed", "5"]
-            self.load(server, "imap-append", "imap", arguments + login(names))
+        """The mailboxes that are read from; not measured. False when the server did not take them.
+
+        One connection for each mailbox: Dovecot 2.3 may find the index of a new mdbox broken when several append to it
+        at once, and what is read then is a mailbox that was rebuilt.
+        """
+        for names, count, connections in ((BIG, self.options.messages, 1), (POP, 10 * POP_MESSAGES, 10)):
+            arguments = ["-n", str(count), "-s", "600", "-c", str(connections), "--pipeline", "16", "--size", "2048",
+                         "--seed", "5"]
+            try:
+                self.load(server, "imap-append", "imap", arguments + login(names))
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                self.failed(f"{server.title}: filling {names}", error)
+                return False
+        return True
 
     def round(self, make, rows):
         server = make()
@@ -172,8 +191,9 @@ class Comparison:
         try:
             server.start()
             warm = [row for row in rows if not row.fresh and row.fits(server)]
-            if any(name in row.arguments for row in warm for name in (BIG, POP)):
-                self.fill(server)
+            reading = [row for row in warm if BIG in row.arguments or POP in row.arguments]
+            if reading and not self.fill(server):
+                warm = [row for row in warm if row not in reading]
             for row in warm:
                 self.row(server, row)
         finally:
@@ -197,6 +217,28 @@ def rounded(value, unit):
     return f"{value:,.0f}{unit}" if value >= 10 else f"{value:.2f}{unit}"
 
 
+def cell(figures, rounds, unit):
+    """The median, how far the rounds went apart, and how many there are when some failed."""
+    if not figures:
+        return "—"
+    text = rounded(statistics.median(figures), unit)
+    if len(figures) > 1:
+        text += f" ({rounded(min(figures), '')} to {rounded(max(figures), '')})"
+    return text if len(figures) == rounds else f"{text}, {len(figures)} of {rounds} rounds"
+
+
+def sync_ms(work):
+    """Milliseconds of a write of 4 KiB made durable, median and longest of 200: the disk that all figures stand on."""
+    took = []
+    with tempfile.TemporaryFile(dir=work) as file:
+        for _ in range(200):
+            began = time.monotonic()
+            os.write(file.fileno(), bytes(4096))
+            os.fdatasync(file.fileno())
+            took.append((time.monotonic() - began) * 1000)
+    return statistics.median(took), max(took)
+
+
 def table(comparison, rows, titles):
     lines = ["| | " + " | ".join(titles) + " | ratio |", "|---" * (len(titles) + 2) + "|"]
     for row in rows:
@@ -210,7 +252,8 @@ def table(comparison, rows, titles):
             # The first of ours is the default backend; less memory is better.
             better = other / ours[0] if row.figure.endswith("connection") else ours[0] / other
             ratio = f"{better:.2f}"
-        cells = [rounded(value, row.unit) for value in medians]
+        rounds = comparison.options.rounds
+        cells = [cell(comparison.figures.get((row.title, title)), rounds, row.unit) for title in titles]
         lines.append(f"| {row.title.replace('|', ' ')} | " + " | ".join(cells) + f" | {ratio} |")
     return "\n".join(lines)
 
@@ -223,8 +266,15 @@ def machine():
     return f"{os.cpu_count()} × {model}, {memory} GiB, Linux {platform.release()}"
 
 
+def failures(comparison):
+    if not comparison.failures:
+        return "- Nothing failed."
+    return "\n".join(["- Failed, and in no figure:", *(f"  - {failure}" for failure in comparison.failures)])
+
+
 def results(comparison, rows, titles):
     options = comparison.options
+    syncs = ", ".join(f"{median:.2f} ({longest:.1f})" for median, longest in comparison.syncs_ms)
     system = servers.output("stat", "-f", "-c", "%T", options.work)
     return f"""# Rockdove beside Dovecot
 
@@ -232,7 +282,8 @@ Written by `benches/compare.py` on {datetime.date.today().isoformat()}; it says 
 
 - Machine: {machine()}; mail on {system}. The load generator runs on the same machine.
 - {"; ".join(sorted(set(comparison.versions.values())))}.
-- Medians of {options.rounds} rounds; the servers took turns, each in a fresh folder.
+- Medians of {options.rounds} rounds, with the lowest and the highest; the servers took turns, each in a fresh folder.
+- A write of 4 KiB made durable took, before each round and at the end, in ms (longest of 200): {syncs}.
 - Load average over the last 15 minutes at the end: {os.getloadavg()[2]:.1f}.
 - The mailbox read from has {options.messages:,} messages of 2 KiB. FETCH and SEARCH are done once before they are
   measured, so that every server has its caches filled.
@@ -243,6 +294,7 @@ Written by `benches/compare.py` on {datetime.date.today().isoformat()}; it says 
 - Memory is the proportional set size of all processes of the server, what it grew by divided by the connections; every
   account has logged in before. Kernel memory is not in it.
 - Ratio: the first Rockdove column beside Dovecot; above 1 is better for Rockdove.
+{failures(comparison)}
 
 {table(comparison, rows, titles)}
 """
@@ -280,11 +332,16 @@ def main():
     rows = [row for row in rows if options.rows in row.title]
     comparison = Comparison(options)
     for number in range(options.rounds):
+        comparison.syncs_ms.append(sync_ms(options.work))
         for title, make in makers.items():
             print(f"round {number + 1} of {options.rounds}: {title}", file=sys.stderr, flush=True)
             # Hibernating makes no difference to sessions that work.
             some = [row for row in rows if row.fresh] if title.endswith("hibernating") else rows
-            comparison.round(make, some)
+            try:
+                comparison.round(make, some)
+            except (RuntimeError, OSError) as error:
+                comparison.failed(title, error)
+    comparison.syncs_ms.append(sync_ms(options.work))
     text = results(comparison, rows, list(makers))
     with open(options.out, "w", encoding="utf-8") as file:
         file.write(text)

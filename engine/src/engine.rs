@@ -17,16 +17,16 @@ use rockdove_mail::{ModSeq, Uid, search::SearchKey};
 use crate::{
     command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome},
     directory::{self, Directory},
-    kv::{Batch, Durability, Family, SharedKv, keys},
+    kv::{Batch, Durability, Family, Read, SharedKv, keys},
+    search::{self, Messages},
     store::{
         MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
-        account::{AccountSlot, AccountState, Planner},
+        account::{AccountSlot, AccountState, Planner, Totals},
         cache::StateCache,
         commit::{Committer, Plan},
         directory::DirectorySlot,
         parts::Parts,
         plan::AccountPlan,
-        search::{self, Messages},
     },
 };
 
@@ -100,6 +100,8 @@ pub struct Engine {
     /// Taken by whoever changes rows outside of groups, so that one does not undo what another stands on. Taken before
     /// the locks of accounts.
     upkeep: Mutex<()>,
+    /// Taken by whoever writes texts. Taken before all others.
+    texts: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
 }
 
@@ -113,7 +115,7 @@ impl Engine {
     /// Opens the engine on a store.
     pub fn open(kv: SharedKv, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let dedup_key = first_start(&kv, &options)?;
-        let directory = DirectorySlot::new(Directory::load(&*kv as &dyn crate::kv::Read)?);
+        let directory = DirectorySlot::new(Directory::load(&*kv as &dyn Read)?);
         Ok(Arc::new(Self {
             directory,
             slots: RwLock::default(),
@@ -122,6 +124,7 @@ impl Engine {
             parts: Arc::new(Parts::new(dedup_key, options.chunk_cache_bytes_max)),
             committer: Committer::new(Arc::clone(&kv), &options),
             upkeep: Mutex::default(),
+            texts: Mutex::default(),
             listeners: RwLock::default(),
             kv,
             options,
@@ -306,7 +309,7 @@ impl Engine {
     /// UIDs of the messages that match, ascending.
     pub fn search(&self, account: AccountId, mailbox: MailboxId, key: &SearchKey) -> Result<Vec<Uid>, EngineError> {
         let view = self.mailbox(account, mailbox)?;
-        search::search(&view, key, &AccountMessages { engine: self, account })
+        self.search_view(account, &view, key)
     }
 
     /// UIDs of the messages of a view that match, ascending.
@@ -316,7 +319,19 @@ impl Engine {
         view: &MailboxView,
         key: &SearchKey,
     ) -> Result<Vec<Uid>, EngineError> {
-        search::search(view, key, &AccountMessages { engine: self, account })
+        let read = self.kv.snapshot();
+        search::search(view, key, &AccountMessages { engine: self, account }, Some((&*read, account.0)))
+    }
+
+    /// The same, read from the messages alone; slow. For checks.
+    pub fn search_by_reading(
+        &self,
+        account: AccountId,
+        mailbox: MailboxId,
+        key: &SearchKey,
+    ) -> Result<Vec<Uid>, EngineError> {
+        let view = self.mailbox(account, mailbox)?;
+        search::search(&view, key, &AccountMessages { engine: self, account }, None)
     }
 
     /// Removes up to `limit` parts that no message needs any more, and answers how many. Call it now and then.
@@ -330,6 +345,30 @@ impl Engine {
     /// The parts of the server.
     pub(crate) fn parts(&self) -> &Arc<Parts> {
         &self.parts
+    }
+
+    /// The store below, for reading.
+    pub(crate) fn kv_read(&self) -> &dyn Read {
+        &*self.kv as &dyn Read
+    }
+
+    /// The right to write texts.
+    pub(crate) fn texts_lock(&self) -> MutexGuard<'_, ()> {
+        locked(&self.texts)
+    }
+
+    /// Beyond every message of the account that is written. Does not bring the account into memory.
+    pub(crate) fn next_message(&self, account: AccountId) -> Result<u32, EngineError> {
+        let row = self.kv.get(Family::Account, &keys::account_state(account.0))?;
+        let row = row.ok_or_else(|| EngineError::NotFound(format!("account {}", account.0)))?;
+        let totals = Totals::decode(&row);
+        totals.map(|totals| totals.next_message).ok_or_else(|| EngineError::Corrupt(format!("account {}", account.0)))
+    }
+
+    /// Writes derived rows of an account, unless its removal is planned.
+    pub(crate) fn write_derived(&self, account: AccountId, batch: &Batch) -> Result<(), EngineError> {
+        let written = self.slot(account).while_there(|| self.kv.write(batch, Durability::Ordered));
+        Ok(written.unwrap_or(Ok(()))?)
     }
 
     /// Runs `work` while no group is written.

@@ -12,6 +12,7 @@ pub mod command;
 pub mod directory;
 pub mod engine;
 pub mod kv;
+pub mod search;
 pub mod store;
 
 pub use archive::{Finding, FsckSummary, RebuildSummary, Repair};

@@ -11,6 +11,7 @@ on_both!(
     appended_messages_leave_as_they_came,
     changes_reach_other_sessions,
     slow_peers_are_sent_off,
+    searches_answer_while_texts_are_taken_in,
 );
 
 fn conversations(io: Io) {
@@ -134,4 +135,41 @@ fn slow_peers_are_sent_off(io: Io) {
     let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
     std::thread::sleep(Duration::from_millis(1_500));
     imap.ok("NOOP");
+}
+
+fn searches_answer_while_texts_are_taken_in(io: Io) {
+    const MESSAGES: usize = 300;
+    let mut server = Server::start(Setup::new(io, &[Door::Imap]));
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    for number in 1..=MESSAGES {
+        let message = format!("Subject: report {number}\r\n\r\nKernelhacker{number} uses free software\r\n");
+        imap.try_append("INBOX", message.as_bytes()).expect("appended");
+    }
+    let ask = |imap: &mut Imap| {
+        imap.ok("SELECT INBOX");
+        let mut search = |key: &str| imap.ok(&format!("UID SEARCH {key}")).with("SEARCH").concat();
+        assert_eq!(search("BODY ERNELHACKER12"), "SEARCH 12 120 121 122 123 124 125 126 127 128 129");
+        assert_eq!(search("SUBJECT \"port 299\""), "SEARCH 299");
+        assert_eq!(search("TEXT \"free soft\" NOT UID 2:*"), "SEARCH 1");
+        assert_eq!(search("TEXT nowhere"), "SEARCH");
+    };
+    ask(&mut imap);
+    let taken_in = |server: &Server| {
+        let metrics = server.rockdove(&["status", "--metrics"], "").ok();
+        metrics.contains(&format!("\nrockdove_indexed_messages_total {MESSAGES}\n"))
+    };
+    for _ in 0..200 {
+        if taken_in(&server) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(taken_in(&server), "in the background");
+    ask(&mut imap);
+    server.fsck();
+    server.kill();
+    server.run();
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    ask(&mut imap);
+    server.fsck();
 }

@@ -20,6 +20,7 @@ use crate::{
         Batch, Family, Read,
         keys::{self, KeyReader},
     },
+    search,
     store::{
         account::Totals,
         frame,
@@ -83,6 +84,8 @@ pub(super) struct AccountCheck {
     tallies: BTreeMap<u32, Tally>,
     places: BTreeMap<u32, Places>,
     records: BTreeSet<u32>,
+    /// Messages with a header, and so with text.
+    speaking: BTreeSet<u32>,
     /// The segment that is being read.
     open: Vec<Arc<Segment>>,
 }
@@ -104,6 +107,7 @@ impl AccountCheck {
             tallies: BTreeMap::new(),
             places: BTreeMap::new(),
             records: BTreeSet::new(),
+            speaking: BTreeSet::new(),
             open: Vec::new(),
         };
         check.read_account_rows(read)?;
@@ -113,6 +117,7 @@ impl AccountCheck {
         check.check_names(listed);
         check.derive();
         check.compare();
+        check.check_texts(read, listed)?;
         Ok(check)
     }
 
@@ -262,6 +267,10 @@ impl AccountCheck {
             self.all_known = false;
             return self.lost(Family::Message, key, None, "the message record cannot be read");
         };
+        // An empty line alone is no header.
+        if record.header.end > 2 {
+            self.speaking.insert(message);
+        }
         let inline = if record.inline.is_empty() { Some(Bytes::new()) } else { frame::decode(&record.inline) };
         let Some(inline) = inline else {
             return self.lost(Family::Message, key, None, "the bytes of the message are damaged");
@@ -424,6 +433,29 @@ impl AccountCheck {
         }
     }
 
+    /// Texts are not repaired: they go, and are made again.
+    fn check_texts(&mut self, read: &dyn Read, listed: bool) -> Result<(), EngineError> {
+        let state = (Family::Account, keys::account_state(self.account.0));
+        let stored = self.stored.get(&state).and_then(|row| Totals::decode(row));
+        let next = stored.map_or(0, |totals| totals.next_message);
+        let mut has_rows = false;
+        let prefix = keys::account_prefix(self.account.0);
+        read.scan(Family::Text, &prefix, &keys::prefix_end(&prefix), &mut |_, _| {
+            has_rows = true;
+            ControlFlow::Break(())
+        })?;
+        let what = if has_rows && !listed {
+            Some("texts of an account that is not there".to_owned())
+        } else {
+            search::check::problem(read, self.account, next, &self.speaking)?
+        };
+        if let Some(what) = what {
+            self.found(Family::Text, &prefix, None, &what, Repair::Possible);
+            search::forget(&mut self.repairs, self.account);
+        }
+        Ok(())
+    }
+
     /// A batch that writes every derived row, and removes those that should not be.
     pub(super) fn rebuilt(&self) -> Batch {
         let mut batch = Batch::default();
@@ -433,6 +465,7 @@ impl AccountCheck {
         for ((family, key), row) in &self.derived {
             batch.put(*family, key.clone(), row.clone());
         }
+        search::forget(&mut batch, self.account);
         batch
     }
 }

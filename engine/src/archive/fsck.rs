@@ -191,6 +191,7 @@ impl Run<'_> {
         let mut check = look(&*read, &directory)?;
         drop(read);
         if self.repair && check.findings.iter().any(|finding| finding.repair == Repair::Possible) {
+            let _texts = engine.texts_lock();
             check = engine.quiet(account, || {
                 let mut check = look(&**engine.kv() as &dyn Read, &engine.directory())?;
                 write_repairs(engine, &mut check.findings, &check.repairs)?;
@@ -316,7 +317,7 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
 /// Every account that has a row somewhere.
 pub(super) fn account_ids(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<BTreeSet<AccountId>, EngineError> {
     let mut found = BTreeSet::new();
-    for family in [Family::Account, Family::Segment, Family::Message] {
+    for family in [Family::Account, Family::Segment, Family::Message, Family::Text] {
         let mut cursor = Bytes::new();
         while let Some(key) = first_key(read, family, &cursor)? {
             if let Some(id) = KeyReader::new(&key).u32() {

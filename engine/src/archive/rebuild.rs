@@ -26,8 +26,9 @@ pub struct RebuildSummary {
 
 impl Engine {
     /// Writes every derived row of an account, or of the whole store, from the ground: state and counters, counts of
-    /// entries, references to parts, and for the whole store the missing heads of parts, what their hashes lead to, and
-    /// the marks of those that nobody needs. One batch for each account and part; other work goes on meanwhile.
+    /// entries, references to parts (texts go, and are made again in the background), and for the whole store the missing
+    /// heads of parts, what their hashes lead to, and the marks of those that nobody needs. One batch for each account and
+    /// part; other work goes on meanwhile.
     pub fn rebuild(&self, account: Option<AccountId>) -> Result<RebuildSummary, EngineError> {
         let mut summary = RebuildSummary::default();
         let accounts = match account {
@@ -36,6 +37,7 @@ impl Engine {
         };
         let mut all_known = account.is_none();
         for account in accounts {
+            let _texts = self.texts_lock();
             let (batch, known) = self.quiet(account, || {
                 let check = AccountCheck::run(&**self.kv() as &dyn Read, account, true)?;
                 let batch = check.rebuilt();

@@ -3,8 +3,8 @@
 //! Few on purpose: every family costs a write buffer, and one that is seldom written holds back the log of all others.
 //! The keys inside each family are described byte by byte in [`super::keys`].
 //!
-//! Reserved for rooms that do not exist yet, and created empty by the version that brings them: `text` (search text
-//! pages and postings, derived), `queue` (outbound work by due time), `trace` (activity log, dropped by age).
+//! Reserved for rooms that do not exist yet, and created empty by the version that brings them: `queue` (outbound work by
+//! due time), `trace` (activity log, dropped by age).
 
 /// A part of the key space with its own tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,12 +23,14 @@ pub enum Family {
     Reference,
     /// Change log by account and mod-sequence, for readers of the change feed that must catch up.
     Change,
+    /// What searching reads: text pages, words and postings. Derived from the messages, written in the background.
+    Text,
 }
 
 impl Family {
     /// Every family, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Sys, Self::Account, Self::Segment, Self::Message, Self::Part, Self::Reference, Self::Change];
+    pub const ALL: [Self; 8] =
+        [Self::Sys, Self::Account, Self::Segment, Self::Message, Self::Part, Self::Reference, Self::Change, Self::Text];
 
     /// Name on disk; never changed. `Sys` lives in the family that RocksDB insists on having.
     pub const fn name(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Family {
             Self::Part => "part",
             Self::Reference => "reference",
             Self::Change => "change",
+            Self::Text => "text",
         }
     }
 
@@ -53,6 +56,7 @@ impl Family {
             Self::Part => 4,
             Self::Reference => 5,
             Self::Change => 6,
+            Self::Text => 7,
         }
     }
 }

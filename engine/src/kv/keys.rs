@@ -33,6 +33,16 @@
 //! account4 message4 01    -> entries beyond the first; absent when there is one
 //! ```
 //!
+//! ## Text
+//! ```text
+//! account4 00                               -> how far the texts reach
+//! account4 01 column1 message4              -> page: the texts of a column from this message on
+//! account4 02 message4                      -> a message below the mark whose text is not kept
+//! account4 03 message4                      -> a message that is gone: its text is to be removed
+//! account4 04 column1 tier1 number4         -> words of a block
+//! account4 05 column1 tier1 number4 chunk4  -> postings of these words
+//! ```
+//!
 //! ## Part
 //! ```text
 //! part8 chunk4            -> one chunk of a part, framed
@@ -77,6 +87,18 @@ pub const SEGMENT_DELTA: u8 = 0x01;
 pub const MESSAGE_RECORD: u8 = 0x00;
 /// Message: kind of entry counts.
 pub const MESSAGE_EXTRA: u8 = 0x01;
+/// Text: kind of the row that says how far the texts reach.
+pub const TEXT_REACH: u8 = 0x00;
+/// Text: kind of pages.
+pub const TEXT_PAGE: u8 = 0x01;
+/// Text: kind of rows of messages whose text is not kept.
+pub const TEXT_LEFT_OUT: u8 = 0x02;
+/// Text: kind of rows of messages that are gone.
+pub const TEXT_GONE: u8 = 0x03;
+/// Text: kind of rows of words.
+pub const TEXT_WORDS: u8 = 0x04;
+/// Text: kind of rows of postings.
+pub const TEXT_POSTINGS: u8 = 0x05;
 /// Reference: kind of part heads.
 pub const REFERENCE_HEAD: u8 = 0x00;
 /// Reference: kind of rows from content hash to part; reserved.
@@ -131,7 +153,8 @@ pub fn subscription(account: u32, name: &str) -> Bytes {
     KeyWriter::default().u32(account).u8(ACCOUNT_SUBSCRIPTION).raw(name.as_bytes()).done()
 }
 
-/// The beginning of every key of an account, in the families `Account`, `Segment`, `Message` and `Change`.
+/// The beginning of every key of an account, in the families `Account`, `Segment`, `Message`,
+/// `Change` and `Text`.
 pub fn account_prefix(account: u32) -> Bytes {
     KeyWriter::default().u32(account).done()
 }
@@ -164,6 +187,41 @@ pub fn message_record(account: u32, message: u32) -> Bytes {
 /// Message: the number of entries beyond the first.
 pub fn message_extra(account: u32, message: u32) -> Bytes {
     KeyWriter::default().u32(account).u32(message).u8(MESSAGE_EXTRA).done()
+}
+
+/// Text: how far the texts of an account reach.
+pub fn text_reach(account: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(TEXT_REACH).done()
+}
+
+/// Text: the page of a column that begins with this message.
+pub fn text_page(account: u32, column: u8, message: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(TEXT_PAGE).u8(column).u32(message).done()
+}
+
+/// Text: a message whose text is not kept.
+pub fn text_left_out(account: u32, message: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(TEXT_LEFT_OUT).u32(message).done()
+}
+
+/// Text: a message that is gone.
+pub fn text_gone(account: u32, message: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(TEXT_GONE).u32(message).done()
+}
+
+/// Text: the beginning of every key of a kind.
+pub fn text_kind(account: u32, kind: u8) -> Bytes {
+    KeyWriter::default().u32(account).u8(kind).done()
+}
+
+/// Text: the words of a block.
+pub fn text_words(account: u32, column: u8, tier: u8, number: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(TEXT_WORDS).u8(column).u8(tier).u32(number).done()
+}
+
+/// Text: some postings of a block.
+pub fn text_postings(account: u32, column: u8, tier: u8, number: u32, chunk: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(TEXT_POSTINGS).u8(column).u8(tier).u32(number).u32(chunk).done()
 }
 
 /// Part: a chunk.

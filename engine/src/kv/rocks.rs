@@ -409,14 +409,15 @@ fn family_options(family: Family, options: &RocksOptions, cache: &Cache, blob_ca
 const fn block_bytes(family: Family) -> usize {
     match family {
         Family::Sys | Family::Account | Family::Reference => 4 * KIB,
-        Family::Segment | Family::Message | Family::Part | Family::Change => 16 * KIB,
+        Family::Segment | Family::Message | Family::Part | Family::Change | Family::Text => 16 * KIB,
     }
 }
 
 /// Most rows end up at the bottom, so it is worth compressing well there. References are random bytes.
 const fn bottom_compression(family: Family) -> DBCompressionType {
     match family {
-        Family::Reference | Family::Part => DBCompressionType::Lz4,
+        // Text pages come compressed; words are read at every search.
+        Family::Reference | Family::Part | Family::Text => DBCompressionType::Lz4,
         Family::Sys | Family::Account | Family::Segment | Family::Message | Family::Change => DBCompressionType::Zstd,
     }
 }

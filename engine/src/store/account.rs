@@ -368,6 +368,13 @@ impl AccountSlot {
         Some(result)
     }
 
+    /// Runs `work`, which may write derived rows, unless the removal of the account is planned; nothing of the account is
+    /// planned meanwhile. `None`: it was not run.
+    pub(crate) fn while_there<T>(&self, work: impl FnOnce() -> T) -> Option<T> {
+        let planner = self.lock();
+        (!planner.removed).then(work)
+    }
+
     pub(crate) fn touch(&self, count: u64) {
         self.used.store(count, Ordering::Relaxed);
     }

@@ -24,7 +24,6 @@ pub mod parts;
 pub(crate) mod pieces;
 pub(crate) mod plan;
 pub mod record;
-pub(crate) mod search;
 pub mod segment;
 pub(crate) mod staged;
 

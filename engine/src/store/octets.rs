@@ -105,6 +105,11 @@ impl<'a> Take<'a> {
         std::str::from_utf8(self.bytes()?).ok()
     }
 
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [u8] {
+        self.row.get(self.at..).unwrap_or_default()
+    }
+
     /// `Some` when nothing is left.
     pub(crate) fn end(&self) -> Option<()> {
         (self.at == self.row.len()).then_some(())

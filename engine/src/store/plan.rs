@@ -375,6 +375,7 @@ impl<'a> AccountPlan<'a> {
                 self.batch.delete(Family::Message, keys::message_extra(self.account(), message));
             }
             self.batch.delete(Family::Message, keys::message_record(self.account(), message));
+            self.batch.put(Family::Text, keys::text_gone(self.account(), message), Bytes::new());
             gone.push(message);
         }
         for some in gone.chunks(READ_AT_ONCE) {
@@ -476,7 +477,7 @@ impl<'a> AccountPlan<'a> {
         for (message, parts) in references {
             self.drop_references(message, &parts);
         }
-        for family in [Family::Account, Family::Segment, Family::Message, Family::Change] {
+        for family in [Family::Account, Family::Segment, Family::Message, Family::Change, Family::Text] {
             self.batch.delete_range(family, prefix.clone(), end.clone());
         }
         self.changed.extend(self.state.mailboxes.iter().map(|mailbox| mailbox.id));

@@ -49,6 +49,10 @@ fn run(kv: SharedKv, options: EngineOptions, seed: u64, count: usize, bulk: usiz
         if rng.one_in(40) {
             house.engine.collect_parts(now, 100).expect("collects");
         }
+        if rng.one_in(20) {
+            let accounts: Vec<_> = model.accounts.keys().copied().collect();
+            house.engine.catch_up(*rng.pick(&accounts), rng.one_in(2)).expect("a slice");
+        }
         for account in act.accounts() {
             if rng.one_in(6) && model.accounts.contains_key(&account) {
                 compare_account(&house.engine, &model, account, &mut rng, &when);

@@ -66,6 +66,11 @@ fn lived(kv: &Arc<MemoryKv>, seed: u64, groups: usize) -> (Vec<Moment>, Commands
             assert_eq!(answer, expected.as_ref().map_err(|no| *no), "seed {seed}, group {number}");
         }
         moments.push(Moment { writes: kv.writes(), model: model.clone() });
+        if commands.rng.one_in(6) {
+            for account in model.accounts.keys() {
+                house.engine.catch_up(*account, true).expect("a slice");
+            }
+        }
         if commands.rng.one_in(10) {
             house.engine.collect_parts(NOW * 2, 50).expect("collects");
         }
@@ -97,6 +102,7 @@ fn whenever_the_machine_dies_nothing_acknowledged_is_lost_and_nothing_is_half() 
                 assert_eq!(outcome.map_err(|error| reason(&error).expect("a refusal")), expected, "{when}: {act:?}");
             }
             house.engine.collect_parts(NOW * 2, usize::MAX).expect("collects");
+            model.accounts.keys().for_each(|account| house.catch_up(*account));
             compare(&house.engine, &model, &mut rng, &when);
             house.check(&when);
         }

@@ -296,6 +296,11 @@ impl House {
         Ok(Command::Deliver { message: self.stage(content)?, deliveries: to.into_iter().map(delivery).collect() })
     }
 
+    /// Takes in all texts of an account.
+    pub(crate) fn catch_up(&self, account: AccountId) {
+        while self.engine.catch_up(account, true).expect("a slice").more {}
+    }
+
     /// Fails the test unless a check finds nothing.
     pub(crate) fn check(&self, when: &str) {
         let mut findings = Vec::new();

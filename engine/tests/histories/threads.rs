@@ -15,7 +15,10 @@ use rockdove_engine::{
     AccountId, ChangeNotice, Command, Delivery, EngineOptions, InternalDate, MailboxId, Outcome,
     kv::{Batch, Durability, Family, Kv, KvError, Read, SharedKv, Visit, memory::MemoryKv},
 };
-use rockdove_mail::{FlagUpdate, Flags, MailboxName, SystemFlags, UidSet};
+use rockdove_mail::{
+    FlagUpdate, Flags, MailboxName, SystemFlags, UidSet,
+    search::{SearchField, SearchKey},
+};
 
 use crate::{
     agree::NOW,
@@ -118,7 +121,7 @@ fn many_threads_share_syncs_and_get_what_they_were_told() {
     let before = kv.syncs.load(Ordering::Relaxed);
     let stop = AtomicBool::new(false);
     let told = thread::scope(|scope| {
-        let (house, stop) = (&house, &stop);
+        let (house, stop, ids) = (&house, &stop, &ids);
         scope.spawn(move || {
             while !stop.load(Ordering::Relaxed) {
                 house.engine.commit_pending(Duration::from_millis(5));
@@ -129,6 +132,14 @@ fn many_threads_share_syncs_and_get_what_they_were_told() {
                 house.check("beside traffic");
                 house.engine.collect_parts(NOW * 2, 100).expect("collects");
                 house.engine.rebuild(Some(shared)).expect("rebuilds");
+            }
+        });
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                for account in ids {
+                    house.engine.catch_up(*account, true).expect("a slice");
+                }
+                house.engine.search(shared, MailboxId(1), &subject("m1")).expect("searched");
             }
         });
         let workers: Vec<_> = ids[..THREADS]
@@ -152,6 +163,16 @@ fn many_threads_share_syncs_and_get_what_they_were_told() {
     }
     assert_in_order(&notices.lock().expect("whole"), &ids);
     house.check("afterwards");
+    house.catch_up(shared);
+    for needle in ["m1", "m", "99", "nothing"] {
+        let found = house.engine.search(shared, MailboxId(1), &subject(needle));
+        assert_eq!(found, house.engine.search_by_reading(shared, MailboxId(1), &subject(needle)), "{needle}");
+    }
+    house.check("caught up");
+}
+
+fn subject(needle: &str) -> SearchKey {
+    SearchKey::Text(SearchField::Subject, needle.to_owned())
 }
 
 /// For each account the mod-sequences rise, and the last one is the account's.

@@ -8,6 +8,7 @@
 //!   force.
 
 mod carry;
+mod index;
 pub mod journal;
 mod listen;
 mod reload;
@@ -17,7 +18,12 @@ use std::{io, path::Path, sync::Arc, time::Duration};
 
 use rockdove_engine::Engine;
 
-use self::{listen::Listening, reload::Reload, store::Store};
+use self::{
+    index::{INDEX_EVERY, Indexer},
+    listen::Listening,
+    reload::Reload,
+    store::Store,
+};
 use crate::{
     admin::{self, Host, ServerFacts},
     config::Config,
@@ -146,8 +152,10 @@ impl Threads {
         let login = login_service(data_dir, config, engine, cores)?;
         let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
         let collecting = Arc::clone(engine);
+        let indexer = Indexer::new(engine);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
+            Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
         Ok(Self { store, services: Arc::new(services), committer, periodic })

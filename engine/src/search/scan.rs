@@ -1,18 +1,17 @@
-//! SEARCH by scanning: columns first, records next, text last and one message at a time.
+//! Searching one message: its columns first, its record next, its text last. Right whatever the texts hold.
 
 use std::sync::Arc;
 
 use rockdove_mail::{
-    Keyword, Uid,
+    Keyword,
     search::{DateField, Day, SearchField, SearchKey},
     text,
 };
 
-use super::{
-    MailboxView, MessageRecord,
-    segment::{Row, Segment},
+use crate::{
+    command::{EngineError, InternalDate},
+    store::{MessageRecord, segment::Row},
 };
-use crate::command::{EngineError, InternalDate};
 
 /// Reads what a search needs beyond the columns.
 pub(crate) trait Messages {
@@ -23,28 +22,8 @@ pub(crate) trait Messages {
     fn bytes(&self, record: &MessageRecord, header_only: bool) -> Result<bytes::Bytes, EngineError>;
 }
 
-/// UIDs of the messages that match, ascending.
-pub(crate) fn search(view: &MailboxView, key: &SearchKey, messages: &dyn Messages) -> Result<Vec<Uid>, EngineError> {
-    let key = prepared(key);
-    let mut found = Vec::new();
-    for segment in view.segments() {
-        for row in segment_rows(segment) {
-            let mut message =
-                Message { row, keywords: view.keywords(), messages, record: None, header: None, whole: None };
-            if message.matches(&key)? {
-                found.push(row.uid);
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn segment_rows(segment: &Segment) -> impl Iterator<Item = Row> + '_ {
-    segment.rows()
-}
-
 /// The key with its needles folded once.
-fn prepared(key: &SearchKey) -> SearchKey {
+pub(super) fn prepared(key: &SearchKey) -> SearchKey {
     match key {
         SearchKey::And(keys) => SearchKey::And(keys.iter().map(prepared).collect()),
         SearchKey::Or(a, b) => SearchKey::Or(Box::new(prepared(a)), Box::new(prepared(b))),
@@ -69,7 +48,7 @@ const EFFORTS: [Effort; 4] = [Effort::Columns, Effort::Record, Effort::Header, E
 #[allow(clippy::option_option, reason = "both levels have a meaning")]
 type Looked<T> = Option<Option<T>>;
 
-struct Message<'a> {
+pub(super) struct Message<'a> {
     row: Row,
     keywords: &'a [Keyword],
     messages: &'a dyn Messages,
@@ -78,8 +57,13 @@ struct Message<'a> {
     whole: Option<bytes::Bytes>,
 }
 
-impl Message<'_> {
-    fn matches(&mut self, key: &SearchKey) -> Result<bool, EngineError> {
+impl<'a> Message<'a> {
+    pub(super) fn new(row: Row, keywords: &'a [Keyword], messages: &'a dyn Messages) -> Self {
+        Self { row, keywords, messages, record: None, header: None, whole: None }
+    }
+
+    /// Whether a key holds whose needles are folded.
+    pub(super) fn matches(&mut self, key: &SearchKey) -> Result<bool, EngineError> {
         for effort in EFFORTS {
             if let Some(decided) = self.decide(key, effort)? {
                 return Ok(decided);

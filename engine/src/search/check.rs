@@ -1,0 +1,73 @@
+//! Whether the texts of an account can be what catching up has written.
+
+use std::{collections::BTreeSet, ops::ControlFlow};
+
+use super::{
+    block::Words,
+    column::Column,
+    page::Stored,
+    reach::{Reach, SEGMENT},
+};
+use crate::{
+    command::{AccountId, EngineError},
+    kv::{
+        Family, Read,
+        keys::{self, KeyReader},
+    },
+};
+
+/// What is wrong with the rows of an account, so that a search might miss something. `next_message`: beyond every
+/// message of the account. `speaking`: messages that have some text. Does not read messages again.
+pub(crate) fn problem(
+    read: &dyn Read,
+    account: AccountId,
+    next_message: u32,
+    speaking: &BTreeSet<u32>,
+) -> Result<Option<String>, EngineError> {
+    // Without that row, or with one of another version, nobody uses the others.
+    let Some(reach) = Reach::load(read, account.0)? else { return Ok(None) };
+    if reach.next > next_message {
+        let what = format!("texts reach to message {}, the account to {next_message}", reach.next);
+        return Ok(Some(what));
+    }
+    let mut known = BTreeSet::new();
+    let mut wrong = None;
+    let prefix = keys::account_prefix(account.0);
+    read.scan(Family::Text, &prefix, &keys::prefix_end(&prefix), &mut |key, row| {
+        match messages_of(key.get(prefix.len()..).unwrap_or_default(), row, reach) {
+            Ok(messages) => known.extend(messages),
+            Err(what) => wrong = Some(what.to_owned()),
+        }
+        if wrong.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    if wrong.is_none() {
+        let missing = speaking.range(..reach.next).find(|message| !known.contains(message));
+        wrong = missing.map(|message| format!("the text of message {message} is not there"));
+    }
+    Ok(wrong)
+}
+
+/// The messages whose text a row has, or stands for.
+fn messages_of(key: &[u8], row: &[u8], reach: Reach) -> Result<Vec<u32>, &'static str> {
+    let mut reader = KeyReader::new(key);
+    let unknown = "nobody knows this row of texts";
+    match reader.u8().ok_or(unknown)? {
+        keys::TEXT_LEFT_OUT => Ok(vec![reader.u32().ok_or(unknown)?]),
+        keys::TEXT_PAGE => {
+            let column = reader.u8().filter(|column| usize::from(*column) < Column::ALL.len());
+            let (Some(_), Some(first)) = (column, reader.u32()) else { return Err(unknown) };
+            let page = Stored::decode(row).ok_or("a page of texts cannot be read")?;
+            page.unpack().ok_or("a page of texts is damaged")?;
+            let messages: Vec<u32> = page.messages.iter().map(|(message, _)| *message).collect();
+            let fits = messages.first() == Some(&first)
+                && messages.last().is_some_and(|last| last / SEGMENT == first / SEGMENT && *last < reach.next);
+            if fits { Ok(messages) } else { Err("a page of texts is not where it should be") }
+        }
+        keys::TEXT_WORDS => match Words::decode(row) {
+            Some(_) => Ok(Vec::new()),
+            None => Err("a list of words cannot be read"),
+        },
+        keys::TEXT_REACH | keys::TEXT_GONE | keys::TEXT_POSTINGS => Ok(Vec::new()),
+        _ => Err(unknown),
+    }
+}

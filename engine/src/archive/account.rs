@@ -23,7 +23,6 @@ use crate::{
     search,
     store::{
         account::Totals,
-        frame,
         ingest::record_again,
         mailbox::{Counters, Fixed, load_row},
         parts::PartHead,
@@ -271,8 +270,7 @@ impl AccountCheck {
         if record.header.end > 2 {
             self.speaking.insert(message);
         }
-        let inline = if record.inline.is_empty() { Some(Bytes::new()) } else { frame::decode(&record.inline) };
-        let Some(inline) = inline else {
+        let Some(inline) = record.kept.octets() else {
             return self.lost(Family::Message, key, None, "the bytes of the message are damaged");
         };
         let (mut length, mut kept) = (record.trace.len() as u64, 0_u64);

@@ -13,7 +13,7 @@ use super::{
     frame::FRAME_BYTES_MAX,
     parts::Parts,
     pieces::{INLINE_BYTES_MAX, Pieces},
-    record::{self, Digest, MessageRecord, Piece, Shared},
+    record::{self, Digest, Kept, MessageRecord, Piece, Shared},
     staged::StagedPart,
 };
 use crate::{
@@ -185,13 +185,13 @@ impl Staging {
         self.pieces.end_body()?;
         self.pass(&mut window, self.size_bytes)?;
         let derived = Derived::of(&self.header, self.size_bytes, &structure);
-        let cut = self.pieces.finish()?;
+        let cut = self.pieces.finish(derived.header)?;
         let octets = cut.pieces.iter().try_fold(0, |sum: u64, piece| sum.checked_add(piece.length()?));
         if octets != Some(self.size_bytes) {
             // Never seen; but what does not come back as it came in is not taken.
             return Err(EngineError::Corrupt("the pieces of a message do not have its length".to_owned()));
         }
-        let shared = derived.row(&cut.inline, &cut.pieces);
+        let shared = derived.row(&cut.kept, &cut.pieces);
         Ok(Arc::new(StagedMessage { size_bytes: self.size_bytes, shared, parts: cut.parts }))
     }
 
@@ -228,7 +228,7 @@ impl Derived {
         }
     }
 
-    fn row(&self, inline: &[u8], pieces: &[Piece]) -> Vec<u8> {
+    fn row(&self, kept: &Kept, pieces: &[Piece]) -> Vec<u8> {
         Shared {
             size: self.size,
             header: self.header,
@@ -237,7 +237,7 @@ impl Derived {
             body: &self.body,
             body_structure: &self.body_structure,
             skeleton: &self.skeleton,
-            inline,
+            kept,
             pieces,
         }
         .encode()
@@ -249,7 +249,7 @@ pub(crate) fn record_again(record: &MessageRecord, octets: &[u8]) -> Vec<u8> {
     let mut scanner = Scanner::new();
     scanner.push(octets);
     let derived = Derived::of(octets, octets.len() as u64, &scanner.finish());
-    record::encode(&record.trace, &derived.row(&record.inline, &record.pieces))
+    record::encode(&record.trace, &derived.row(&record.kept, &record.pieces))
 }
 
 /// A whole message, ready to be delivered or appended.

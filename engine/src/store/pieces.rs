@@ -14,7 +14,7 @@ use super::{
     encoding::{Decoder, Encoding, Pushed},
     frame,
     parts::Parts,
-    record::Piece,
+    record::{Kept, Piece},
     staged::{PartWriter, StagedPart},
 };
 use crate::{command::EngineError, kv::SharedKv};
@@ -65,8 +65,8 @@ struct Open {
 
 /// What a message is stored as.
 pub(crate) struct Cut {
-    /// A frame with all that stays in the record; empty for nothing.
-    pub(crate) inline: Bytes,
+    /// What stays in the record.
+    pub(crate) kept: Kept,
     pub(crate) pieces: Vec<Piece>,
     /// Each once.
     pub(crate) parts: Vec<Arc<StagedPart>>,
@@ -244,12 +244,17 @@ impl Pieces {
         Ok(behind)
     }
 
-    /// The message is at its end.
-    pub(crate) fn finish(mut self) -> Result<Cut, EngineError> {
+    /// The message is at its end. `header`: octets of its header.
+    pub(crate) fn finish(mut self, header: u64) -> Result<Cut, EngineError> {
         self.end_body()?;
         self.close()?;
         self.pieces.shrink_to_fit();
-        let inline = if self.inline.is_empty() { Bytes::new() } else { frame::encode(&self.inline).into() };
-        Ok(Cut { inline, pieces: self.pieces, parts: self.parts })
+        let head = match self.pieces.first() {
+            Some(Piece::Inline { length }) => usize::try_from(header.min(*length)).unwrap_or(usize::MAX),
+            _ => 0,
+        };
+        let (head, rest) = self.inline.split_at(head.min(self.inline.len()));
+        let frame = |octets: &[u8]| if octets.is_empty() { Bytes::new() } else { frame::encode_plain(octets).into() };
+        Ok(Cut { kept: Kept { head: frame(head), rest: frame(rest) }, pieces: self.pieces, parts: self.parts })
     }
 }

@@ -3,9 +3,10 @@
 //! ```text
 //! 02 trace(..) shared                      the trace header of this recipient; the rest is alike for all recipients
 //! shared: size.. header.. sent1 [sent± zone±] message_id8 subject8 count.. reference8*
-//!         envelope(..) body(..) body_structure(..) skeleton(..) inline(..) count.. piece*
-//! inline: a frame with the octets that are kept here; empty for none
-//! piece:  00 length..                      the next octets of the frame
+//!         envelope(..) body(..) body_structure(..) skeleton(..) head(..) rest(..) count.. piece*
+//! head:   a frame with the header of the message, when it is kept here; empty for none
+//! rest:   a frame with what else is kept here; empty for none
+//! piece:  00 length..                      the next octets of what is kept here, the head first
 //!         01 part8 offset.. length.. encoding           octets of a part, and how they stand in the message (`encoding`)
 //! ```
 //! The pieces are the message, in their order, without its trace header.
@@ -75,6 +76,26 @@ pub(crate) struct Digest {
     pub(crate) references: Vec<u64>,
 }
 
+/// What is kept in a record of the octets of a message: two frames, so that reading the header touches it alone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// The header of the message.
+    pub(crate) head: Bytes,
+    /// What comes behind it, without the parts.
+    pub(crate) rest: Bytes,
+}
+
+impl Kept {
+    /// All octets; `None` when some are damaged.
+    pub(crate) fn octets(&self) -> Option<Bytes> {
+        let mut octets = BytesMut::new();
+        for frame in [&self.head, &self.rest].into_iter().filter(|frame| !frame.is_empty()) {
+            octets.extend_from_slice(&frame::decode(frame)?);
+        }
+        Some(octets.freeze())
+    }
+}
+
 /// What is known of a message without its body. Immutable; offsets are those of the message as the client sees it,
 /// trace header included.
 #[derive(Debug)]
@@ -93,12 +114,11 @@ pub struct MessageRecord {
     pub body_structure: Bytes,
     pub(crate) digest: Digest,
     pub(crate) trace: Bytes,
-    /// The frame of what is in the record.
-    pub(crate) inline: Bytes,
+    pub(crate) kept: Kept,
     pub(crate) pieces: Vec<Piece>,
     skeleton: Bytes,
-    /// What is in the record, once it was read.
-    unpacked: OnceLock<Bytes>,
+    /// What is kept of the head and the rest, once it was read.
+    unpacked: [OnceLock<Bytes>; 2],
 }
 
 /// The part of a record that all recipients share.
@@ -111,7 +131,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) body_structure: &'a [u8],
     pub(crate) skeleton: &'a [u8],
-    pub(crate) inline: &'a [u8],
+    pub(crate) kept: &'a Kept,
     pub(crate) pieces: &'a [Piece],
 }
 
@@ -131,7 +151,8 @@ impl Shared<'_> {
         for reference in &self.digest.references {
             row.extend_from_slice(&reference.to_le_bytes());
         }
-        for bytes in [self.envelope, self.body, self.body_structure, self.skeleton, self.inline] {
+        let kept = [&self.kept.head[..], &self.kept.rest[..]];
+        for bytes in [self.envelope, self.body, self.body_structure, self.skeleton].into_iter().chain(kept) {
             put_bytes(&mut row, bytes);
         }
         put_varint(&mut row, self.pieces.len() as u64);
@@ -199,7 +220,8 @@ impl MessageRecord {
         let (size, header) = (take.varint()?, take.varint()?);
         let digest = take_digest(&mut take)?;
         let mut next = || take.bytes_of(row);
-        let (envelope, body, body_structure, skeleton, inline) = (next()?, next()?, next()?, next()?, next()?);
+        let (envelope, body, body_structure, skeleton) = (next()?, next()?, next()?, next()?);
+        let kept = Kept { head: next()?, rest: next()? };
         let count: usize = take.small().filter(|count| *count <= row.len())?;
         let pieces = (0..count).map(|_| take_piece(&mut take)).collect::<Option<_>>()?;
         take.end()?;
@@ -213,10 +235,10 @@ impl MessageRecord {
             body_structure,
             digest,
             trace,
-            inline,
+            kept,
             pieces,
             skeleton,
-            unpacked: OnceLock::new(),
+            unpacked: Default::default(),
         })
     }
 
@@ -258,14 +280,18 @@ impl MessageRecord {
             Ok::<(), EngineError>(())
         };
         visit(self.trace.len() as u64, &mut |cut| Ok(sliced(&self.trace, cut)))?;
-        let mut inline = 0_u64;
+        // Octets of the head and of the rest that the pieces have not used yet.
+        let mut left = [&self.kept.head, &self.kept.rest].map(|frame| frame::raw_length(frame));
+        let whole = left;
         for piece in &self.pieces {
             match piece {
                 Piece::Inline { length } => {
-                    visit(*length, &mut |cut| {
-                        self.unpacked(inline.saturating_add(cut.start)..inline.saturating_add(cut.end))
-                    })?;
-                    inline = inline.saturating_add(*length);
+                    let head = left[0].min(*length);
+                    for (number, octets) in [(0, head), (1, length - head)] {
+                        let start = whole[number] - left[number];
+                        visit(octets, &mut |cut| self.unpacked(number, start, cut))?;
+                        left[number] = left[number].saturating_sub(octets);
+                    }
                 }
                 Piece::Part { part, offset, length, encoding } => {
                     let from_part = |cut: Range<u64>| parts.read(kv, *part, cut.start + offset..cut.end + offset);
@@ -284,16 +310,18 @@ impl MessageRecord {
         Ok(whole.freeze())
     }
 
-    /// Octets of what is in the record.
-    fn unpacked(&self, cut: Range<u64>) -> Result<Bytes, EngineError> {
+    /// Octets of the head (0) or the rest (1) that is kept, counted from `start` on.
+    fn unpacked(&self, number: usize, start: u64, cut: Range<u64>) -> Result<Bytes, EngineError> {
         let damaged = || EngineError::Corrupt(format!("message {}", self.id.0));
-        let raw = match self.unpacked.get() {
+        let raw = match self.unpacked[number].get() {
             Some(raw) => raw,
             None => {
-                let raw = frame::decode(&self.inline).ok_or_else(damaged)?;
-                self.unpacked.get_or_init(|| raw)
+                let frame = [&self.kept.head, &self.kept.rest][number];
+                let raw = frame::decode(frame).ok_or_else(damaged)?;
+                self.unpacked[number].get_or_init(|| raw)
             }
         };
+        let cut = cut.start.saturating_add(start)..cut.end.saturating_add(start);
         if cut.end > raw.len() as u64 {
             return Err(damaged());
         }

@@ -339,7 +339,7 @@ pub(crate) fn remove_chunks(part: u64, chunks: Option<u32>, batch: &mut Batch) {
     match chunks.filter(|chunks| *chunks <= CHUNKS_REMOVED_SINGLY_MAX) {
         Some(chunks) => (0..chunks).for_each(|chunk| batch.delete(Family::Part, keys::part_chunk(part, chunk))),
         None => {
-            batch.delete_range(Family::Part, keys::part_chunk(part, 0), keys::part_chunk(part.saturating_add(1), 0))
+            batch.delete_range(Family::Part, keys::part_chunk(part, 0), keys::part_chunk(part.saturating_add(1), 0));
         }
     }
 }

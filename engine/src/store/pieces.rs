@@ -41,7 +41,7 @@ pub(crate) struct Pieces {
     /// A body that is not yet large: the octets of `inline` from this place on.
     body: Option<Body>,
     open: Option<Open>,
-    pieces: Vec<Piece>,
+    done: Vec<Piece>,
     parts: Vec<Arc<StagedPart>>,
     /// No more bodies are looked at: all that follows is one part.
     sealed: bool,
@@ -82,7 +82,7 @@ impl Pieces {
             run: 0,
             body: None,
             open: None,
-            pieces: Vec::new(),
+            done: Vec::new(),
             parts: Vec::new(),
             sealed: false,
             keep: true,
@@ -105,7 +105,7 @@ impl Pieces {
 
     /// A body begins here.
     pub(crate) fn begin_body(&mut self, encoding: mime::Encoding) {
-        self.sealed |= self.pieces.len() + PIECES_PER_BODY > PIECES_MAX;
+        self.sealed |= self.done.len() + PIECES_PER_BODY > PIECES_MAX;
         if !self.sealed {
             self.body = Some(Body { start: self.inline.len(), base64: encoding == mime::Encoding::Base64 });
         }
@@ -223,7 +223,7 @@ impl Pieces {
         let Some(mut open) = self.open.take() else {
             let length = (self.inline.len() - self.run) as u64;
             if length > 0 {
-                self.pieces.push(Piece::Inline { length });
+                self.done.push(Piece::Inline { length });
             }
             self.run = self.inline.len();
             return Ok(Vec::new());
@@ -235,7 +235,7 @@ impl Pieces {
         let length = open.writer.length();
         if length > 0 {
             let part = open.writer.finish(self.keep)?;
-            self.pieces.push(Piece::Part { part: part.id(), offset: 0, length, encoding });
+            self.done.push(Piece::Part { part: part.id(), offset: 0, length, encoding });
             if !self.parts.iter().any(|known| known.id() == part.id()) {
                 self.parts.push(part);
             }
@@ -248,13 +248,13 @@ impl Pieces {
     pub(crate) fn finish(mut self, header: u64) -> Result<Cut, EngineError> {
         self.end_body()?;
         self.close()?;
-        self.pieces.shrink_to_fit();
-        let head = match self.pieces.first() {
+        self.done.shrink_to_fit();
+        let head = match self.done.first() {
             Some(Piece::Inline { length }) => usize::try_from(header.min(*length)).unwrap_or(usize::MAX),
             _ => 0,
         };
         let (head, rest) = self.inline.split_at(head.min(self.inline.len()));
         let frame = |octets: &[u8]| if octets.is_empty() { Bytes::new() } else { frame::encode_plain(octets).into() };
-        Ok(Cut { kept: Kept { head: frame(head), rest: frame(rest) }, pieces: self.pieces, parts: self.parts })
+        Ok(Cut { kept: Kept { head: frame(head), rest: frame(rest) }, pieces: self.done, parts: self.parts })
     }
 }

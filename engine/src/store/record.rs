@@ -313,13 +313,12 @@ impl MessageRecord {
     /// Octets of the head (0) or the rest (1) that is kept, counted from `start` on.
     fn unpacked(&self, number: usize, start: u64, cut: Range<u64>) -> Result<Bytes, EngineError> {
         let damaged = || EngineError::Corrupt(format!("message {}", self.id.0));
-        let raw = match self.unpacked[number].get() {
-            Some(raw) => raw,
-            None => {
-                let frame = [&self.kept.head, &self.kept.rest][number];
-                let raw = frame::decode(frame).ok_or_else(damaged)?;
-                self.unpacked[number].get_or_init(|| raw)
-            }
+        let raw = if let Some(raw) = self.unpacked[number].get() {
+            raw
+        } else {
+            let frame = [&self.kept.head, &self.kept.rest][number];
+            let raw = frame::decode(frame).ok_or_else(damaged)?;
+            self.unpacked[number].get_or_init(|| raw)
         };
         let cut = cut.start.saturating_add(start)..cut.end.saturating_add(start);
         if cut.end > raw.len() as u64 {

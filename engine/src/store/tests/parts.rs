@@ -220,6 +220,40 @@ fn what_is_in_memory_of_a_message_is_bounded() {
     house.check();
 }
 
+#[test]
+fn figures_tell_what_is_stored_and_saved() {
+    let (house, accounts) = House::with_accounts(3);
+    let message = with_attachment("all", &encoded(&noise("figures", 300_000), 76, "\r\n"));
+    let deliveries = accounts.iter().map(|account| deliver(*account, "A: b\r\n")).collect();
+    house.run(Command::Deliver { message: house.stage(&message), deliveries });
+    let inbox = house.mailbox(accounts[0], "INBOX");
+    house.put(accounts[0], inbox, &message);
+    house.put(accounts[0], inbox, &mail("small", 10));
+    let staged = house.stage(&mail("not delivered", 300_000));
+    let stats = house.engine.stats().expect("adds up");
+    let rows = |family: Family| -> u64 {
+        let dump = house.kv.dump();
+        dump.iter().filter(|row| row.0 == family).map(|(_, key, row)| (key.len() + row.len()) as u64).sum()
+    };
+    let stored: u64 = 300_000 + 2 * 13;
+    let whole = stats.whole;
+    assert_eq!((whole.messages, whole.parts, whole.part_bytes), (5, 1, stored));
+    assert_eq!((whole.record_bytes, whole.repeated_bytes), (rows(Family::Message), 3 * stored));
+    let small = mail("small", 10).len() as u64;
+    assert_eq!(whole.message_bytes, 4 * message.len() as u64 + 3 * 6 + small);
+    let sum = i128::from(whole.stored_bytes() + whole.repeated_bytes) + i128::from(whole.packing_saved_bytes());
+    assert_eq!(sum, i128::from(whole.message_bytes));
+    assert_eq!(stats.domains["a.example"], whole);
+    let (address, first) = &stats.accounts[&accounts[0]];
+    assert_eq!((address.as_str(), first.messages, first.parts, first.repeated_bytes), ("u0@a.example", 3, 1, stored));
+    let (_, second) = &stats.accounts[&accounts[1]];
+    assert_eq!((second.messages, second.part_bytes, second.repeated_bytes), (1, stored, 0));
+    assert!(stats.waiting_bytes > 100_000);
+    drop(staged);
+    house.engine.collect_parts(NOW, 10).expect("collects");
+    assert_eq!(house.engine.stats().expect("adds up").waiting_bytes, 0);
+}
+
 /// Pieces of a message that the cutting may trip over.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let text = |text: &str| Just(text.as_bytes().to_vec());

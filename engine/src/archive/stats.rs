@@ -21,6 +21,9 @@ use crate::{
 /// Rows read on one iterator, which keeps old files from going.
 const ROWS_AT_ONCE: usize = 16 * 1024;
 
+/// Takes the key and the value of a row.
+type RowVisit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), EngineError>;
+
 /// What somebody's mail takes. Octets are as the engine writes them: the store packs records further.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageUse {
@@ -150,12 +153,7 @@ impl Engine {
     }
 
     /// Visits the rows with a prefix, in pages.
-    fn pages(
-        &self,
-        family: Family,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), EngineError>,
-    ) -> Result<(), EngineError> {
+    fn pages(&self, family: Family, prefix: &[u8], visit: RowVisit<'_>) -> Result<(), EngineError> {
         let (mut next, end) = (Some(Bytes::copy_from_slice(prefix)), keys::prefix_end(prefix));
         while let Some(from) = next.take() {
             let (mut rows, mut visited) = (0, Ok(()));

@@ -559,6 +559,29 @@ mod tests {
     }
 
     #[test]
+    fn records_much_alike_are_packed_with_a_dictionary() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = RocksKv::open(folder.path(), &RocksOptions::for_machine(GIB, 2)).expect("opens");
+        // Every row is noise of its own, and a text that all share: more rows than share a block.
+        let noise = |seed: u64| blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+        let mut shared = vec![0; 4 * KIB];
+        noise(u64::MAX).fill(&mut shared);
+        let mut batch = Batch::default();
+        for number in 0..500_u64 {
+            let mut row = vec![0; 64];
+            noise(number).fill(&mut row);
+            row.extend_from_slice(&shared);
+            batch.put(Family::Message, number.to_be_bytes().to_vec(), row);
+        }
+        store.write(&batch, Durability::Ordered).expect("written");
+        store.compact().expect("compacts");
+        // Without a dictionary each of the 170 blocks has the text once: 700 KB.
+        let bytes = store.figures().table_bytes;
+        assert!(bytes < 300_000, "{bytes} octets");
+        assert_eq!(store.get(Family::Message, &7_u64.to_be_bytes()).expect("read").map(|row| row.len()), Some(4_160));
+    }
+
+    #[test]
     fn a_store_in_use_says_so() {
         let folder = tempfile::tempdir().expect("a folder");
         let _first = RocksKv::open(folder.path(), &RocksOptions::default()).expect("opens");

@@ -53,7 +53,7 @@ pub(crate) fn mail(number: u64, octets: usize) -> Vec<u8> {
 }
 
 /// A message with an attachment: one of few, in lines of one length or another, and now and then broken.
-fn attached(rng: &mut Rng, octets: usize) -> Vec<u8> {
+pub(crate) fn attached(rng: &mut Rng, octets: usize) -> Vec<u8> {
     const SYMBOLS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut noise = Rng(rng.next() % 3);
     let symbols: Vec<u8> = (0..octets / 4 * 4).map(|_| *noise.pick(SYMBOLS)).collect();

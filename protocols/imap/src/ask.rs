@@ -120,6 +120,12 @@ pub enum Ask {
         /// Claim new messages as recent (not in EXAMINE).
         claim_recent: bool,
     },
+    /// UIDs of messages that have been removed from the open mailbox after this mod-sequence. Does not renew the view.
+    /// Answered by [`Answer::Vanished`].
+    Vanished {
+        /// Removals up to here are known.
+        since: ModSeq,
+    },
     /// Wait until the open mailbox has changed after this mod-sequence. Answered by [`Answer::Changed`], at once when it
     /// has already, or when [`Ask::EndWatch`] comes. At most one is open.
     Watch {
@@ -316,6 +322,8 @@ pub enum Answer {
     Selected(Box<Selected>),
     /// To [`Ask::Sync`].
     Changes(Box<Changes>),
+    /// To [`Ask::Vanished`]: may name UIDs that no message ever had, where it is not remembered who has gone.
+    Vanished(UidSet),
     /// To [`Ask::Watch`].
     Changed,
     /// To [`Ask::Fetch`]: FETCH responses, ready to be sent.

@@ -1,7 +1,7 @@
 //! Commands as values: what the grammar makes of a line, and what the session carries out.
 
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags,
+    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags, UidValidity,
     sasl::Password,
     search::{DateField, Day, SearchField},
 };
@@ -66,6 +66,8 @@ pub enum Command {
         read_only: bool,
         /// `(CONDSTORE)` (RFC 7162 section 3.1.8).
         condstore: bool,
+        /// `(QRESYNC (...))` (RFC 7162 section 3.2.5).
+        resync: Option<Box<Resync>>,
     },
     /// CREATE, with `USE` (RFC 6154).
     Create {
@@ -136,6 +138,8 @@ pub enum Command {
         request: FetchRequest,
         /// CHANGEDSINCE (RFC 7162 section 3.1.4).
         changed_since: Option<ModSeq>,
+        /// VANISHED (RFC 7162 section 3.2.6); only with UID FETCH and CHANGEDSINCE.
+        vanished: bool,
     },
     /// STORE and UID STORE.
     Store {
@@ -163,6 +167,19 @@ pub enum Command {
         /// Where.
         mailbox: MailboxArg,
     },
+}
+
+/// What a client knows of a mailbox that it comes back to (RFC 7162 section 3.2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// The last known UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// The last known mod-sequence.
+    pub modseq: ModSeq,
+    /// The known UIDs; `None` for all there have been.
+    pub known: Option<SequenceSet>,
+    /// Some sequence numbers and the UIDs that the client knows for them, both ascending.
+    pub matching: Option<(SequenceSet, SequenceSet)>,
 }
 
 /// LIST.

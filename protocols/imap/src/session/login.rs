@@ -11,7 +11,7 @@ use crate::{
 
 /// What works after login.
 const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
-                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE";
+                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -118,11 +118,19 @@ impl ImapSession {
     }
 
     pub(super) fn enable(&mut self, names: &[String]) {
-        let condstore = names.iter().any(|name| name == "CONDSTORE") && !self.condstore;
-        if condstore {
+        let named = |wanted: &str| names.iter().any(|name| name == wanted);
+        let mut enabled = "ENABLED".to_owned();
+        if named("CONDSTORE") && !self.condstore {
+            enabled.push_str(" CONDSTORE");
+        }
+        if named("QRESYNC") && !self.qresync {
+            enabled.push_str(" QRESYNC");
+            self.qresync = true;
+        }
+        if named("CONDSTORE") || named("QRESYNC") {
             self.enable_condstore();
         }
-        self.untagged(if condstore { "ENABLED CONDSTORE" } else { "ENABLED" });
+        self.untagged(&enabled);
         self.complete("OK done");
     }
 

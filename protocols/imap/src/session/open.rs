@@ -21,6 +21,8 @@ pub(super) struct OpenMailbox {
     pub(super) recent: Arc<UidSet>,
     /// Messages that are gone, but still have a number because the client has not been told.
     pub(super) vanished: UidSet,
+    /// While there are some: every removal up to here has been told.
+    pub(super) told_modseq: ModSeq,
     /// Every change up to here has been told, or is kept in `vanished`.
     pub(super) known_modseq: ModSeq,
     /// HIGHESTMODSEQ as the client may know it.
@@ -39,6 +41,7 @@ impl OpenMailbox {
             numbers: Arc::new(Numbers::new(selected.uids)),
             recent: Arc::new(recent),
             vanished: UidSet::new(),
+            told_modseq: selected.known_modseq,
             known_modseq: selected.known_modseq,
             highest_modseq: selected.highest_modseq,
             own: Vec::new(),

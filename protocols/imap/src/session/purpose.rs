@@ -9,12 +9,13 @@ use super::{
     append::{Append, GivenUp},
     fetch::Fetching,
     list::ListStatus,
+    resync::Vanishing,
     sasl_turn::SaslTurn,
     store::StoreCommand,
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, StatusItem},
+    command::{ListRequest, Resync, StatusItem},
 };
 
 /// Why the host was asked.
@@ -38,13 +39,15 @@ pub(super) enum Purpose {
     /// RENAME.
     Rename(MailboxName, MailboxName),
     /// SELECT and EXAMINE (`true`).
-    Select(MailboxName, bool),
+    Select(MailboxName, bool, Option<Box<Resync>>),
     /// The mailbox is let go; what to say then.
     Unselect(String),
     /// CLOSE has expunged.
     Close,
     /// The client is to be told what has changed, and then this happens.
     Sync(After),
+    /// Who has gone, before a FETCH.
+    Vanished(Box<Vanishing>),
     /// A page of FETCH responses.
     Page(Box<Fetching>),
     /// Which messages a FETCH with CHANGEDSINCE is about, before it marks them as seen.
@@ -80,6 +83,10 @@ pub(super) enum After {
     Complete(String),
     /// The end of a command: this.
     Tagged(String),
+    /// The end of a command that has removed messages.
+    Removed,
+    /// The end of a SELECT that tells what has changed since the client was here.
+    Selected(&'static str),
     /// The end of FETCH.
     Fetched,
     /// The end of a FETCH that could not show all of these messages.
@@ -99,7 +106,9 @@ impl ImapSession {
     pub(super) fn go_on(&mut self, after: After) {
         match after {
             After::Complete(text) => self.complete(text),
-            After::Tagged(text) => self.tagged(&text),
+            After::Tagged(text) => self.tagged_after_news(&text),
+            After::Removed => self.removed(),
+            After::Selected(text) => self.tagged(text),
             After::Fetched => self.complete("OK done"),
             After::Missing(uids) => self.fetch_missing(&uids),
             After::Idle => self.doing = super::Doing::Idling(None),
@@ -128,9 +137,10 @@ impl ImapSession {
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
             (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
-            (Purpose::Select(mailbox, read_only), Answer::Selected(selected)) => {
-                self.selected(mailbox, read_only, *selected);
+            (Purpose::Select(mailbox, read_only, resync), Answer::Selected(selected)) => {
+                self.selected(mailbox, read_only, *selected, resync.as_deref());
             }
+            (Purpose::Vanished(vanishing), Answer::Vanished(uids)) => self.vanished(vanishing, &uids),
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
             (Purpose::Close, Answer::Expunged(_)) => self.unselect("OK closed"),
             (Purpose::Sync(after), Answer::Changes(changes)) => self.changes(*changes, after),
@@ -171,6 +181,7 @@ impl ImapSession {
                 self.closed();
                 self.tagged(&refusal.text(false));
             }
+            Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),

@@ -27,6 +27,8 @@ pub(crate) struct Account {
     uid_validity: u32,
     /// Name, snapshot, and whether it was opened by EXAMINE.
     open: Option<(MailboxName, Mailbox)>,
+    /// The session was told of messages below this one.
+    told: Uid,
     /// The mailbox that is open was renamed or deleted under the session.
     append: Option<(MailboxName, u64, Vec<u8>)>,
     pub(crate) quota_octets: Option<u64>,
@@ -80,20 +82,26 @@ impl Account {
         self.mailbox(mailbox).add(text.into(), flags_of(flags), None, modseq);
     }
 
+    /// Nothing happens to a message that has gone.
     pub(crate) fn set_flags(&mut self, mailbox: &str, uid: Uid, flags: &str) {
         self.modseq += 1;
         let (modseq, flags) = (self.modseq, flags_of(flags));
         let mailbox = self.mailbox(mailbox);
+        let Some(message) = mailbox.messages.get_mut(&uid) else { return };
+        (message.facts.flags, message.facts.modseq) = (flags.clone(), modseq);
         mailbox.learn(&flags);
         mailbox.highest_modseq = modseq;
-        let facts = &mut mailbox.messages.get_mut(&uid).expect("a message").facts;
-        (facts.flags, facts.modseq) = (flags, modseq);
     }
 
     pub(crate) fn expunge(&mut self, mailbox: &str, uid: Uid) {
         self.modseq += 1;
         let modseq = self.modseq;
         self.mailbox(mailbox).expunge(uid, modseq);
+    }
+
+    /// The connection is gone.
+    pub(crate) fn forget_session(&mut self) {
+        (self.open, self.append) = (None, None);
     }
 
     /// Whether the open mailbox has changed after this.
@@ -124,6 +132,10 @@ impl Account {
             }
             Ask::Sync { since, own, keywords_known, claim_recent } => {
                 self.sync(since, &own, keywords_known, claim_recent)?
+            }
+            Ask::Vanished { since } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                Answer::Vanished(view.vanished_since(since))
             }
             Ask::Fetch { uids, request, numbers, recent, changed_since, cursor } => {
                 let Some((_, view)) = &mut self.open else { return Err(Refusal::MailboxGone) };
@@ -254,6 +266,7 @@ impl Account {
         if !read_only {
             real.unclaimed_from = real.uid_next;
         }
+        self.told = real.uid_next;
         self.open = Some((mailbox.clone(), real.clone()));
         let unseen = real.messages.iter().find(|(_, message)| !message.facts.flags.system.contains(SystemFlags::SEEN));
         Ok(Answer::Selected(Box::new(Selected {
@@ -276,7 +289,7 @@ impl Account {
         claim_recent: bool,
     ) -> Result<Answer, Refusal> {
         let known_modseq = self.modseq;
-        let before = self.open.as_ref().map(|(_, view)| view.uids()).unwrap_or_default();
+        let told = self.told;
         let (name, _) = self.renew()?;
         let real = self.mailbox(name.as_str());
         let recent_from = real.unclaimed_from;
@@ -284,23 +297,26 @@ impl Account {
             real.unclaimed_from = real.uid_next;
         }
         let newer = |(_, message): &(&Uid, &super::mailbox::Message)| message.facts.modseq > since;
-        let arrived: UidSet = real.uids().difference(&before);
+        let arrived = real.uids().intersection(&UidSet::range(told.max(1), Uid::MAX));
         let changed = real
             .messages
             .iter()
             .filter(newer)
-            .filter(|(uid, message)| before.contains(**uid) && !own.contains(&message.facts.modseq));
-        let vanished = real.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid);
-        Ok(Answer::Changes(Box::new(Changes {
-            vanished: vanished.collect(),
-            changed: changed.map(|(uid, _)| *uid).collect(),
+            .filter(|(uid, message)| **uid < told && !own.contains(&message.facts.modseq));
+        let changed: UidSet = changed.map(|(uid, _)| *uid).collect();
+        let now_told = real.uid_next;
+        let changes = Answer::Changes(Box::new(Changes {
+            vanished: real.vanished_since(since),
+            changed,
             arrived,
             highest_modseq: real.highest_modseq,
             known_modseq,
             uid_next: real.uid_next,
             keywords: (real.keywords.len() > keywords_known).then(|| real.keywords.clone()),
             recent_from,
-        })))
+        }));
+        self.told = now_told;
+        Ok(changes)
     }
 
     fn store(

@@ -34,6 +34,8 @@ pub(crate) struct Mailbox {
     pub(crate) unclaimed_from: Uid,
     /// Who was expunged, and when.
     pub(crate) tombstones: Vec<(Uid, ModSeq)>,
+    /// Who was expunged up to here has been forgotten.
+    pub(crate) vanished_floor: ModSeq,
     /// Messages that cannot be read.
     pub(crate) unreadable: Vec<Uid>,
 }
@@ -82,6 +84,13 @@ impl Mailbox {
             self.tombstones.push((uid, modseq));
             self.highest_modseq = modseq;
         }
+    }
+
+    pub(crate) fn vanished_since(&self, since: ModSeq) -> UidSet {
+        if since < self.vanished_floor {
+            return (1..self.uid_next).filter(|uid| !self.messages.contains_key(uid)).collect();
+        }
+        self.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid).collect()
     }
 
     pub(crate) fn with_flag(&self, flag: SystemFlags) -> UidSet {

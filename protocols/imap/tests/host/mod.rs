@@ -1,7 +1,7 @@
 //! A host with a small account, and the reader of transcripts.
 //!
 //! Lines of a transcript:
-//! * `@key value` configures; `@begin login` and `@begin select NAME` skip the beginning.
+//! * `@key value` configures (`@forgotten NAME MODSEQ`: who was expunged up to then is not known); `@begin login` and `@begin select NAME` skip the beginning.
 //! * `C: text` is a line of the client with its CRLF; `\r \n \0 \\` and `\xHH` are octets, `{60*x}` repetition. `C> text`
 //!   is the same without CRLF.
 //! * `S: text` is a line to the client; `...` at its end stands for anything, `~` for a space.
@@ -13,7 +13,7 @@
 //! * Everything else is a comment.
 
 mod account;
-mod mailbox;
+pub(crate) mod mailbox;
 
 use std::{collections::VecDeque, fmt::Write as _};
 
@@ -51,11 +51,11 @@ pub(crate) struct Host {
     pub(crate) now: Tick,
     cuts: Cuts,
     /// What was sent, and in lines beginning with `! ` or `H: ` what else happened.
-    log: String,
+    pub(crate) log: String,
     out: Vec<u8>,
     watch: Option<(AskId, ModSeq)>,
     /// Orders that wait for a question.
-    before: VecDeque<(String, String)>,
+    pub(crate) before: VecDeque<(String, String)>,
     receive: bool,
     handshake: bool,
     pub(crate) closed: bool,
@@ -79,7 +79,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
             "starttls" => config.starttls = value == "yes",
             "tls" => peer.tls = Some(TlsFacts::default()),
             "size" => config.message_size_max = value.parse().expect("a number"),
-            "begin" | "mailboxes" | "subscribed" | "quota" | "messages" => {}
+            "begin" | "forgotten" | "mailboxes" | "subscribed" | "quota" | "messages" => {}
             _ => panic!("unknown setting {key}"),
         }
     }
@@ -96,6 +96,10 @@ fn account_of(text: &str) -> Account {
             }
             ("subscribed", names) => {
                 account.subscriptions = names.split(", ").filter(|text| *text != "none").map(name).collect();
+            }
+            ("forgotten", which) => {
+                let (mailbox, modseq) = which.split_once(' ').expect("@forgotten NAME MODSEQ");
+                account.mailbox(mailbox).vanished_floor = modseq.parse().expect("a number");
             }
             ("quota", octets) => account.quota_octets = octets.parse().ok(),
             ("messages", count) => {
@@ -269,7 +273,7 @@ impl Host {
     }
 
     /// Writes what was sent so far into the log.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let out = std::mem::take(&mut self.out);
         for line in String::from_utf8_lossy(&out).split_terminator("\r\n") {
             let space = if line.is_empty() { "" } else { " " };

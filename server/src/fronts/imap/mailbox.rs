@@ -186,6 +186,11 @@ impl Conversation {
         Ok(Answer::Changes(Box::new(changes)))
     }
 
+    pub(super) fn vanished(&self, since: ModSeq, reach: Reach) -> Result<Answer, NoAnswer> {
+        let (_, view) = self.view(reach)?;
+        Ok(Answer::Vanished(view.vanished_since(since)))
+    }
+
     /// Lets the view go while the session only waits: entries of mailboxes that nobody reads need not stay in memory.
     fn rest(&self) {
         if let Some(open) = self.opened().as_mut() {

@@ -135,6 +135,7 @@ impl ImapFront {
                     talk.sync(since, &own, keywords_known, claim_recent, reach)
                 });
             }
+            Ask::Vanished { since } => self.answer(id, replier, move |talk, reach| talk.vanished(since, reach)),
             Ask::Watch { since } => self.watch(id, since, replier),
             Ask::EndWatch => {
                 self.end_watch();

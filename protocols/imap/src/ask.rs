@@ -192,14 +192,23 @@ pub enum Ask {
     },
     /// More octets of the message. Answered by [`Answer::Done`].
     AppendOctets(Vec<Bytes>),
-    /// The message is complete. Answered by [`Answer::Appended`] when it is durable.
+    /// The message is complete and another follows, which will be stored together with it. Answered by [`Answer::Done`].
+    AppendNext {
+        /// Flags to begin with.
+        flags: Flags,
+        /// Internal date, as in [`Ask::AppendEnd`].
+        date: Option<(i64, i16)>,
+        /// Octets announced of the next one.
+        size_bytes: u64,
+    },
+    /// The message is complete, and no other follows. Answered by [`Answer::Appended`] when all of this APPEND are durable.
     AppendEnd {
         /// Flags to begin with.
         flags: Flags,
         /// Internal date: seconds since 1970 and zone east of UTC in minutes; `None` for now.
         date: Option<(i64, i16)>,
     },
-    /// The message is given up. Answered by [`Answer::Done`].
+    /// All messages of this APPEND are given up. Answered by [`Answer::Done`].
     AppendAbort,
 }
 
@@ -372,8 +381,8 @@ pub enum Answer {
     Appended {
         /// UIDVALIDITY of the mailbox.
         uid_validity: UidValidity,
-        /// UID there.
-        uid: Uid,
+        /// UIDs there, in the order of the messages.
+        uids: UidSet,
     },
     /// To the asks that have nothing to tell.
     Done,

@@ -74,6 +74,16 @@ pub const NUMBERS_PIECE_MAX: usize = 2_048;
 /// Octets of a message that are gathered before they are handed over.
 pub const APPEND_OCTETS_AIM: u64 = 64 * 1024;
 
+/// Messages of one APPEND (RFC 3502): they are stored at once, and the store works on one command at a time.
+pub const APPEND_MESSAGES_MAX: usize = 1_000;
+
+/// Octets of one APPEND's messages that may wait in memory until all have come; of a message counts no more than
+/// [`APPEND_HELD_EACH_MAX`].
+pub const APPEND_HELD_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+
+/// What is held of a message that waits for others, however large it is: the rest is on disk.
+pub const APPEND_HELD_EACH_MAX: u64 = 512 * 1024;
+
 /// Octets of a refused message that are read to get past it, when the largest message that is taken is smaller. A client
 /// that announces more without waiting (LITERAL+) loses the connection.
 pub const REFUSED_OCTETS_MAX: u64 = 64 * 1024 * 1024;

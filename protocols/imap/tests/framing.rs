@@ -41,7 +41,9 @@ impl Reader {
                 continue;
             }
             let Some(frame) = self.frames.next() else { return };
-            if let Frame::Append { head, octets, synchronising } = &frame {
+            if let Frame::Append { head, octets, synchronising, .. }
+            | Frame::AppendNext { head, octets, synchronising, .. } = &frame
+            {
                 match (head.windows(3).any(|word| word == b" no"), synchronising) {
                     (false, _) => self.message = Some((*octets, Vec::new())),
                     (true, true) => self.frames.refuse_append(),
@@ -71,7 +73,11 @@ fn too_long(tag: Option<&str>, fatal: bool) -> Event {
 }
 
 fn append(head: &'static str, octets: u64, synchronising: bool) -> Event {
-    Event::Frame(Frame::Append { head: Bytes::from_static(head.as_bytes()), octets, synchronising })
+    Event::Frame(Frame::Append { head: Bytes::from_static(head.as_bytes()), octets, synchronising, binary: false })
+}
+
+fn next(head: &'static str, octets: u64, synchronising: bool, binary: bool) -> Event {
+    Event::Frame(Frame::AppendNext { head: Bytes::from_static(head.as_bytes()), octets, synchronising, binary })
 }
 
 fn tail(text: &'static str) -> Event {
@@ -102,10 +108,28 @@ fn cases() -> Vec<(Vec<u8>, Vec<Event>)> {
             vec![go_on(), append("a append {1}\r\nx (\\Seen) ", 3, false), message("abc"), tail("")],
         ),
         (b"a APPEND x {0}\r\n\r\n".to_vec(), vec![append("a APPEND x ", 0, true), message(""), tail("")]),
-        // MULTIAPPEND is not offered; its octets must not be taken for commands.
+        // Several messages, and a `literal8`.
         (
             b"a APPEND x {1+}\r\na {8+}\r\nb NOOP\r\n\r\nc NOOP\r\n".to_vec(),
-            vec![append("a APPEND x ", 1, false), message("a"), tail(" {8+}"), command("c NOOP")],
+            vec![
+                append("a APPEND x ", 1, false),
+                message("a"),
+                next(" ", 8, false, false),
+                message("b NOOP\r\n"),
+                tail(""),
+                command("c NOOP"),
+            ],
+        ),
+        (
+            b"a APPEND x {1}\r\na (\\Seen) ~{2}\r\n\0\n no {3}\r\nb NOOP\r\n".to_vec(),
+            vec![
+                append("a APPEND x ", 1, true),
+                message("a"),
+                next(" (\\Seen) ", 2, true, true),
+                message("\0\n"),
+                next(" no ", 3, true, false),
+                command("b NOOP"),
+            ],
         ),
         (b"a APPEND no {9}\r\nb NOOP\r\n".to_vec(), vec![append("a APPEND no ", 9, true), command("b NOOP")]),
         (

@@ -214,10 +214,16 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
     if items.is_empty() { Err("a status item is missing") } else { Ok(items) }
 }
 
-/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal`
+/// `append = "APPEND" SP mailbox 1*append-message` (RFC 3502), up to the first literal
 pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
     words.space()?;
     let mailbox = mailbox(words)?;
+    let (flags, date) = append_message(words)?;
+    Ok(Command::Append(AppendHead { mailbox, flags, date }))
+}
+
+/// `append-message = [SP flag-list] [SP date-time] SP literal`, up to the literal
+pub(super) fn append_message(words: &mut Words<'_>) -> Result<(Flags, Option<(i64, i16)>), Wrong> {
     words.space()?;
     let flags = if words.peek() == Some(b'(') {
         let flags = words.flags()?;
@@ -233,7 +239,7 @@ pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
     } else {
         None
     };
-    Ok(Command::Append(AppendHead { mailbox, flags, date }))
+    Ok((flags, date))
 }
 
 /// `date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE`

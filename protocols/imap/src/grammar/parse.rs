@@ -1,6 +1,6 @@
 //! Commands that any state knows, and which parser the others have.
 
-use rockdove_mail::sasl::Password;
+use rockdove_mail::{Flags, sasl::Password};
 
 use super::{
     mailbox, message, search,
@@ -44,6 +44,13 @@ pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
         let command = mailbox::append(words)?;
         if words.rest().is_empty() { Ok(command) } else { Err("a literal is misplaced") }
     })
+}
+
+/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)).
+pub fn parse_append_next(head: &[u8]) -> Result<(Flags, Option<(i64, i16)>), &'static str> {
+    let mut words = Words::new(head);
+    let message = mailbox::append_message(&mut words)?;
+    if words.rest().is_empty() { Ok(message) } else { Err("a literal is misplaced") }
 }
 
 fn tagged(command: &[u8], decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>) -> Result<Tagged, BadCommand> {

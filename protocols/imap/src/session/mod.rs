@@ -280,8 +280,10 @@ impl ImapSession {
                 }
             },
             Frame::Continue => self.out.line("+ go ahead"),
-            Frame::Append { head, octets, synchronising } => self.append(&head, octets, synchronising),
-            Frame::AppendTail(_) => {}
+            Frame::Append { head, octets, synchronising, binary } => {
+                self.append(&head, octets, synchronising, binary);
+            }
+            Frame::AppendNext { .. } | Frame::AppendTail(_) => {}
             Frame::TooLong { tag, fatal } => {
                 self.tag = tag.unwrap_or_default();
                 self.bad("[TOOBIG] the command is too long");

@@ -66,6 +66,8 @@ pub(super) enum Purpose {
     EndWatch,
     /// May the message come?
     AppendBegin(Box<Append>, Synchronising),
+    /// May the next message come?
+    AppendNext(Box<Append>, Synchronising),
     /// Octets of a message.
     AppendOctets(Box<Append>),
     /// The whole message.
@@ -162,11 +164,14 @@ impl ImapSession {
             }
             (Purpose::Expunge, Answer::Expunged(uids)) => self.expunged(&uids),
             (Purpose::EndWatch, Answer::Done) => self.idle_done(),
-            (Purpose::AppendBegin(append, synchronising), Answer::Done) => self.append_begun(append, synchronising),
-            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
-            (Purpose::AppendEnd, Answer::Appended { uid_validity, uid }) => {
-                self.complete(format!("OK [APPENDUID {uid_validity} {uid}] stored"));
+            (
+                Purpose::AppendBegin(append, synchronising) | Purpose::AppendNext(append, synchronising),
+                Answer::Done,
+            ) => {
+                self.append_begun(append, synchronising);
             }
+            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
+            (Purpose::AppendEnd, Answer::Appended { uid_validity, uids }) => self.appended(uid_validity, &uids),
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, _) => self.refused(purpose, &Refusal::TryLater),
@@ -197,6 +202,9 @@ impl ImapSession {
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
             Purpose::AppendBegin(_, synchronising) => self.refuse_append(synchronising, refusal.text(true)),
+            Purpose::AppendNext(append, synchronising) => {
+                self.refuse_next(append.left(), synchronising, refusal.text(true));
+            }
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),

@@ -31,6 +31,8 @@ pub(crate) struct Account {
     told: Uid,
     /// The mailbox that is open was renamed or deleted under the session.
     append: Option<(MailboxName, u64, Vec<u8>)>,
+    /// Messages of this APPEND that wait for the others.
+    appended: Vec<(Vec<u8>, Flags, Option<(i64, i16)>)>,
     pub(crate) quota_octets: Option<u64>,
     /// What is worth telling in a transcript.
     pub(crate) notes: Vec<String>,
@@ -102,6 +104,7 @@ impl Account {
     /// The connection is gone.
     pub(crate) fn forget_session(&mut self) {
         (self.open, self.append) = (None, None);
+        self.appended.clear();
     }
 
     /// Whether the open mailbox has changed after this.
@@ -165,9 +168,11 @@ impl Account {
                 self.renew()?;
                 Answer::Expunged(gone)
             }
-            ask @ (Ask::AppendBegin { .. } | Ask::AppendOctets(_) | Ask::AppendEnd { .. } | Ask::AppendAbort) => {
-                self.append(ask)?
-            }
+            ask @ (Ask::AppendBegin { .. }
+            | Ask::AppendNext { .. }
+            | Ask::AppendOctets(_)
+            | Ask::AppendEnd { .. }
+            | Ask::AppendAbort) => self.append(ask)?,
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })
@@ -388,6 +393,17 @@ impl Account {
                 self.append = Some((mailbox, size_bytes, Vec::new()));
                 Ok(Answer::Done)
             }
+            Ask::AppendNext { flags, date, size_bytes } => {
+                let (mailbox, announced, text) = self.append.take().expect("a message");
+                assert_eq!(text.len() as u64, announced, "the octets announced");
+                self.appended.push((text, flags, date));
+                let together: u64 = self.appended.iter().map(|(text, ..)| text.len() as u64).sum();
+                self.append = Some((mailbox, size_bytes, Vec::new()));
+                match self.quota_octets {
+                    Some(quota) if together + size_bytes > quota => Err(Refusal::OverQuota),
+                    _ => Ok(Answer::Done),
+                }
+            }
             Ask::AppendOctets(pieces) => {
                 let (_, _, text) = self.append.as_mut().expect("a message");
                 text.extend(pieces.concat());
@@ -399,19 +415,24 @@ impl Account {
             Ask::AppendEnd { flags, date } => {
                 let (mailbox, size_bytes, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, size_bytes, "the octets announced");
+                let mut messages = std::mem::take(&mut self.appended);
+                messages.push((text, flags, date));
                 if !self.mailboxes.contains_key(&mailbox) {
                     return Err(Refusal::NoSuchMailbox);
                 }
-                self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
                 self.modseq += 1;
                 let modseq = self.modseq;
-                let mailbox = self.mailbox(mailbox.as_str());
-                let uid = mailbox.add(Bytes::from(text), flags, date, modseq);
-                Ok(Answer::Appended { uid_validity: mailbox.uid_validity, uid })
+                let mut uids = UidSet::new();
+                for (text, flags, date) in messages {
+                    self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
+                    uids.insert(self.mailbox(mailbox.as_str()).add(Bytes::from(text), flags, date, modseq));
+                }
+                Ok(Answer::Appended { uid_validity: self.mailbox(mailbox.as_str()).uid_validity, uids })
             }
             _ => {
                 self.notes.push("append aborted".to_owned());
                 self.append = None;
+                self.appended.clear();
                 Ok(Answer::Done)
             }
         }

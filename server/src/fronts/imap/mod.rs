@@ -108,6 +108,7 @@ impl Front<ImapSession> for ImapFront {
                 self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, reach));
             }
             Ask::AppendOctets(chunks) => self.append_octets(id, replier, chunks),
+            Ask::AppendNext { flags, date, size_bytes } => self.append_next(id, replier, flags, date, size_bytes),
             Ask::AppendEnd { flags, date } => self.append_end(id, replier, flags, date),
             Ask::AppendAbort => self.append_abort(id, replier),
             ask => self.ask_mailbox(id, ask, replier),

@@ -343,6 +343,8 @@ pub enum Answer {
         next: Option<FetchCursor>,
         /// Messages that are gone and were passed over.
         missing: u32,
+        /// Messages were left out because it is not known how their content is encoded.
+        unknown_cte: bool,
     },
     /// To [`Ask::Fetch`]: a message became unreadable in the middle of a literal; the connection cannot go on.
     Broken,

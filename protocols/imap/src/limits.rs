@@ -51,6 +51,9 @@ pub const LITERAL_OCTETS_MIN: u64 = 16 * 1024;
 /// around them.
 pub const SLICE_OCTETS_MIN: usize = 4 * 1024;
 
+/// Octets of an encoded part that are decoded at a time.
+pub const DECODED_OCTETS_AIM: u64 = 64 * 1024;
+
 /// Octets of a header that HEADER.FIELDS looks through. Fields behind are not shown.
 pub const HEADER_OCTETS_MAX: u64 = 1024 * 1024;
 

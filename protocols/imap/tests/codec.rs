@@ -191,8 +191,14 @@ fn their_items(names: &MacroOrMessageDataItemNames<'_>, uid: bool) -> Option<Vec
                         partial: partial.map(|(first, octets)| (first, octets.get())),
                         peek: *peek,
                     },
-                    // BINARY is not offered.
-                    MessageDataItemName::Binary { .. } | MessageDataItemName::BinarySize { .. } => return None,
+                    MessageDataItemName::Binary { section, partial, peek } => FetchItem::Binary {
+                        path: section.iter().map(|number| number.get()).collect(),
+                        partial: partial.map(|(first, octets)| (first, octets.get())),
+                        peek: *peek,
+                    },
+                    MessageDataItemName::BinarySize { section } => {
+                        FetchItem::BinarySize { path: section.iter().map(|number| number.get()).collect() }
+                    }
                 })
             };
             names.iter().map(item).collect::<Option<_>>()?

@@ -54,6 +54,20 @@ pub enum FetchItem {
         /// BODY.PEEK: leaves `\Seen` alone.
         peek: bool,
     },
+    /// BINARY[part]<partial> (RFC 3516): content without its transfer encoding.
+    Binary {
+        /// Part numbers; empty for the message itself.
+        path: Vec<u32>,
+        /// First octet and number of octets, of those that are decoded.
+        partial: Option<(u32, u32)>,
+        /// BINARY.PEEK: leaves `\Seen` alone.
+        peek: bool,
+    },
+    /// BINARY.SIZE[part]: octets that BINARY has.
+    BinarySize {
+        /// Part numbers; empty for the message itself.
+        path: Vec<u32>,
+    },
 }
 
 /// A section of a message.
@@ -106,7 +120,7 @@ impl FetchRequest {
     pub fn sets_seen(&self) -> bool {
         self.items.iter().any(|item| match item {
             FetchItem::Rfc822 | FetchItem::Rfc822Text => true,
-            FetchItem::Section { peek, .. } => !peek,
+            FetchItem::Section { peek, .. } | FetchItem::Binary { peek, .. } => !peek,
             _ => false,
         })
     }

@@ -23,6 +23,8 @@ pub(super) struct Fetching {
     cursor: FetchCursor,
     /// Some messages were gone.
     missing: bool,
+    /// Some could not be decoded.
+    unknown_cte: bool,
     pub(super) after: After,
 }
 
@@ -34,13 +36,20 @@ impl Fetching {
             changed_since: None,
             cursor: FetchCursor::default(),
             missing: false,
+            unknown_cte: false,
             after,
         }
     }
 
     /// Whether the client has half a response.
     pub(super) fn is_inside_message(&self) -> bool {
-        self.cursor.item > 0 || self.cursor.octet > 0
+        self.cursor.is_inside_message()
+    }
+
+    /// What was left out of a page.
+    pub(super) fn note(&mut self, missing: bool, unknown_cte: bool) {
+        self.missing |= missing;
+        self.unknown_cte |= unknown_cte;
     }
 }
 
@@ -148,17 +157,10 @@ impl ImapSession {
         self.ask(ask, Purpose::Page(fetching));
     }
 
-    pub(super) fn page(
-        &mut self,
-        mut fetching: Box<Fetching>,
-        octets: Vec<Bytes>,
-        next: Option<FetchCursor>,
-        missing: u32,
-    ) {
+    pub(super) fn page(&mut self, mut fetching: Box<Fetching>, octets: Vec<Bytes>, next: Option<FetchCursor>) {
         for piece in octets {
             self.out.piece(piece);
         }
-        fetching.missing |= missing > 0;
         if let Some(cursor) = next {
             fetching.cursor = cursor;
             self.doing = Doing::Fetching(fetching);
@@ -166,6 +168,7 @@ impl ImapSession {
         }
         match fetching.after {
             // Whether they are gone or cannot be read is known when the changes are.
+            After::Fetched if fetching.unknown_cte => self.go_on(After::UnknownCte),
             After::Fetched if fetching.missing => self.sync(After::Missing(fetching.uids)),
             after => self.go_on(after),
         }

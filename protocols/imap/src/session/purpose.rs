@@ -91,6 +91,8 @@ pub(super) enum After {
     Selected(&'static str),
     /// The end of FETCH.
     Fetched,
+    /// The end of a FETCH that could not decode everything.
+    UnknownCte,
     /// The end of a FETCH that could not show all of these messages.
     Missing(Arc<UidSet>),
     /// IDLE goes on.
@@ -112,6 +114,11 @@ impl ImapSession {
             After::Removed => self.removed(),
             After::Selected(text) => self.tagged(text),
             After::Fetched => self.complete("OK done"),
+            //= rfc3516#section-4.3
+            //# If the server does not know how to decode the section's CTE, it
+            //# MUST fail the request and issue a "NO" response that contains
+            //# the "UNKNOWN-CTE" extended response code.
+            After::UnknownCte => self.complete("NO [UNKNOWN-CTE] it is not known how some of the content is encoded"),
             After::Missing(uids) => self.fetch_missing(&uids),
             After::Idle => self.doing = super::Doing::Idling(None),
             After::Store(command) => self.ask_store(command),
@@ -146,8 +153,9 @@ impl ImapSession {
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
             (Purpose::Close, Answer::Expunged(_)) => self.unselect("OK closed"),
             (Purpose::Sync(after), Answer::Changes(changes)) => self.changes(*changes, after),
-            (Purpose::Page(fetching), Answer::Page { octets, next, missing }) => {
-                self.page(fetching, octets, next, missing);
+            (Purpose::Page(mut fetching), Answer::Page { octets, next, missing, unknown_cte }) => {
+                fetching.note(missing > 0, unknown_cte);
+                self.page(fetching, octets, next);
             }
             (Purpose::FetchChanged(fetching), Answer::Found { uids, .. }) => self.fetch_changed(fetching, uids),
             (Purpose::FetchSeen(fetching), Answer::Stored { changed, modseq, .. }) => {

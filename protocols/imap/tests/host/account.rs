@@ -143,7 +143,12 @@ impl Account {
             Ask::Fetch { uids, request, numbers, recent, changed_since, cursor } => {
                 let Some((_, view)) = &mut self.open else { return Err(Refusal::MailboxGone) };
                 match render_page(&uids, &request, &numbers, &recent, changed_since, cursor, octets_aim, view) {
-                    Ok(page) => Answer::Page { octets: page.octets, next: page.next, missing: page.missing },
+                    Ok(page) => Answer::Page {
+                        octets: page.octets,
+                        next: page.next,
+                        missing: page.missing,
+                        unknown_cte: page.unknown_cte,
+                    },
                     Err(_) => Answer::Broken,
                 }
             }

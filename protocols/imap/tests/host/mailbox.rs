@@ -9,6 +9,7 @@ use rockdove_imap::{
 };
 use rockdove_mail::{
     Flags, Keyword, ModSeq, SystemFlags, Uid, UidSet, UidValidity,
+    mime::Encoding,
     search::{DateField, Day, SearchField, SearchKey},
 };
 
@@ -192,6 +193,12 @@ impl MessageSource for Mailbox {
             | ([1], SectionText::Mime) => Some(0..header),
             _ => None,
         })
+    }
+
+    fn content(&mut self, uid: Uid, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure> {
+        let encoding = self.header_line(uid, "Content-Transfer-Encoding").unwrap_or_default();
+        let encoding = if path.is_empty() { Encoding::Identity } else { Encoding::from_name(encoding.as_bytes()) };
+        Ok(self.section(uid, path, &SectionText::All)?.map(|range| (range, encoding)))
     }
 
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {

@@ -66,6 +66,8 @@ pub enum Ask {
         /// Whether the client proved that it knows the password.
         proven: bool,
     },
+    /// May this connection be compressed? Answered by [`Answer::Done`]; then the memory for it is put aside.
+    MayCompress,
     /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
     Mailboxes,
     /// Counters of a mailbox. Answered by [`Answer::Status`].

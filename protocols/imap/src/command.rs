@@ -58,6 +58,8 @@ pub enum Command {
     },
     /// ENABLE (RFC 5161): capability names, upper case.
     Enable(Vec<String>),
+    /// COMPRESS (RFC 4978): name of the mechanism, upper case.
+    Compress(String),
     /// SELECT and EXAMINE.
     Select {
         /// Which.

@@ -77,6 +77,8 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "ID" => arguments(words, id),
         "LOGIN" => arguments(words, login),
         "AUTHENTICATE" => arguments(words, authenticate),
+        // compress = "COMPRESS" SP algorithm (RFC 4978)
+        "COMPRESS" => arguments(words, |words| Ok(Command::Compress(words.atom()?.to_ascii_uppercase()))),
         "ENABLE" => enable(words),
         "SELECT" => arguments(words, |words| mailbox::select(words, false)),
         "EXAMINE" => arguments(words, |words| mailbox::select(words, true)),

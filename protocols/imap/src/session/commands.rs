@@ -16,6 +16,7 @@ fn when(command: &Command) -> When {
         Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
+        | Command::Compress(_)
         | Command::Select { .. }
         | Command::Create { .. }
         | Command::Delete(_)
@@ -97,6 +98,7 @@ impl ImapSession {
             Command::Login { login, password } => self.login(login, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
             Command::Enable(names) => self.enable(&names),
+            Command::Compress(mechanism) => self.compress(&mechanism),
             command if matches!(when(&command), When::Selected) => self.selected_command(command),
             command => self.mailbox_command(command),
         }

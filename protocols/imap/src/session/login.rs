@@ -11,7 +11,8 @@ use crate::{
 
 /// What works after login.
 const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
-                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY";
+                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
+                             COMPRESS=DEFLATE";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -132,6 +133,30 @@ impl ImapSession {
         }
         self.untagged(&enabled);
         self.complete("OK done");
+    }
+
+    pub(super) fn compress(&mut self, mechanism: &str) {
+        if mechanism != "DEFLATE" {
+            return self.bad("there is no such compression");
+        }
+        //= rfc4978#section-3
+        //# BAD Command unknown, invalid or unknown argument, or COMPRESS
+        //#     already active.
+        if self.compressed {
+            return self.bad("DEFLATE is active already");
+        }
+        self.ask(Ask::MayCompress, Purpose::Compress);
+    }
+
+    /// There is memory for it.
+    pub(super) fn compressing(&mut self) {
+        self.compressed = true;
+        self.tagged("OK DEFLATE active");
+        //= rfc4978#section-3
+        //# The client MUST NOT send any further commands until it has seen the
+        //# result of COMPRESS.
+        self.frames.clear();
+        self.step = Some(Box::new(Step::Compress));
     }
 
     /// Nothing has come for too long.

@@ -62,6 +62,8 @@ pub struct ImapSession {
     condstore: bool,
     /// The client has enabled QRESYNC (RFC 7162 section 3.2.3).
     qresync: bool,
+    /// DEFLATE is active (RFC 4978).
+    compressed: bool,
     /// The command in progress is a UID command.
     uid_command: bool,
     /// While the command in progress is carried out, no message may get another number.
@@ -135,6 +137,7 @@ impl ImapSession {
             tls: peer.tls.is_some(),
             condstore: false,
             qresync: false,
+            compressed: false,
             uid_command: false,
             numbers_stay: false,
             idling: false,
@@ -355,8 +358,8 @@ impl Session for ImapSession {
                 return Step::Send(self.out.take());
             }
             match self.step.take().map(|step| *step) {
-                // The last words, and the answer to STARTTLS, come before what they announce.
-                Some(step @ (Step::Close | Step::StartTls)) if self.out.octets() > 0 => {
+                // The last words, and the answers to STARTTLS and COMPRESS, come before what they announce.
+                Some(step @ (Step::Close | Step::StartTls | Step::Compress)) if self.out.octets() > 0 => {
                     self.step = Some(Box::new(step));
                     return Step::Send(self.out.take());
                 }

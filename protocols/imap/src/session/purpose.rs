@@ -24,6 +24,8 @@ pub(super) enum Purpose {
     Login,
     /// For a SASL exchange that wants keys.
     ScramKeys(Box<SaslTurn>),
+    /// COMPRESS.
+    Compress,
     /// LIST.
     List(ListRequest),
     /// LSUB: reference and pattern.
@@ -134,6 +136,7 @@ impl ImapSession {
         match (purpose, answer) {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
             (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
+            (Purpose::Compress, Answer::Done) => self.compressing(),
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);

@@ -178,6 +178,7 @@ impl Account {
             | Ask::AppendOctets(_)
             | Ask::AppendEnd { .. }
             | Ask::AppendAbort) => self.append(ask)?,
+            Ask::MayCompress => Answer::Done,
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })

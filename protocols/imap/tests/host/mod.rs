@@ -6,7 +6,7 @@
 //!   is the same without CRLF.
 //! * `S: text` is a line to the client; `...` at its end stands for anything, `~` for a space.
 //! * `H: text` is what the host noted.
-//! * `! close`, `! starttls` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
+//! * `! close`, `! starttls`, `! compress` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
 //!   made to happen; so are `! deliver NAME SUBJECT`, `! flags NAME UID FLAGS`, `! expunge NAME UID`, `! delete NAME` and
 //!   `! unreadable NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
 //!   `! refuse ASK WHY` refuses it (`broken`: the message breaks off).
@@ -58,6 +58,8 @@ pub(crate) struct Host {
     pub(crate) before: VecDeque<(String, String)>,
     receive: bool,
     handshake: bool,
+    /// Compression has begun; what had been sent before is not looked at.
+    compressed: bool,
     pub(crate) closed: bool,
 }
 
@@ -127,6 +129,7 @@ impl Host {
             before: VecDeque::new(),
             receive: false,
             handshake: false,
+            compressed: false,
             closed: false,
         };
         host.drain();
@@ -164,7 +167,8 @@ impl Host {
     }
 
     pub(crate) fn receive(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() && !self.closed && !self.handshake {
+        self.compressed = false;
+        while !octets.is_empty() && !self.closed && !self.handshake && !self.compressed {
             assert!(self.receive, "the session waits, but nobody has anything to do");
             let (now, later) = octets.split_at(self.cuts.next(octets.len()));
             self.feed(Input::Received(Bytes::copy_from_slice(now)));
@@ -194,6 +198,10 @@ impl Host {
                 Step::StartTls => {
                     self.note("! starttls");
                     self.handshake = true;
+                }
+                Step::Compress => {
+                    self.note("! compress");
+                    self.compressed = true;
                 }
                 Step::Close => {
                     self.note("! close");
@@ -367,7 +375,7 @@ pub(crate) fn check_transcript(name: &str, text: &str, cuts: Cuts) {
         if !matches!(kind, "C:" | "C>" | "S:" | "H:" | "!") {
             continue;
         }
-        let expects = matches!(kind, "S:" | "H:") || matches!(rest, "close" | "starttls");
+        let expects = matches!(kind, "S:" | "H:") || matches!(rest, "close" | "starttls" | "compress");
         if expects {
             host.receive(&std::mem::take(&mut burst));
             // A space at the end is written as a tilde.

@@ -20,6 +20,34 @@ use crate::{
     numbers::Numbers,
 };
 
+/// What never changes and is never used again: of a mailbox MAILBOXID, of a message and its copies EMAILID (RFC 8474).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectId {
+    /// Whose it is.
+    pub account: u32,
+    /// Which of the account's.
+    pub number: u32,
+}
+
+impl ObjectId {
+    /// MAILBOXID on the wire.
+    pub fn mailbox(self) -> String {
+        format!("F{}-{}", self.account, self.number)
+    }
+
+    /// EMAILID on the wire.
+    pub fn email(self) -> String {
+        format!("M{}-{}", self.account, self.number)
+    }
+
+    /// The message of an EMAILID; `None`: it is none of ours.
+    pub fn of_email(text: &str) -> Option<Self> {
+        let (account, number) = text.strip_prefix('M')?.split_once('-')?;
+        let id = Self { account: account.parse().ok()?, number: number.parse().ok()? };
+        (id.email() == text).then_some(id)
+    }
+}
+
 /// What the host tells a session about itself at the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImapConfig {
@@ -75,7 +103,7 @@ pub enum Ask {
         /// Which.
         mailbox: MailboxName,
     },
-    /// Create a mailbox. Answered by [`Answer::Done`].
+    /// Create a mailbox. Answered by [`Answer::Created`].
     Create {
         /// Its name.
         mailbox: MailboxName,
@@ -272,6 +300,8 @@ pub struct Status {
     pub size_bytes: u64,
     /// HIGHESTMODSEQ.
     pub highest_modseq: ModSeq,
+    /// MAILBOXID.
+    pub mailbox_id: ObjectId,
 }
 
 /// An open mailbox.
@@ -294,6 +324,8 @@ pub struct Selected {
     pub first_unseen: Option<Uid>,
     /// The first UID that is `\Recent` for this session.
     pub recent_from: Uid,
+    /// MAILBOXID.
+    pub mailbox_id: ObjectId,
 }
 
 /// What has changed in the open mailbox.
@@ -329,6 +361,8 @@ pub enum Answer {
     Mailboxes(Arc<Mailboxes>),
     /// To [`Ask::Status`].
     Status(Status),
+    /// To [`Ask::Create`]: MAILBOXID.
+    Created(ObjectId),
     /// To [`Ask::Select`].
     Selected(Box<Selected>),
     /// To [`Ask::Sync`].

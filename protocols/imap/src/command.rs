@@ -229,6 +229,8 @@ pub enum StatusItem {
     Size,
     /// HIGHESTMODSEQ (RFC 7162).
     HighestModSeq,
+    /// MAILBOXID (RFC 8474).
+    MailboxId,
 }
 
 /// APPEND up to its literal.
@@ -275,6 +277,10 @@ pub enum SearchProgram {
     Smaller(u64),
     /// MODSEQ (RFC 7162 section 3.1.5).
     ModSeq(ModSeq),
+    /// EMAILID (RFC 8474).
+    EmailId(String),
+    /// THREADID (RFC 8474): no message has one.
+    ThreadId,
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
 }

@@ -86,6 +86,8 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::Larger(size) => format!("LARGER {size}"),
         SearchProgram::Smaller(size) => format!("SMALLER {size}"),
         SearchProgram::ModSeq(modseq) => format!("MODSEQ {modseq}"),
+        SearchProgram::EmailId(id) => format!("EMAILID {id}"),
+        SearchProgram::ThreadId => "THREADID".to_owned(),
         SearchProgram::Text(SearchField::Header(name), needle) => format!("Header {name:?} {needle:?}"),
         SearchProgram::Text(field, needle) => format!("{field:?} {needle:?}"),
     }
@@ -540,13 +542,19 @@ fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
 }
 
-/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST. A list of
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, nor
+/// object identifiers. A list of
 /// capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        if line.contains("\"CHILDINFO\"") || (line.contains("CAPABILITY ") && line.ends_with("...")) {
+        let object_id = line.starts_with("* ") && (line.contains("MAILBOXID (") || line.contains("EMAILID ("));
+        if line.contains("\"CHILDINFO\"")
+            || object_id
+            || (line.contains("CAPABILITY ") && line.ends_with("..."))
+            || line.ends_with("[MAILBOXID (F1-...")
+        {
             continue;
         }
         let (line, space) = line.strip_suffix('~').map_or((line, ""), |line| (line, " "));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use bytes::Bytes;
 use proptest::prelude::*;
 use rockdove_imap::{
-    Numbers,
+    Numbers, ObjectId,
     command::Command,
     fetch::{
         FetchCursor, FetchFailure, FetchNews, FetchRequest, MessageFacts, MessageSource, Rendered, SectionText,
@@ -42,7 +42,14 @@ impl Store {
 
     fn add(&mut self, uid: u32, flags: Flags, modseq: u64, body: &[u8]) {
         let octets = [HEADER, body].concat();
-        let facts = MessageFacts { flags, modseq, internal_date: (837_596_665, -420), size_bytes: octets.len() as u64 };
+        let email_id = ObjectId { account: 3, number: uid };
+        let facts = MessageFacts {
+            flags,
+            modseq,
+            internal_date: (837_596_665, -420),
+            size_bytes: octets.len() as u64,
+            email_id,
+        };
         self.messages.insert(uid, (facts, octets, HEADER.len() as u64));
     }
 
@@ -154,6 +161,7 @@ fn items() {
         ("FLAGS", "FLAGS (\\Seen $Work)".to_owned()),
         ("FAST", "FLAGS (\\Seen $Work) INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" RFC822.SIZE 83".to_owned()),
         ("(MODSEQ UID)", "MODSEQ (10) UID 4".to_owned()),
+        ("(EMAILID THREADID)", "EMAILID (M3-4) THREADID NIL".to_owned()),
         ("ENVELOPE", "ENVELOPE (\"envelope\")".to_owned()),
         ("(BODY BODYSTRUCTURE)", "BODY (\"body\") BODYSTRUCTURE (\"structure\")".to_owned()),
         ("BODY.PEEK[]", format!("BODY[] {{83}}\r\n{whole}")),

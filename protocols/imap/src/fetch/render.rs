@@ -7,6 +7,7 @@ use rockdove_mail::{Flags, ModSeq, Uid, UidSet, header, mime::Encoding};
 
 use super::{FetchItem, FetchRequest, Section, SectionText};
 use crate::{
+    ask::ObjectId,
     grammar::write,
     limits::{HEADER_OCTETS_MAX, LITERAL_OCTETS_MIN, PAGE_MESSAGES_MAX, SLICE_OCTETS_MIN},
     numbers::Numbers,
@@ -53,6 +54,8 @@ pub struct MessageFacts {
     pub internal_date: (i64, i16),
     /// RFC822.SIZE, in octets.
     pub size_bytes: u64,
+    /// EMAILID.
+    pub email_id: ObjectId,
 }
 
 /// Why a message cannot be shown.
@@ -266,6 +269,8 @@ impl Page<'_> {
             FetchItem::Flags => (&b"FLAGS "[..], None),
             FetchItem::InternalDate => (&b"INTERNALDATE "[..], None),
             FetchItem::Size => (&b"RFC822.SIZE "[..], None),
+            FetchItem::EmailId => (&b"EMAILID ("[..], None),
+            FetchItem::ThreadId => (&b"THREADID NIL"[..], None),
             _ => (&b"MODSEQ ("[..], None),
         };
         self.written.text(label);
@@ -279,6 +284,11 @@ impl Page<'_> {
             FetchItem::Flags => write::flag_list(out, &facts.flags, self.recent.contains(uid)),
             FetchItem::InternalDate => write::date_time(out, facts.internal_date),
             FetchItem::Size => write::number(out, facts.size_bytes),
+            FetchItem::EmailId => {
+                out.extend_from_slice(facts.email_id.email().as_bytes());
+                out.push(b')');
+            }
+            FetchItem::ThreadId => {}
             _ => {
                 write::number(out, facts.modseq);
                 out.push(b')');

@@ -39,6 +39,10 @@ pub enum FetchItem {
     BodyStructure,
     /// MODSEQ (RFC 7162).
     ModSeq,
+    /// EMAILID (RFC 8474).
+    EmailId,
+    /// THREADID (RFC 8474): always `NIL`.
+    ThreadId,
     /// RFC822: the whole message; sets `\Seen`.
     Rfc822,
     /// RFC822.HEADER.

@@ -38,6 +38,8 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
         "ENVELOPE" => FetchItem::Envelope,
         "BODYSTRUCTURE" => FetchItem::BodyStructure,
         "MODSEQ" => FetchItem::ModSeq,
+        "EMAILID" => FetchItem::EmailId,
+        "THREADID" => FetchItem::ThreadId,
         "RFC822" => FetchItem::Rfc822,
         "RFC822.SIZE" => FetchItem::Size,
         "RFC822.HEADER" => FetchItem::Rfc822Header,

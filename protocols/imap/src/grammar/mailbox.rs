@@ -204,6 +204,7 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
             "DELETED" => StatusItem::Deleted,
             "SIZE" => StatusItem::Size,
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+            "MAILBOXID" => StatusItem::MailboxId,
             _ => return Err("there is no such status item"),
         };
         if !items.contains(&item) {

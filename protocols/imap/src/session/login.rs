@@ -12,7 +12,7 @@ use crate::{
 /// What works after login.
 const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
                              CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
-                             COMPRESS=DEFLATE";
+                             COMPRESS=DEFLATE OBJECTID";
 
 impl ImapSession {
     /// What works in the state the session is in.

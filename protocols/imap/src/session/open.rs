@@ -13,6 +13,8 @@ use crate::{
 /// The selected mailbox. What is in here is what the client has been told, not what is true at the moment.
 pub(super) struct OpenMailbox {
     pub(super) name: MailboxName,
+    /// Whose it is.
+    pub(super) account: u32,
     /// EXAMINE.
     pub(super) read_only: bool,
     /// Sequence numbers as the client counts them.
@@ -37,6 +39,7 @@ impl OpenMailbox {
         let recent = selected.uids.intersection(&UidSet::range(selected.recent_from.max(1), Uid::MAX));
         Self {
             name,
+            account: selected.mailbox_id.account,
             read_only,
             numbers: Arc::new(Numbers::new(selected.uids)),
             recent: Arc::new(recent),

@@ -34,7 +34,9 @@ pub(super) enum Purpose {
     ListStatus(ListStatus),
     /// STATUS.
     Status(MailboxName, Vec<StatusItem>),
-    /// CREATE, SUBSCRIBE, UNSUBSCRIBE: what to say.
+    /// CREATE.
+    Create,
+    /// SUBSCRIBE, UNSUBSCRIBE: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
@@ -145,6 +147,9 @@ impl ImapSession {
             (Purpose::Status(mailbox, items), Answer::Status(status)) => {
                 self.write_status(&mailbox, &items, &status);
                 self.complete("OK done");
+            }
+            (Purpose::Create, Answer::Created(id)) => {
+                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()))
             }
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),

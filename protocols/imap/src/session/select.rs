@@ -79,6 +79,7 @@ impl ImapSession {
         self.closed();
         let (uid_validity, uid_next) = (selected.uid_validity, selected.uid_next);
         let (keywords, first_unseen) = (selected.keywords.clone(), selected.first_unseen);
+        let mailbox_id = selected.mailbox_id;
         let open = OpenMailbox::new(mailbox, read_only, selected);
         let unseen = first_unseen.and_then(|uid| open.numbers.number(uid));
         let (exists, recent, modseq) = (open.numbers.exists(), open.recent.len(), open.highest_modseq);
@@ -93,6 +94,7 @@ impl ImapSession {
         self.untagged(&format!("OK [UIDVALIDITY {uid_validity}] UIDs are valid"));
         self.untagged(&format!("OK [UIDNEXT {uid_next}] the next UID"));
         self.untagged(&format!("OK [HIGHESTMODSEQ {}] mod-sequences are kept", highest(modseq)));
+        self.untagged(&format!("OK [MAILBOXID ({})] the mailbox keeps this", mailbox_id.mailbox()));
         let text = if read_only { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" };
         //= rfc7162#section-3.2.5
         //# If the provided UIDVALIDITY doesn't match the UIDVALIDITY

@@ -221,7 +221,10 @@ impl Account {
             Ask::Create { mailbox, .. } if mailbox.as_str() == "Forbidden" => {
                 return Err(Refusal::Cannot("not this one".to_owned()));
             }
-            Ask::Create { mailbox, special_use } => self.create(mailbox, special_use),
+            Ask::Create { mailbox, special_use } => {
+                self.create(mailbox.clone(), special_use);
+                return Ok(Answer::Created(self.mailboxes[&mailbox].0.object_id()));
+            }
             Ask::Delete { mailbox } if mailbox.is_inbox() => {
                 return Err(Refusal::Cannot("INBOX stays".to_owned()));
             }
@@ -289,6 +292,7 @@ impl Account {
             keywords: real.keywords.clone(),
             first_unseen: unseen.map(|(uid, _)| *uid),
             recent_from,
+            mailbox_id: real.object_id(),
         })))
     }
 
@@ -376,7 +380,9 @@ impl Account {
         for (uid, message) in source_messages.iter().filter(|(uid, _)| uids.contains(**uid)) {
             from.insert(*uid);
             let facts = &message.facts;
-            to.insert(mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq));
+            let uid = mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq);
+            mailbox.messages.get_mut(&uid).expect("there").facts.email_id = facts.email_id;
+            to.insert(uid);
         }
         let uid_validity = mailbox.uid_validity;
         if remove {
@@ -457,5 +463,6 @@ fn status(mailbox: &Mailbox) -> Status {
         deleted: count(mailbox.with_flag(SystemFlags::DELETED).len()),
         size_bytes: mailbox.messages.values().map(|message| message.facts.size_bytes).sum(),
         highest_modseq: mailbox.highest_modseq,
+        mailbox_id: mailbox.object_id(),
     }
 }

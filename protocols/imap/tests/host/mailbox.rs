@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
 use rockdove_imap::{
+    ObjectId,
     fetch::{FetchFailure, MessageFacts, MessageSource, SectionText},
     grammar::write,
 };
@@ -57,6 +58,11 @@ impl Mailbox {
         Self { uid_validity, uid_next: 1, unclaimed_from: 1, ..Self::default() }
     }
 
+    /// UIDVALIDITY is never used twice here.
+    pub(crate) fn object_id(&self) -> ObjectId {
+        ObjectId { account: 1, number: self.uid_validity }
+    }
+
     pub(crate) fn uids(&self) -> UidSet {
         self.messages.keys().copied().collect()
     }
@@ -66,7 +72,8 @@ impl Mailbox {
         self.uid_next += 1;
         self.learn(&flags);
         let internal_date = date.unwrap_or((FIRST_DATE_S + i64::from(uid) * DAY_S, 0));
-        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64 };
+        let email_id = ObjectId { account: 1, number: self.uid_validity * 1_000 + uid };
+        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64, email_id };
         self.messages.insert(uid, Message { facts, text });
         self.highest_modseq = modseq;
         uid
@@ -136,6 +143,7 @@ impl Mailbox {
             SearchKey::Larger(octets) => facts.size_bytes > *octets,
             SearchKey::Smaller(octets) => facts.size_bytes < *octets,
             SearchKey::ModSeq(modseq) => facts.modseq >= *modseq,
+            SearchKey::Message(number) => facts.email_id.number == *number,
             SearchKey::Text(field, needle) => {
                 let header = |name: &str| self.header_line(uid, name).is_some_and(|value| contains(&value, needle));
                 match field {

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 use bytes::Bytes;
 use rockdove_engine::{AccountId, Engine, EngineError, MailboxView, MessageId, MessageRecord};
 use rockdove_imap::{
-    Answer, Numbers,
+    Answer, Numbers, ObjectId,
     fetch::{
         FetchCursor, FetchFailure, FetchItem, FetchRequest, MessageFacts, MessageSource, SectionText, render_page,
     },
@@ -49,9 +49,13 @@ enum Depth {
 
 fn depth(request: &FetchRequest) -> Depth {
     let of = |item: &FetchItem| match item {
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
-            Depth::Columns
-        }
+        FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::Size
+        | FetchItem::EmailId
+        | FetchItem::ThreadId
+        | FetchItem::ModSeq => Depth::Columns,
         FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
         FetchItem::Rfc822
         | FetchItem::Rfc822Header
@@ -201,6 +205,7 @@ impl MessageSource for Messages<'_> {
             modseq: entry.modseq,
             internal_date: (entry.internal_date.unix_s, entry.internal_date.offset_minutes),
             size_bytes: entry.size_bytes,
+            email_id: ObjectId { account: self.account.0, number: entry.message.0 },
         })
     }
 

@@ -233,6 +233,9 @@ pub enum StatusItem {
     MailboxId,
 }
 
+/// Flags and internal date (seconds since 1970 and zone east of UTC in minutes) that stand before a message of APPEND.
+pub type AppendFacts = (Flags, Option<(i64, i16)>);
+
 /// APPEND up to its literal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendHead {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use host::{Account, Cuts, Host};
 use proptest::prelude::*;
+use rockdove_imap::Ask;
 
 /// What a client keeps of INBOX. It believes what it hears and asks for nothing twice.
 #[derive(Default)]
@@ -209,7 +210,7 @@ fn check(events: &[Event]) {
             }
             Event::Lost => {
                 let Host { mut account, .. } = host;
-                account.forget_session();
+                account.answer(Ask::Unselect, 0);
                 host = come(account, &mut cache);
                 assert_eq!(cache.messages, truth(&host.account));
             }
@@ -225,7 +226,7 @@ fn check(events: &[Event]) {
         }
     }
     let Host { mut account, .. } = host;
-    account.forget_session();
+    account.answer(Ask::Unselect, 0);
     let host = come(account, &mut cache);
     assert_eq!(cache.messages, truth(&host.account));
 }

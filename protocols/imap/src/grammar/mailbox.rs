@@ -9,7 +9,7 @@ use super::{
     words::{Words, Wrong},
 };
 use crate::{
-    command::{AppendHead, Command, ListRequest, MailboxArg, Resync, SequenceSet, StatusItem},
+    command::{AppendFacts, AppendHead, Command, ListRequest, MailboxArg, Resync, SequenceSet, StatusItem},
     limits::LIST_PATTERNS_MAX,
 };
 
@@ -224,7 +224,7 @@ pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
 }
 
 /// `append-message = [SP flag-list] [SP date-time] SP literal`, up to the literal
-pub(super) fn append_message(words: &mut Words<'_>) -> Result<(Flags, Option<(i64, i16)>), Wrong> {
+pub(super) fn append_message(words: &mut Words<'_>) -> Result<AppendFacts, Wrong> {
     words.space()?;
     let flags = if words.peek() == Some(b'(') {
         let flags = words.flags()?;

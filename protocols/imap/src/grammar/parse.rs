@@ -1,13 +1,13 @@
 //! Commands that any state knows, and which parser the others have.
 
-use rockdove_mail::{Flags, sasl::Password};
+use rockdove_mail::sasl::Password;
 
 use super::{
     mailbox, message, search,
     words::{Words, Wrong, tag_of, utf8},
 };
 use crate::{
-    command::{Command, Tagged},
+    command::{AppendFacts, Command, Tagged},
     limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX},
 };
 
@@ -47,7 +47,7 @@ pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
 }
 
 /// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)).
-pub fn parse_append_next(head: &[u8]) -> Result<(Flags, Option<(i64, i16)>), &'static str> {
+pub fn parse_append_next(head: &[u8]) -> Result<AppendFacts, &'static str> {
     let mut words = Words::new(head);
     let message = mailbox::append_message(&mut words)?;
     if words.rest().is_empty() { Ok(message) } else { Err("a literal is misplaced") }

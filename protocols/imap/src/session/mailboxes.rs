@@ -101,7 +101,9 @@ impl ImapSession {
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", highest(status.highest_modseq)),
                 StatusItem::MailboxId => {
                     let space = if counters.is_empty() { "" } else { " " };
-                    counters.push_str(&format!("{space}MAILBOXID ({})", status.mailbox_id.mailbox()));
+                    if write!(counters, "{space}MAILBOXID ({})", status.mailbox_id.mailbox()).is_err() {
+                        return;
+                    }
                     continue;
                 }
             };

@@ -149,7 +149,7 @@ impl ImapSession {
                 self.complete("OK done");
             }
             (Purpose::Create, Answer::Created(id)) => {
-                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()))
+                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
             }
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),

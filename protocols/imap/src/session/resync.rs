@@ -43,7 +43,8 @@ impl Vanishing {
 fn unsure(resync: &Resync, known: &UidSet, numbers: &Numbers) -> UidSet {
     let Some((at, uids)) = &resync.matching else { return known.clone() };
     let mut sure = 0;
-    let pairs = each(at.uid_set(None), numbers.exists()).zip(each(uids.uid_set(None), Uid::MAX));
+    let (at, uids) = (at.uid_set(None), uids.uid_set(None));
+    let pairs = each(&at, numbers.exists()).zip(each(&uids, Uid::MAX));
     for (number, uid) in pairs {
         if numbers.uid(number) == Some(uid) {
             sure = uid;
@@ -53,9 +54,8 @@ fn unsure(resync: &Resync, known: &UidSet, numbers: &Numbers) -> UidSet {
 }
 
 /// The numbers of a set up to a limit: no more steps than there are messages.
-fn each(set: UidSet, most: u32) -> impl Iterator<Item = u32> {
-    let ranges: Vec<(u32, u32)> = set.ranges().to_vec();
-    ranges.into_iter().flat_map(|(first, last)| first..=last).take_while(move |number| *number <= most)
+fn each(set: &UidSet, most: u32) -> impl Iterator<Item = u32> + '_ {
+    set.ranges().iter().flat_map(|(first, last)| *first..=*last).take_while(move |number| *number <= most)
 }
 
 impl ImapSession {

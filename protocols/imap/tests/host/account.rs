@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rockdove_imap::{
-    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, fetch::render_page,
+    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, command::AppendFacts,
+    fetch::render_page,
 };
 use rockdove_mail::{
     FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet,
@@ -32,7 +33,7 @@ pub(crate) struct Account {
     /// The mailbox that is open was renamed or deleted under the session.
     append: Option<(MailboxName, u64, Vec<u8>)>,
     /// Messages of this APPEND that wait for the others.
-    appended: Vec<(Vec<u8>, Flags, Option<(i64, i16)>)>,
+    appended: Vec<(Vec<u8>, AppendFacts)>,
     pub(crate) quota_octets: Option<u64>,
     /// What is worth telling in a transcript.
     pub(crate) notes: Vec<String>,
@@ -99,12 +100,6 @@ impl Account {
         self.modseq += 1;
         let modseq = self.modseq;
         self.mailbox(mailbox).expunge(uid, modseq);
-    }
-
-    /// The connection is gone.
-    pub(crate) fn forget_session(&mut self) {
-        (self.open, self.append) = (None, None);
-        self.appended.clear();
     }
 
     /// Whether the open mailbox has changed after this.
@@ -408,7 +403,7 @@ impl Account {
             Ask::AppendNext { flags, date, size_bytes } => {
                 let (mailbox, announced, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, announced, "the octets announced");
-                self.appended.push((text, flags, date));
+                self.appended.push((text, (flags, date)));
                 let together: u64 = self.appended.iter().map(|(text, ..)| text.len() as u64).sum();
                 self.append = Some((mailbox, size_bytes, Vec::new()));
                 match self.quota_octets {
@@ -428,14 +423,14 @@ impl Account {
                 let (mailbox, size_bytes, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, size_bytes, "the octets announced");
                 let mut messages = std::mem::take(&mut self.appended);
-                messages.push((text, flags, date));
+                messages.push((text, (flags, date)));
                 if !self.mailboxes.contains_key(&mailbox) {
                     return Err(Refusal::NoSuchMailbox);
                 }
                 self.modseq += 1;
                 let modseq = self.modseq;
                 let mut uids = UidSet::new();
-                for (text, flags, date) in messages {
+                for (text, (flags, date)) in messages {
                     self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
                     uids.insert(self.mailbox(mailbox.as_str()).add(Bytes::from(text), flags, date, modseq));
                 }

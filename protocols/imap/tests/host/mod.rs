@@ -45,6 +45,7 @@ impl Cuts {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a connection")]
 pub(crate) struct Host {
     pub(crate) session: ImapSession,
     pub(crate) account: Account,

@@ -75,12 +75,12 @@ fn whole_groups(piece: &[u8]) -> usize {
 /// Octets up to the end of the last line; where there is none, up to where no escape and no white space is cut.
 fn whole_lines(piece: &[u8]) -> usize {
     if let Some(end) = piece.iter().rposition(|octet| *octet == b'\n') {
-        return end + 1;
+        return end.saturating_add(1);
     }
     let escape = piece.len().saturating_sub(2);
     let cut = piece.iter().rposition(|octet| *octet == b'=').filter(|at| *at >= escape).unwrap_or(piece.len());
     let solid = piece.get(..cut).unwrap_or_default();
-    solid.iter().rposition(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'=')).map_or(0, |at| at + 1)
+    solid.iter().rposition(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'=')).map_or(0, |at| at.saturating_add(1))
 }
 
 /// Base64; octets that do not belong there are skipped (RFC 2045 section 6.8), and padding ends it.

@@ -231,6 +231,8 @@ pub enum StatusItem {
     HighestModSeq,
     /// MAILBOXID (RFC 8474).
     MailboxId,
+    /// APPENDLIMIT (RFC 7889).
+    AppendLimit,
 }
 
 /// Flags and internal date (seconds since 1970 and zone east of UTC in minutes) that stand before a message of APPEND.

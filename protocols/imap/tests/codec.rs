@@ -543,13 +543,14 @@ fn is_response(octets: &[u8]) -> bool {
 }
 
 /// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, nor
-/// object identifiers. A list of
+/// object identifiers and APPENDLIMIT. A list of
 /// capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        let object_id = line.starts_with("* ") && (line.contains("MAILBOXID (") || line.contains("EMAILID ("));
+        let object_id = line.starts_with("* ")
+            && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
         if line.contains("\"CHILDINFO\"")
             || object_id
             || (line.contains("CAPABILITY ") && line.ends_with("..."))

@@ -205,6 +205,7 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
             "SIZE" => StatusItem::Size,
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
             "MAILBOXID" => StatusItem::MailboxId,
+            "APPENDLIMIT" => StatusItem::AppendLimit,
             _ => return Err("there is no such status item"),
         };
         if !items.contains(&item) {

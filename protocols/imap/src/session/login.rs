@@ -18,7 +18,9 @@ impl ImapSession {
     /// What works in the state the session is in.
     pub(super) fn capabilities(&self) -> String {
         if !matches!(self.state, State::NotAuthenticated(_)) {
-            return AUTHENTICATED.to_owned();
+            //= rfc7889#section-2
+            //# "APPENDLIMIT=<number>": This indicates that the IMAP server has the same upload limit for all mailboxes.
+            return format!("{AUTHENTICATED} APPENDLIMIT={}", self.append_limit());
         }
         let mut text = "IMAP4rev1 LITERAL+ ID".to_owned();
         if self.may_starttls() {
@@ -34,6 +36,11 @@ impl ImapSession {
             text.push_str(" LOGINDISABLED");
         }
         text
+    }
+
+    /// Octets of a message that is taken: a `number` of 32 bits (RFC 7889 section 5).
+    pub(super) fn append_limit(&self) -> u64 {
+        self.config.message_size_max.min(u64::from(u32::MAX))
     }
 
     fn may_starttls(&self) -> bool {

@@ -99,6 +99,7 @@ impl ImapSession {
                 StatusItem::Deleted => ("DELETED", u64::from(status.deleted)),
                 StatusItem::Size => ("SIZE", status.size_bytes),
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", highest(status.highest_modseq)),
+                StatusItem::AppendLimit => ("APPENDLIMIT", self.append_limit()),
                 StatusItem::MailboxId => {
                     let space = if counters.is_empty() { "" } else { " " };
                     if write!(counters, "{space}MAILBOXID ({})", status.mailbox_id.mailbox()).is_err() {

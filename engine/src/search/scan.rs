@@ -95,6 +95,7 @@ impl<'a> Message<'a> {
             SearchKey::Larger(size) => Some(u64::from(self.row.size) > *size),
             SearchKey::Smaller(size) => Some(u64::from(self.row.size) < *size),
             SearchKey::ModSeq(modseq) => Some(self.row.modseq >= *modseq),
+            SearchKey::Message(message) => Some(self.row.message == *message),
             SearchKey::Text(field, needle) => self.text(field, needle, effort)?,
         })
     }

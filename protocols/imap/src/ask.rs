@@ -20,6 +20,34 @@ use crate::{
     numbers::Numbers,
 };
 
+/// What never changes and is never used again: of a mailbox MAILBOXID, of a message and its copies EMAILID (RFC 8474).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectId {
+    /// Whose it is.
+    pub account: u32,
+    /// Which of the account's.
+    pub number: u32,
+}
+
+impl ObjectId {
+    /// MAILBOXID on the wire.
+    pub fn mailbox(self) -> String {
+        format!("F{}-{}", self.account, self.number)
+    }
+
+    /// EMAILID on the wire.
+    pub fn email(self) -> String {
+        format!("M{}-{}", self.account, self.number)
+    }
+
+    /// The message of an EMAILID; `None`: it is none of ours.
+    pub fn of_email(text: &str) -> Option<Self> {
+        let (account, number) = text.strip_prefix('M')?.split_once('-')?;
+        let id = Self { account: account.parse().ok()?, number: number.parse().ok()? };
+        (id.email() == text).then_some(id)
+    }
+}
+
 /// What the host tells a session about itself at the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImapConfig {
@@ -66,6 +94,8 @@ pub enum Ask {
         /// Whether the client proved that it knows the password.
         proven: bool,
     },
+    /// May this connection be compressed? Answered by [`Answer::Done`]; then the memory for it is put aside.
+    MayCompress,
     /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
     Mailboxes,
     /// Counters of a mailbox. Answered by [`Answer::Status`].
@@ -73,7 +103,7 @@ pub enum Ask {
         /// Which.
         mailbox: MailboxName,
     },
-    /// Create a mailbox. Answered by [`Answer::Done`].
+    /// Create a mailbox. Answered by [`Answer::Created`].
     Create {
         /// Its name.
         mailbox: MailboxName,
@@ -119,6 +149,12 @@ pub enum Ask {
         keywords_known: usize,
         /// Claim new messages as recent (not in EXAMINE).
         claim_recent: bool,
+    },
+    /// UIDs of messages that have been removed from the open mailbox after this mod-sequence. Does not renew the view.
+    /// Answered by [`Answer::Vanished`].
+    Vanished {
+        /// Removals up to here are known.
+        since: ModSeq,
     },
     /// Wait until the open mailbox has changed after this mod-sequence. Answered by [`Answer::Changed`], at once when it
     /// has already, or when [`Ask::EndWatch`] comes. At most one is open.
@@ -186,14 +222,23 @@ pub enum Ask {
     },
     /// More octets of the message. Answered by [`Answer::Done`].
     AppendOctets(Vec<Bytes>),
-    /// The message is complete. Answered by [`Answer::Appended`] when it is durable.
+    /// The message is complete and another follows, which will be stored together with it. Answered by [`Answer::Done`].
+    AppendNext {
+        /// Flags to begin with.
+        flags: Flags,
+        /// Internal date, as in [`Ask::AppendEnd`].
+        date: Option<(i64, i16)>,
+        /// Octets announced of the next one.
+        size_bytes: u64,
+    },
+    /// The message is complete, and no other follows. Answered by [`Answer::Appended`] when all of this APPEND are durable.
     AppendEnd {
         /// Flags to begin with.
         flags: Flags,
         /// Internal date: seconds since 1970 and zone east of UTC in minutes; `None` for now.
         date: Option<(i64, i16)>,
     },
-    /// The message is given up. Answered by [`Answer::Done`].
+    /// All messages of this APPEND are given up. Answered by [`Answer::Done`].
     AppendAbort,
 }
 
@@ -255,6 +300,8 @@ pub struct Status {
     pub size_bytes: u64,
     /// HIGHESTMODSEQ.
     pub highest_modseq: ModSeq,
+    /// MAILBOXID.
+    pub mailbox_id: ObjectId,
 }
 
 /// An open mailbox.
@@ -277,6 +324,8 @@ pub struct Selected {
     pub first_unseen: Option<Uid>,
     /// The first UID that is `\Recent` for this session.
     pub recent_from: Uid,
+    /// MAILBOXID.
+    pub mailbox_id: ObjectId,
 }
 
 /// What has changed in the open mailbox.
@@ -312,10 +361,14 @@ pub enum Answer {
     Mailboxes(Arc<Mailboxes>),
     /// To [`Ask::Status`].
     Status(Status),
+    /// To [`Ask::Create`]: MAILBOXID.
+    Created(ObjectId),
     /// To [`Ask::Select`].
     Selected(Box<Selected>),
     /// To [`Ask::Sync`].
     Changes(Box<Changes>),
+    /// To [`Ask::Vanished`]: may name UIDs that no message ever had, where it is not remembered who has gone.
+    Vanished(UidSet),
     /// To [`Ask::Watch`].
     Changed,
     /// To [`Ask::Fetch`]: FETCH responses, ready to be sent.
@@ -326,6 +379,8 @@ pub enum Answer {
         next: Option<FetchCursor>,
         /// Messages that are gone and were passed over.
         missing: u32,
+        /// Messages were left out because it is not known how their content is encoded.
+        unknown_cte: bool,
     },
     /// To [`Ask::Fetch`]: a message became unreadable in the middle of a literal; the connection cannot go on.
     Broken,
@@ -364,8 +419,8 @@ pub enum Answer {
     Appended {
         /// UIDVALIDITY of the mailbox.
         uid_validity: UidValidity,
-        /// UID there.
-        uid: Uid,
+        /// UIDs there, in the order of the messages.
+        uids: UidSet,
     },
     /// To the asks that have nothing to tell.
     Done,

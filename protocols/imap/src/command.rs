@@ -1,7 +1,7 @@
 //! Commands as values: what the grammar makes of a line, and what the session carries out.
 
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags,
+    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags, UidValidity,
     sasl::Password,
     search::{DateField, Day, SearchField},
 };
@@ -58,6 +58,8 @@ pub enum Command {
     },
     /// ENABLE (RFC 5161): capability names, upper case.
     Enable(Vec<String>),
+    /// COMPRESS (RFC 4978): name of the mechanism, upper case.
+    Compress(String),
     /// SELECT and EXAMINE.
     Select {
         /// Which.
@@ -66,6 +68,8 @@ pub enum Command {
         read_only: bool,
         /// `(CONDSTORE)` (RFC 7162 section 3.1.8).
         condstore: bool,
+        /// `(QRESYNC (...))` (RFC 7162 section 3.2.5).
+        resync: Option<Box<Resync>>,
     },
     /// CREATE, with `USE` (RFC 6154).
     Create {
@@ -136,6 +140,8 @@ pub enum Command {
         request: FetchRequest,
         /// CHANGEDSINCE (RFC 7162 section 3.1.4).
         changed_since: Option<ModSeq>,
+        /// VANISHED (RFC 7162 section 3.2.6); only with UID FETCH and CHANGEDSINCE.
+        vanished: bool,
     },
     /// STORE and UID STORE.
     Store {
@@ -163,6 +169,19 @@ pub enum Command {
         /// Where.
         mailbox: MailboxArg,
     },
+}
+
+/// What a client knows of a mailbox that it comes back to (RFC 7162 section 3.2.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resync {
+    /// The last known UIDVALIDITY.
+    pub uid_validity: UidValidity,
+    /// The last known mod-sequence.
+    pub modseq: ModSeq,
+    /// The known UIDs; `None` for all there have been.
+    pub known: Option<SequenceSet>,
+    /// Some sequence numbers and the UIDs that the client knows for them, both ascending.
+    pub matching: Option<(SequenceSet, SequenceSet)>,
 }
 
 /// LIST.
@@ -210,7 +229,14 @@ pub enum StatusItem {
     Size,
     /// HIGHESTMODSEQ (RFC 7162).
     HighestModSeq,
+    /// MAILBOXID (RFC 8474).
+    MailboxId,
+    /// APPENDLIMIT (RFC 7889).
+    AppendLimit,
 }
+
+/// Flags and internal date (seconds since 1970 and zone east of UTC in minutes) that stand before a message of APPEND.
+pub type AppendFacts = (Flags, Option<(i64, i16)>);
 
 /// APPEND up to its literal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,6 +282,10 @@ pub enum SearchProgram {
     Smaller(u64),
     /// MODSEQ (RFC 7162 section 3.1.5).
     ModSeq(ModSeq),
+    /// EMAILID (RFC 8474).
+    EmailId(String),
+    /// THREADID (RFC 8474): no message has one.
+    ThreadId,
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
 }

@@ -51,6 +51,9 @@ pub const LITERAL_OCTETS_MIN: u64 = 16 * 1024;
 /// around them.
 pub const SLICE_OCTETS_MIN: usize = 4 * 1024;
 
+/// Octets of an encoded part that are decoded at a time.
+pub const DECODED_OCTETS_AIM: u64 = 64 * 1024;
+
 /// Octets of a header that HEADER.FIELDS looks through. Fields behind are not shown.
 pub const HEADER_OCTETS_MAX: u64 = 1024 * 1024;
 
@@ -73,6 +76,16 @@ pub const NUMBERS_PIECE_MAX: usize = 2_048;
 
 /// Octets of a message that are gathered before they are handed over.
 pub const APPEND_OCTETS_AIM: u64 = 64 * 1024;
+
+/// Messages of one APPEND (RFC 3502): they are stored at once, and the store works on one command at a time.
+pub const APPEND_MESSAGES_MAX: usize = 1_000;
+
+/// Octets of one APPEND's messages that may wait in memory until all have come; of a message counts no more than
+/// [`APPEND_HELD_EACH_MAX`].
+pub const APPEND_HELD_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+
+/// What is held of a message that waits for others, however large it is: the rest is on disk.
+pub const APPEND_HELD_EACH_MAX: u64 = 512 * 1024;
 
 /// Octets of a refused message that are read to get past it, when the largest message that is taken is smaller. A client
 /// that announces more without waiting (LITERAL+) loses the connection.

@@ -70,6 +70,8 @@ pub enum SearchKey {
     Smaller(u64),
     /// Mod-sequence at least this (RFC 7162 section 3.1.5).
     ModSeq(ModSeq),
+    /// The message of this number and its copies (RFC 8474 EMAILID).
+    Message(u32),
     /// Case-insensitive substring of a field. An empty needle in `Header` asks whether the field is there.
     Text(SearchField, String),
 }

@@ -20,5 +20,5 @@ mod words;
 pub mod write;
 
 pub use frame::{Frame, Frames, LineTooLong};
-pub use parse::{BadCommand, parse, parse_append};
+pub use parse::{BadCommand, parse, parse_append, parse_append_next};
 pub use pattern::matches;

@@ -7,7 +7,7 @@ use super::{
     words::{Words, Wrong, tag_of, utf8},
 };
 use crate::{
-    command::{Command, Tagged},
+    command::{AppendFacts, Command, Tagged},
     limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX},
 };
 
@@ -46,6 +46,13 @@ pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
     })
 }
 
+/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)).
+pub fn parse_append_next(head: &[u8]) -> Result<AppendFacts, &'static str> {
+    let mut words = Words::new(head);
+    let message = mailbox::append_message(&mut words)?;
+    if words.rest().is_empty() { Ok(message) } else { Err("a literal is misplaced") }
+}
+
 fn tagged(command: &[u8], decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>) -> Result<Tagged, BadCommand> {
     let mut words = Words::new(command);
     let bad = |text: Wrong| BadCommand { tag: tag_of(command), text: text.to_owned() };
@@ -70,6 +77,8 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "ID" => arguments(words, id),
         "LOGIN" => arguments(words, login),
         "AUTHENTICATE" => arguments(words, authenticate),
+        // compress = "COMPRESS" SP algorithm (RFC 4978)
+        "COMPRESS" => arguments(words, |words| Ok(Command::Compress(words.atom()?.to_ascii_uppercase()))),
         "ENABLE" => enable(words),
         "SELECT" => arguments(words, |words| mailbox::select(words, false)),
         "EXAMINE" => arguments(words, |words| mailbox::select(words, true)),

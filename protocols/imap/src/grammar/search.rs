@@ -104,6 +104,8 @@ impl Reading {
             "LARGER" => words.number64().map(SearchProgram::Larger),
             "SMALLER" => words.number64().map(SearchProgram::Smaller),
             "MODSEQ" => mod_sequence(words),
+            "EMAILID" => object_id(words).map(SearchProgram::EmailId),
+            "THREADID" => object_id(words).map(|_| SearchProgram::ThreadId),
             "FROM" => self.text(SearchField::From, words),
             "TO" => self.text(SearchField::To, words),
             "CC" => self.text(SearchField::Cc, words),
@@ -160,6 +162,17 @@ fn date(words: &mut Words<'_>) -> Result<Day, Wrong> {
 /// `"KEYWORD" SP flag-keyword`
 fn keyword(words: &mut Words<'_>) -> Result<SearchProgram, Wrong> {
     Keyword::new(&words.text()?).map(SearchProgram::Keyword).ok_or("a keyword is not acceptable")
+}
+
+/// `objectid = 1*255(ALPHA / DIGIT / "_" / "-")` (RFC 8474 section 7)
+fn object_id(words: &mut Words<'_>) -> Result<String, Wrong> {
+    let id = words.text()?;
+    let known = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-');
+    if (1..=255).contains(&id.len()) && id.bytes().all(known) {
+        Ok(id)
+    } else {
+        Err("an object identifier is malformed")
+    }
 }
 
 /// `search-modsequence = "MODSEQ" [SP entry-name SP entry-type-req] SP mod-sequence-valzer` (RFC 7162 section 3.1.5)

@@ -1,7 +1,7 @@
 //! Which command may come in which state, and who carries it out.
 
 use super::{ImapSession, State, store::StoreCommand};
-use crate::command::Command;
+use crate::command::{Command, SearchProgram};
 
 /// The states in which a command may come.
 enum When {
@@ -16,6 +16,7 @@ fn when(command: &Command) -> When {
         Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
+        | Command::Compress(_)
         | Command::Select { .. }
         | Command::Create { .. }
         | Command::Delete(_)
@@ -36,6 +37,17 @@ fn when(command: &Command) -> When {
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. } => When::Selected,
+    }
+}
+
+/// Whether a search is about sequence numbers.
+fn names_numbers(program: &SearchProgram) -> bool {
+    match program {
+        SearchProgram::Sequence(_) => true,
+        SearchProgram::And(all) => all.iter().any(names_numbers),
+        SearchProgram::Or(one, other) => names_numbers(one) || names_numbers(other),
+        SearchProgram::Not(inner) => names_numbers(inner),
+        _ => false,
     }
 }
 
@@ -68,8 +80,15 @@ impl ImapSession {
         //# An EXPUNGE response MUST NOT be sent when no command is in
         //# progress, nor while responding to a FETCH, STORE, or SEARCH
         //# command.
-        self.numbers_stay = !self.uid_command
-            && matches!(command, Command::Fetch { .. } | Command::Store { .. } | Command::Search { .. });
+        self.numbers_stay = match &command {
+            //= rfc7162#section-3.2.10.2
+            //# However, the VANISHED response MUST NOT be
+            //# sent during a UID SEARCH command that contains message numbers in the
+            //# search criteria.
+            Command::Search { uid, key, .. } => !uid || names_numbers(key),
+            Command::Fetch { uid, .. } | Command::Store { uid, .. } => !uid,
+            _ => false,
+        };
         match command {
             Command::Capability => self.capability(),
             Command::Noop | Command::Check => self.complete("OK done"),
@@ -79,6 +98,7 @@ impl ImapSession {
             Command::Login { login, password } => self.login(login, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
             Command::Enable(names) => self.enable(&names),
+            Command::Compress(mechanism) => self.compress(&mechanism),
             command if matches!(when(&command), When::Selected) => self.selected_command(command),
             command => self.mailbox_command(command),
         }
@@ -87,7 +107,9 @@ impl ImapSession {
     /// Commands about mailboxes as a whole.
     fn mailbox_command(&mut self, command: Command) {
         match command {
-            Command::Select { mailbox, read_only, condstore } => self.select(mailbox, read_only, condstore),
+            Command::Select { mailbox, read_only, condstore, resync } => {
+                self.select(mailbox, read_only, condstore, resync);
+            }
             Command::Create { mailbox, special_use } => self.create(mailbox, special_use),
             Command::Delete(mailbox) => self.delete(mailbox),
             Command::Rename { from, to } => self.rename(from, to),
@@ -110,7 +132,9 @@ impl ImapSession {
             Command::Expunge => self.expunge(None),
             Command::UidExpunge(set) => self.expunge(Some(&set)),
             Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
-            Command::Fetch { set, request, changed_since, .. } => self.fetch(&set, request, changed_since),
+            Command::Fetch { set, request, changed_since, vanished, .. } => {
+                self.fetch(&set, request, changed_since, vanished);
+            }
             Command::Store { set, update, flags, silent, unchanged_since, .. } => {
                 if let Some(uids) = self.messages(&set) {
                     self.store(StoreCommand { uids, update, flags, silent, unchanged_since });

@@ -32,7 +32,7 @@ impl ImapSession {
             Ok([Err(_)]) => return self.complete("NO [USEATTR] there is no such use here"),
             Err(_) => return self.complete("NO [USEATTR] a mailbox has one use here"),
         };
-        self.ask(Ask::Create { mailbox, special_use }, Purpose::Change("OK created"));
+        self.ask(Ask::Create { mailbox, special_use }, Purpose::Create);
     }
 
     pub(super) fn delete(&mut self, mailbox: MailboxArg) {
@@ -99,6 +99,14 @@ impl ImapSession {
                 StatusItem::Deleted => ("DELETED", u64::from(status.deleted)),
                 StatusItem::Size => ("SIZE", status.size_bytes),
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", highest(status.highest_modseq)),
+                StatusItem::AppendLimit => ("APPENDLIMIT", self.append_limit()),
+                StatusItem::MailboxId => {
+                    let space = if counters.is_empty() { "" } else { " " };
+                    if write!(counters, "{space}MAILBOXID ({})", status.mailbox_id.mailbox()).is_err() {
+                        return;
+                    }
+                    continue;
+                }
             };
             let space = if counters.is_empty() { "" } else { " " };
             if write!(counters, "{space}{name} {value}").is_err() {

@@ -13,6 +13,8 @@ use crate::{
 /// The selected mailbox. What is in here is what the client has been told, not what is true at the moment.
 pub(super) struct OpenMailbox {
     pub(super) name: MailboxName,
+    /// Whose it is.
+    pub(super) account: u32,
     /// EXAMINE.
     pub(super) read_only: bool,
     /// Sequence numbers as the client counts them.
@@ -21,6 +23,8 @@ pub(super) struct OpenMailbox {
     pub(super) recent: Arc<UidSet>,
     /// Messages that are gone, but still have a number because the client has not been told.
     pub(super) vanished: UidSet,
+    /// While there are some: every removal up to here has been told.
+    pub(super) told_modseq: ModSeq,
     /// Every change up to here has been told, or is kept in `vanished`.
     pub(super) known_modseq: ModSeq,
     /// HIGHESTMODSEQ as the client may know it.
@@ -35,10 +39,12 @@ impl OpenMailbox {
         let recent = selected.uids.intersection(&UidSet::range(selected.recent_from.max(1), Uid::MAX));
         Self {
             name,
+            account: selected.mailbox_id.account,
             read_only,
             numbers: Arc::new(Numbers::new(selected.uids)),
             recent: Arc::new(recent),
             vanished: UidSet::new(),
+            told_modseq: selected.known_modseq,
             known_modseq: selected.known_modseq,
             highest_modseq: selected.highest_modseq,
             own: Vec::new(),

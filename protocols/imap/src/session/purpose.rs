@@ -9,12 +9,13 @@ use super::{
     append::{Append, GivenUp},
     fetch::Fetching,
     list::ListStatus,
+    resync::Vanishing,
     sasl_turn::SaslTurn,
     store::StoreCommand,
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, StatusItem},
+    command::{ListRequest, Resync, StatusItem},
 };
 
 /// Why the host was asked.
@@ -23,6 +24,8 @@ pub(super) enum Purpose {
     Login,
     /// For a SASL exchange that wants keys.
     ScramKeys(Box<SaslTurn>),
+    /// COMPRESS.
+    Compress,
     /// LIST.
     List(ListRequest),
     /// LSUB: reference and pattern.
@@ -31,20 +34,24 @@ pub(super) enum Purpose {
     ListStatus(ListStatus),
     /// STATUS.
     Status(MailboxName, Vec<StatusItem>),
-    /// CREATE, SUBSCRIBE, UNSUBSCRIBE: what to say.
+    /// CREATE.
+    Create,
+    /// SUBSCRIBE, UNSUBSCRIBE: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
     /// RENAME.
     Rename(MailboxName, MailboxName),
     /// SELECT and EXAMINE (`true`).
-    Select(MailboxName, bool),
+    Select(MailboxName, bool, Option<Box<Resync>>),
     /// The mailbox is let go; what to say then.
     Unselect(String),
     /// CLOSE has expunged.
     Close,
     /// The client is to be told what has changed, and then this happens.
     Sync(After),
+    /// Who has gone, before a FETCH.
+    Vanished(Box<Vanishing>),
     /// A page of FETCH responses.
     Page(Box<Fetching>),
     /// Which messages a FETCH with CHANGEDSINCE is about, before it marks them as seen.
@@ -63,6 +70,8 @@ pub(super) enum Purpose {
     EndWatch,
     /// May the message come?
     AppendBegin(Box<Append>, Synchronising),
+    /// May the next message come?
+    AppendNext(Box<Append>, Synchronising),
     /// Octets of a message.
     AppendOctets(Box<Append>),
     /// The whole message.
@@ -80,8 +89,14 @@ pub(super) enum After {
     Complete(String),
     /// The end of a command: this.
     Tagged(String),
+    /// The end of a command that has removed messages.
+    Removed,
+    /// The end of a SELECT that tells what has changed since the client was here.
+    Selected(&'static str),
     /// The end of FETCH.
     Fetched,
+    /// The end of a FETCH that could not decode everything.
+    UnknownCte,
     /// The end of a FETCH that could not show all of these messages.
     Missing(Arc<UidSet>),
     /// IDLE goes on.
@@ -99,8 +114,15 @@ impl ImapSession {
     pub(super) fn go_on(&mut self, after: After) {
         match after {
             After::Complete(text) => self.complete(text),
-            After::Tagged(text) => self.tagged(&text),
+            After::Tagged(text) => self.tagged_after_news(&text),
+            After::Removed => self.removed(),
+            After::Selected(text) => self.tagged(text),
             After::Fetched => self.complete("OK done"),
+            //= rfc3516#section-4.3
+            //# If the server does not know how to decode the section's CTE, it
+            //# MUST fail the request and issue a "NO" response that contains
+            //# the "UNKNOWN-CTE" extended response code.
+            After::UnknownCte => self.complete("NO [UNKNOWN-CTE] it is not known how some of the content is encoded"),
             After::Missing(uids) => self.fetch_missing(&uids),
             After::Idle => self.doing = super::Doing::Idling(None),
             After::Store(command) => self.ask_store(command),
@@ -116,6 +138,7 @@ impl ImapSession {
         match (purpose, answer) {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
             (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
+            (Purpose::Compress, Answer::Done) => self.compressing(),
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
@@ -125,17 +148,22 @@ impl ImapSession {
                 self.write_status(&mailbox, &items, &status);
                 self.complete("OK done");
             }
+            (Purpose::Create, Answer::Created(id)) => {
+                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
+            }
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
             (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
-            (Purpose::Select(mailbox, read_only), Answer::Selected(selected)) => {
-                self.selected(mailbox, read_only, *selected);
+            (Purpose::Select(mailbox, read_only, resync), Answer::Selected(selected)) => {
+                self.selected(mailbox, read_only, *selected, resync.as_deref());
             }
+            (Purpose::Vanished(vanishing), Answer::Vanished(uids)) => self.vanished(vanishing, &uids),
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
             (Purpose::Close, Answer::Expunged(_)) => self.unselect("OK closed"),
             (Purpose::Sync(after), Answer::Changes(changes)) => self.changes(*changes, after),
-            (Purpose::Page(fetching), Answer::Page { octets, next, missing }) => {
-                self.page(fetching, octets, next, missing);
+            (Purpose::Page(mut fetching), Answer::Page { octets, next, missing, unknown_cte }) => {
+                fetching.note(missing > 0, unknown_cte);
+                self.page(fetching, octets, next);
             }
             (Purpose::FetchChanged(fetching), Answer::Found { uids, .. }) => self.fetch_changed(fetching, uids),
             (Purpose::FetchSeen(fetching), Answer::Stored { changed, modseq, .. }) => {
@@ -152,11 +180,14 @@ impl ImapSession {
             }
             (Purpose::Expunge, Answer::Expunged(uids)) => self.expunged(&uids),
             (Purpose::EndWatch, Answer::Done) => self.idle_done(),
-            (Purpose::AppendBegin(append, synchronising), Answer::Done) => self.append_begun(append, synchronising),
-            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
-            (Purpose::AppendEnd, Answer::Appended { uid_validity, uid }) => {
-                self.complete(format!("OK [APPENDUID {uid_validity} {uid}] stored"));
+            (
+                Purpose::AppendBegin(append, synchronising) | Purpose::AppendNext(append, synchronising),
+                Answer::Done,
+            ) => {
+                self.append_begun(append, synchronising);
             }
+            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
+            (Purpose::AppendEnd, Answer::Appended { uid_validity, uids }) => self.appended(uid_validity, &uids),
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, _) => self.refused(purpose, &Refusal::TryLater),
@@ -171,6 +202,7 @@ impl ImapSession {
                 self.closed();
                 self.tagged(&refusal.text(false));
             }
+            Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
@@ -186,6 +218,9 @@ impl ImapSession {
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
             Purpose::AppendBegin(_, synchronising) => self.refuse_append(synchronising, refusal.text(true)),
+            Purpose::AppendNext(append, synchronising) => {
+                self.refuse_next(append.left(), synchronising, refusal.text(true));
+            }
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),

@@ -6,7 +6,7 @@ use rockdove_mail::{ModSeq, Uid, UidSet, search::SearchKey};
 
 use super::{Doing, ImapSession, open::OpenMailbox, purpose::Purpose};
 use crate::{
-    ask::Ask,
+    ask::{Ask, ObjectId},
     command::SearchProgram,
     limits::{NUMBERS_PIECE_MAX, SEARCH_RECENT_MAX},
     numbers::NoSuchNumber,
@@ -59,6 +59,14 @@ fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> 
         SearchProgram::Larger(octets) => SearchKey::Larger(*octets),
         SearchProgram::Smaller(octets) => SearchKey::Smaller(*octets),
         SearchProgram::ModSeq(modseq) => SearchKey::ModSeq(*modseq),
+        SearchProgram::EmailId(id) => match ObjectId::of_email(id).filter(|id| id.account == open.account) {
+            Some(id) => SearchKey::Message(id.number),
+            None => SearchKey::Uids(UidSet::new()),
+        },
+        //= rfc8474#section-5.2
+        //# if the server doesn't support THREADID [...] a SEARCH
+        //# for THREADID MUST NOT match any messages.
+        SearchProgram::ThreadId => SearchKey::Uids(UidSet::new()),
         SearchProgram::Text(field, text) => SearchKey::Text(field.clone(), text.clone()),
     })
 }

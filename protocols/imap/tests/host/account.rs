@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rockdove_imap::{
-    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, fetch::render_page,
+    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, command::AppendFacts,
+    fetch::render_page,
 };
 use rockdove_mail::{
     FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet,
@@ -27,8 +28,12 @@ pub(crate) struct Account {
     uid_validity: u32,
     /// Name, snapshot, and whether it was opened by EXAMINE.
     open: Option<(MailboxName, Mailbox)>,
+    /// The session was told of messages below this one.
+    told: Uid,
     /// The mailbox that is open was renamed or deleted under the session.
     append: Option<(MailboxName, u64, Vec<u8>)>,
+    /// Messages of this APPEND that wait for the others.
+    appended: Vec<(Vec<u8>, AppendFacts)>,
     pub(crate) quota_octets: Option<u64>,
     /// What is worth telling in a transcript.
     pub(crate) notes: Vec<String>,
@@ -80,14 +85,15 @@ impl Account {
         self.mailbox(mailbox).add(text.into(), flags_of(flags), None, modseq);
     }
 
+    /// Nothing happens to a message that has gone.
     pub(crate) fn set_flags(&mut self, mailbox: &str, uid: Uid, flags: &str) {
         self.modseq += 1;
         let (modseq, flags) = (self.modseq, flags_of(flags));
         let mailbox = self.mailbox(mailbox);
+        let Some(message) = mailbox.messages.get_mut(&uid) else { return };
+        (message.facts.flags, message.facts.modseq) = (flags.clone(), modseq);
         mailbox.learn(&flags);
         mailbox.highest_modseq = modseq;
-        let facts = &mut mailbox.messages.get_mut(&uid).expect("a message").facts;
-        (facts.flags, facts.modseq) = (flags, modseq);
     }
 
     pub(crate) fn expunge(&mut self, mailbox: &str, uid: Uid) {
@@ -125,10 +131,19 @@ impl Account {
             Ask::Sync { since, own, keywords_known, claim_recent } => {
                 self.sync(since, &own, keywords_known, claim_recent)?
             }
+            Ask::Vanished { since } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                Answer::Vanished(view.vanished_since(since))
+            }
             Ask::Fetch { uids, request, numbers, recent, changed_since, cursor } => {
                 let Some((_, view)) = &mut self.open else { return Err(Refusal::MailboxGone) };
                 match render_page(&uids, &request, &numbers, &recent, changed_since, cursor, octets_aim, view) {
-                    Ok(page) => Answer::Page { octets: page.octets, next: page.next, missing: page.missing },
+                    Ok(page) => Answer::Page {
+                        octets: page.octets,
+                        next: page.next,
+                        missing: page.missing,
+                        unknown_cte: page.unknown_cte,
+                    },
                     Err(_) => Answer::Broken,
                 }
             }
@@ -153,9 +168,12 @@ impl Account {
                 self.renew()?;
                 Answer::Expunged(gone)
             }
-            ask @ (Ask::AppendBegin { .. } | Ask::AppendOctets(_) | Ask::AppendEnd { .. } | Ask::AppendAbort) => {
-                self.append(ask)?
-            }
+            ask @ (Ask::AppendBegin { .. }
+            | Ask::AppendNext { .. }
+            | Ask::AppendOctets(_)
+            | Ask::AppendEnd { .. }
+            | Ask::AppendAbort) => self.append(ask)?,
+            Ask::MayCompress => Answer::Done,
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })
@@ -198,7 +216,10 @@ impl Account {
             Ask::Create { mailbox, .. } if mailbox.as_str() == "Forbidden" => {
                 return Err(Refusal::Cannot("not this one".to_owned()));
             }
-            Ask::Create { mailbox, special_use } => self.create(mailbox, special_use),
+            Ask::Create { mailbox, special_use } => {
+                self.create(mailbox.clone(), special_use);
+                return Ok(Answer::Created(self.mailboxes[&mailbox].0.object_id()));
+            }
             Ask::Delete { mailbox } if mailbox.is_inbox() => {
                 return Err(Refusal::Cannot("INBOX stays".to_owned()));
             }
@@ -254,6 +275,7 @@ impl Account {
         if !read_only {
             real.unclaimed_from = real.uid_next;
         }
+        self.told = real.uid_next;
         self.open = Some((mailbox.clone(), real.clone()));
         let unseen = real.messages.iter().find(|(_, message)| !message.facts.flags.system.contains(SystemFlags::SEEN));
         Ok(Answer::Selected(Box::new(Selected {
@@ -265,6 +287,7 @@ impl Account {
             keywords: real.keywords.clone(),
             first_unseen: unseen.map(|(uid, _)| *uid),
             recent_from,
+            mailbox_id: real.object_id(),
         })))
     }
 
@@ -276,7 +299,7 @@ impl Account {
         claim_recent: bool,
     ) -> Result<Answer, Refusal> {
         let known_modseq = self.modseq;
-        let before = self.open.as_ref().map(|(_, view)| view.uids()).unwrap_or_default();
+        let told = self.told;
         let (name, _) = self.renew()?;
         let real = self.mailbox(name.as_str());
         let recent_from = real.unclaimed_from;
@@ -284,23 +307,26 @@ impl Account {
             real.unclaimed_from = real.uid_next;
         }
         let newer = |(_, message): &(&Uid, &super::mailbox::Message)| message.facts.modseq > since;
-        let arrived: UidSet = real.uids().difference(&before);
+        let arrived = real.uids().intersection(&UidSet::range(told.max(1), Uid::MAX));
         let changed = real
             .messages
             .iter()
             .filter(newer)
-            .filter(|(uid, message)| before.contains(**uid) && !own.contains(&message.facts.modseq));
-        let vanished = real.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid);
-        Ok(Answer::Changes(Box::new(Changes {
-            vanished: vanished.collect(),
-            changed: changed.map(|(uid, _)| *uid).collect(),
+            .filter(|(uid, message)| **uid < told && !own.contains(&message.facts.modseq));
+        let changed: UidSet = changed.map(|(uid, _)| *uid).collect();
+        let now_told = real.uid_next;
+        let changes = Answer::Changes(Box::new(Changes {
+            vanished: real.vanished_since(since),
+            changed,
             arrived,
             highest_modseq: real.highest_modseq,
             known_modseq,
             uid_next: real.uid_next,
             keywords: (real.keywords.len() > keywords_known).then(|| real.keywords.clone()),
             recent_from,
-        })))
+        }));
+        self.told = now_told;
+        Ok(changes)
     }
 
     fn store(
@@ -349,7 +375,9 @@ impl Account {
         for (uid, message) in source_messages.iter().filter(|(uid, _)| uids.contains(**uid)) {
             from.insert(*uid);
             let facts = &message.facts;
-            to.insert(mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq));
+            let uid = mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq);
+            mailbox.messages.get_mut(&uid).expect("there").facts.email_id = facts.email_id;
+            to.insert(uid);
         }
         let uid_validity = mailbox.uid_validity;
         if remove {
@@ -372,6 +400,17 @@ impl Account {
                 self.append = Some((mailbox, size_bytes, Vec::new()));
                 Ok(Answer::Done)
             }
+            Ask::AppendNext { flags, date, size_bytes } => {
+                let (mailbox, announced, text) = self.append.take().expect("a message");
+                assert_eq!(text.len() as u64, announced, "the octets announced");
+                self.appended.push((text, (flags, date)));
+                let together: u64 = self.appended.iter().map(|(text, ..)| text.len() as u64).sum();
+                self.append = Some((mailbox, size_bytes, Vec::new()));
+                match self.quota_octets {
+                    Some(quota) if together + size_bytes > quota => Err(Refusal::OverQuota),
+                    _ => Ok(Answer::Done),
+                }
+            }
             Ask::AppendOctets(pieces) => {
                 let (_, _, text) = self.append.as_mut().expect("a message");
                 text.extend(pieces.concat());
@@ -383,19 +422,24 @@ impl Account {
             Ask::AppendEnd { flags, date } => {
                 let (mailbox, size_bytes, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, size_bytes, "the octets announced");
+                let mut messages = std::mem::take(&mut self.appended);
+                messages.push((text, (flags, date)));
                 if !self.mailboxes.contains_key(&mailbox) {
                     return Err(Refusal::NoSuchMailbox);
                 }
-                self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
                 self.modseq += 1;
                 let modseq = self.modseq;
-                let mailbox = self.mailbox(mailbox.as_str());
-                let uid = mailbox.add(Bytes::from(text), flags, date, modseq);
-                Ok(Answer::Appended { uid_validity: mailbox.uid_validity, uid })
+                let mut uids = UidSet::new();
+                for (text, (flags, date)) in messages {
+                    self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
+                    uids.insert(self.mailbox(mailbox.as_str()).add(Bytes::from(text), flags, date, modseq));
+                }
+                Ok(Answer::Appended { uid_validity: self.mailbox(mailbox.as_str()).uid_validity, uids })
             }
             _ => {
                 self.notes.push("append aborted".to_owned());
                 self.append = None;
+                self.appended.clear();
                 Ok(Answer::Done)
             }
         }
@@ -414,5 +458,6 @@ fn status(mailbox: &Mailbox) -> Status {
         deleted: count(mailbox.with_flag(SystemFlags::DELETED).len()),
         size_bytes: mailbox.messages.values().map(|message| message.facts.size_bytes).sum(),
         highest_modseq: mailbox.highest_modseq,
+        mailbox_id: mailbox.object_id(),
     }
 }

@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
 use rockdove_imap::{
+    ObjectId,
     fetch::{FetchFailure, MessageFacts, MessageSource, SectionText},
     grammar::write,
 };
 use rockdove_mail::{
     Flags, Keyword, ModSeq, SystemFlags, Uid, UidSet, UidValidity,
+    mime::Encoding,
     search::{DateField, Day, SearchField, SearchKey},
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct Mailbox {
     pub(crate) unclaimed_from: Uid,
     /// Who was expunged, and when.
     pub(crate) tombstones: Vec<(Uid, ModSeq)>,
+    /// Who was expunged up to here has been forgotten.
+    pub(crate) vanished_floor: ModSeq,
     /// Messages that cannot be read.
     pub(crate) unreadable: Vec<Uid>,
 }
@@ -54,6 +58,11 @@ impl Mailbox {
         Self { uid_validity, uid_next: 1, unclaimed_from: 1, ..Self::default() }
     }
 
+    /// UIDVALIDITY is never used twice here.
+    pub(crate) fn object_id(&self) -> ObjectId {
+        ObjectId { account: 1, number: self.uid_validity }
+    }
+
     pub(crate) fn uids(&self) -> UidSet {
         self.messages.keys().copied().collect()
     }
@@ -63,7 +72,8 @@ impl Mailbox {
         self.uid_next += 1;
         self.learn(&flags);
         let internal_date = date.unwrap_or((FIRST_DATE_S + i64::from(uid) * DAY_S, 0));
-        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64 };
+        let email_id = ObjectId { account: 1, number: self.uid_validity * 1_000 + uid };
+        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64, email_id };
         self.messages.insert(uid, Message { facts, text });
         self.highest_modseq = modseq;
         uid
@@ -82,6 +92,13 @@ impl Mailbox {
             self.tombstones.push((uid, modseq));
             self.highest_modseq = modseq;
         }
+    }
+
+    pub(crate) fn vanished_since(&self, since: ModSeq) -> UidSet {
+        if since < self.vanished_floor {
+            return (1..self.uid_next).filter(|uid| !self.messages.contains_key(uid)).collect();
+        }
+        self.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid).collect()
     }
 
     pub(crate) fn with_flag(&self, flag: SystemFlags) -> UidSet {
@@ -126,6 +143,7 @@ impl Mailbox {
             SearchKey::Larger(octets) => facts.size_bytes > *octets,
             SearchKey::Smaller(octets) => facts.size_bytes < *octets,
             SearchKey::ModSeq(modseq) => facts.modseq >= *modseq,
+            SearchKey::Message(number) => facts.email_id.number == *number,
             SearchKey::Text(field, needle) => {
                 let header = |name: &str| self.header_line(uid, name).is_some_and(|value| contains(&value, needle));
                 match field {
@@ -183,6 +201,12 @@ impl MessageSource for Mailbox {
             | ([1], SectionText::Mime) => Some(0..header),
             _ => None,
         })
+    }
+
+    fn content(&mut self, uid: Uid, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure> {
+        let encoding = self.header_line(uid, "Content-Transfer-Encoding").unwrap_or_default();
+        let encoding = if path.is_empty() { Encoding::Identity } else { Encoding::from_name(encoding.as_bytes()) };
+        Ok(self.section(uid, path, &SectionText::All)?.map(|range| (range, encoding)))
     }
 
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {

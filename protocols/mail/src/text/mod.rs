@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub use fold::fold;
-pub use transfer::decode;
+pub use transfer::{decode, decode_piece, is_end};
 
 /// Where a piece of text comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

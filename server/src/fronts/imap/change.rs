@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rockdove_engine::{AccountId, Command, EngineError, MailboxId, Outcome};
-use rockdove_imap::{Answer, Ask, Refusal};
+use rockdove_imap::{Answer, Ask, ObjectId, Refusal};
 use rockdove_mail::{AskId, MailboxName, UidSet};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach};
@@ -122,6 +122,10 @@ impl Conversation {
                     keywords: self.renew(),
                 }
             }
+            Outcome::Mailbox(mailbox) => match self.account() {
+                Ok(account) => Answer::Created(ObjectId { account: account.0, number: mailbox.0 }),
+                Err(refused) => refused.into_answer(),
+            },
             Outcome::Copied { uid_validity, from, to } => {
                 Answer::Copied { uid_validity, from: from.into_iter().collect(), to: to.into_iter().collect() }
             }

@@ -5,14 +5,14 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 use bytes::Bytes;
 use rockdove_engine::{AccountId, Engine, EngineError, MailboxView, MessageId, MessageRecord};
 use rockdove_imap::{
-    Answer, Numbers,
+    Answer, Numbers, ObjectId,
     fetch::{
         FetchCursor, FetchFailure, FetchItem, FetchRequest, MessageFacts, MessageSource, SectionText, render_page,
     },
 };
 use rockdove_mail::{
     ModSeq, Uid, UidSet,
-    mime::{self, Section, Skeleton},
+    mime::{self, Encoding, Kind, Section, Skeleton},
 };
 
 use super::{Conversation, NoAnswer, Reach};
@@ -49,13 +49,20 @@ enum Depth {
 
 fn depth(request: &FetchRequest) -> Depth {
     let of = |item: &FetchItem| match item {
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
-            Depth::Columns
-        }
+        FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::Size
+        | FetchItem::EmailId
+        | FetchItem::ThreadId
+        | FetchItem::ModSeq => Depth::Columns,
         FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
-        FetchItem::Rfc822 | FetchItem::Rfc822Header | FetchItem::Rfc822Text | FetchItem::Section { .. } => {
-            Depth::Content
-        }
+        FetchItem::Rfc822
+        | FetchItem::Rfc822Header
+        | FetchItem::Rfc822Text
+        | FetchItem::Section { .. }
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize { .. } => Depth::Content,
     };
     request.all_items().map(of).max().unwrap_or(Depth::Columns)
 }
@@ -89,7 +96,12 @@ impl Conversation {
             &mut messages,
         );
         Ok(match rendered {
-            Ok(rendered) => Answer::Page { octets: rendered.octets, next: rendered.next, missing: rendered.missing },
+            Ok(rendered) => Answer::Page {
+                octets: rendered.octets,
+                next: rendered.next,
+                missing: rendered.missing,
+                unknown_cte: rendered.unknown_cte,
+            },
             Err(_) => Answer::Broken,
         })
     }
@@ -160,6 +172,14 @@ impl Messages<'_> {
         Ok(())
     }
 
+    /// The structure of a message.
+    fn structure(&mut self, uid: Uid, record: &MessageRecord) -> &Skeleton {
+        if self.skeleton.as_ref().is_none_or(|(of, _)| *of != uid) {
+            self.skeleton = None;
+        }
+        &self.skeleton.get_or_insert_with(|| (uid, record.skeleton())).1
+    }
+
     fn failure(&self, uid: Uid, error: &EngineError) -> FetchFailure {
         if let EngineError::NotFound(_) = error {
             return FetchFailure::Gone;
@@ -185,6 +205,7 @@ impl MessageSource for Messages<'_> {
             modseq: entry.modseq,
             internal_date: (entry.internal_date.unix_s, entry.internal_date.offset_minutes),
             size_bytes: entry.size_bytes,
+            email_id: ObjectId { account: self.account.0, number: entry.message.0 },
         })
     }
 
@@ -217,13 +238,17 @@ impl MessageSource for Messages<'_> {
                 Section::Mime => None,
             });
         }
-        let skeleton = match self.skeleton.take() {
-            Some((of, skeleton)) if of == uid => skeleton,
-            _ => record.skeleton(),
-        };
-        let range = mime::section(&skeleton, path, section);
-        self.skeleton = Some((uid, skeleton));
-        Ok(range)
+        Ok(mime::section(self.structure(uid, &record), path, section))
+    }
+
+    fn content(&mut self, uid: Uid, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure> {
+        let record = self.record(uid)?;
+        if path.is_empty() {
+            return Ok(Some((0..record.size_bytes, Encoding::Identity)));
+        }
+        let part = mime::part(self.structure(uid, &record), path);
+        Ok(part
+            .map(|part| (part.body.clone(), if part.kind == Kind::Leaf { part.encoding } else { Encoding::Identity })))
     }
 
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {

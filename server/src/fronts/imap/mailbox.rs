@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rockdove_engine::{AccountId, EngineError, MailboxId, MailboxStatus, MailboxView};
-use rockdove_imap::{Answer, Changes, MailboxLine, Mailboxes, Refusal, Selected, Status};
+use rockdove_imap::{Answer, Changes, MailboxLine, Mailboxes, ObjectId, Refusal, Selected, Status};
 use rockdove_mail::{AskId, Keyword, MailboxName, ModSeq, Uid, UidSet, search::SearchKey};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach};
@@ -26,6 +26,13 @@ pub(super) struct Open {
 pub(super) struct Place {
     pub(super) account: AccountId,
     pub(super) mailbox: MailboxId,
+}
+
+impl Place {
+    /// MAILBOXID.
+    fn object_id(self) -> ObjectId {
+        ObjectId { account: self.account.0, number: self.mailbox.0 }
+    }
 }
 
 impl Conversation {
@@ -63,7 +70,7 @@ impl Conversation {
             let (view, _) = self.snapshot(place, Refusal::NoSuchMailbox, reach)?;
             view.exists().saturating_sub(view.position(recent_from))
         };
-        Ok(Answer::Status(told(&status, recent)))
+        Ok(Answer::Status(told(place, &status, recent)))
     }
 
     /// A fresh snapshot, and the account's mod-sequence that goes with it. `missing` is the refusal when the mailbox has
@@ -95,6 +102,7 @@ impl Conversation {
             keywords: view.keywords().to_vec(),
             first_unseen: view.first_unseen(),
             recent_from: self.recent_from(place, view.uid_next(), !read_only),
+            mailbox_id: place.object_id(),
         };
         *self.opened() = Some(Open {
             account: place.account,
@@ -186,6 +194,11 @@ impl Conversation {
         Ok(Answer::Changes(Box::new(changes)))
     }
 
+    pub(super) fn vanished(&self, since: ModSeq, reach: Reach) -> Result<Answer, NoAnswer> {
+        let (_, view) = self.view(reach)?;
+        Ok(Answer::Vanished(view.vanished_since(since)))
+    }
+
     /// Lets the view go while the session only waits: entries of mailboxes that nobody reads need not stay in memory.
     fn rest(&self) {
         if let Some(open) = self.opened().as_mut() {
@@ -212,7 +225,7 @@ impl Open {
     }
 }
 
-fn told(status: &MailboxStatus, recent: u32) -> Status {
+fn told(place: Place, status: &MailboxStatus, recent: u32) -> Status {
     Status {
         messages: status.exists,
         recent,
@@ -222,6 +235,7 @@ fn told(status: &MailboxStatus, recent: u32) -> Status {
         deleted: status.deleted,
         size_bytes: status.size_bytes,
         highest_modseq: status.highest_modseq,
+        mailbox_id: place.object_id(),
     }
 }
 

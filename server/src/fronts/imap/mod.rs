@@ -25,7 +25,10 @@ use super::{
     login::{Identity, takes_clear_passwords},
 };
 use crate::{
-    net::listeners::{ListenerConfig, TlsMode},
+    net::{
+        compress::CompressPermit,
+        listeners::{ListenerConfig, TlsMode},
+    },
     services::Services,
 };
 
@@ -33,6 +36,8 @@ use crate::{
 pub struct ImapFront {
     talk: Arc<Conversation>,
     watching: Option<Watching>,
+    /// The connection is compressed.
+    compressing: Option<CompressPermit>,
 }
 
 /// What the jobs of one connection have in common.
@@ -88,7 +93,7 @@ pub fn open(
         autologout_ms: settings.timeouts.imap_autologout.ms,
     };
     let talk = Conversation { who: Identity::new(services, peer), open: Mutex::default(), append: Mutex::default() };
-    (ImapSession::new(config, peer, seed, now), ImapFront { talk: Arc::new(talk), watching: None })
+    (ImapSession::new(config, peer, seed, now), ImapFront { talk: Arc::new(talk), watching: None, compressing: None })
 }
 
 impl Front<ImapSession> for ImapFront {
@@ -104,10 +109,21 @@ impl Front<ImapSession> for ImapFront {
             Ask::ScramDone { login, authorize_as, proven } => {
                 replier.reply(id, Answer::Login(who.scram_done(&login, authorize_as.as_deref(), proven)));
             }
+            Ask::MayCompress => {
+                self.compressing = CompressPermit::take();
+                replier.reply(
+                    id,
+                    match self.compressing {
+                        Some(_) => Answer::Done,
+                        None => Answer::Refused(Refusal::Limit("too many connections are compressed".to_owned())),
+                    },
+                );
+            }
             Ask::AppendBegin { mailbox, size_bytes } => {
                 self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, reach));
             }
             Ask::AppendOctets(chunks) => self.append_octets(id, replier, chunks),
+            Ask::AppendNext { flags, date, size_bytes } => self.append_next(id, replier, flags, date, size_bytes),
             Ask::AppendEnd { flags, date } => self.append_end(id, replier, flags, date),
             Ask::AppendAbort => self.append_abort(id, replier),
             ask => self.ask_mailbox(id, ask, replier),
@@ -135,6 +151,7 @@ impl ImapFront {
                     talk.sync(since, &own, keywords_known, claim_recent, reach)
                 });
             }
+            Ask::Vanished { since } => self.answer(id, replier, move |talk, reach| talk.vanished(since, reach)),
             Ask::Watch { since } => self.watch(id, since, replier),
             Ask::EndWatch => {
                 self.end_watch();

@@ -20,7 +20,7 @@ use std::{
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    Options, ReadOptions, WriteBatch, WriteOptions, properties,
+    Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
 use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit};
@@ -172,6 +172,32 @@ impl RocksKv {
         let store = Self { db };
         let wrong = store.options_not_taken(options)?;
         if wrong.is_empty() { Ok(store) } else { Err(OpenError::Options(wrong)) }
+    }
+
+    /// Opens a store to read it: nothing in the folder is changed but RocksDB's own diary, and any number of processes
+    /// may do so. Its files may be links. Writing is refused with [`KvError::Io`]. It shows what is there now, so
+    /// nobody should be writing it.
+    pub fn open_for_reading(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
+        let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
+        let blob_cache = Cache::new_lru_cache(options.blob_cache_bytes);
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &cache, &blob_cache))
+        });
+        let mut database = database_options(options);
+        database.create_if_missing(false);
+        database.create_missing_column_families(false);
+        DB::open_cf_descriptors_read_only(&database, path, families, false)
+            .map(|db| Self { db })
+            .map_err(|error| open_error(path, &error))
+    }
+
+    /// Makes a store of its own in the folder `path`, which must not exist but whose parent must: everything that was
+    /// written when this was called, synced. Tables and blob files are the same files under a second name, so it takes
+    /// no time and no room, but what this store drops from now on stays on the disk until the folder is removed. Write
+    /// buffers are flushed first; what comes in meanwhile is in the copied log. Writing goes on.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), KvError> {
+        let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(path));
+        made.map_err(|error| kv_error(&error))
     }
 
     /// Compacts every family to its bottom, which also drops deleted blobs that are due. Slow; for maintenance.
@@ -549,6 +575,42 @@ mod tests {
         let second = RocksKv::open(folder.path(), &RocksOptions::default()).expect_err("is locked");
         assert_eq!(second, OpenError::InUse(folder.path().to_owned()));
         assert!(second.to_string().ends_with("is in use by another process; use the running server"));
+    }
+
+    #[test]
+    fn a_checkpoint_is_a_store_of_its_own_that_can_be_read_through_links() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [store, copy, links] = ["store", "copy", "links"].map(|name| folder.path().join(name));
+        let options = RocksOptions::default();
+        let kv = RocksKv::open(&store, &options).expect("opens");
+        let put = |kv: &RocksKv, key: &'static str| {
+            let mut batch = Batch::default();
+            batch.put(Family::Part, key, vec![7; 64 * KIB]);
+            kv.write(&batch, Durability::Ordered)
+        };
+        put(&kv, "a").expect("written");
+        kv.checkpoint(&copy).expect("made");
+        assert!(matches!(kv.checkpoint(&copy), Err(KvError::Io(_))), "a folder that is there is left alone");
+        put(&kv, "b").expect("written");
+        kv.compact().expect("compacts");
+        let ends = |end: &str| {
+            let names = fs::read_dir(&copy).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(end)).count()
+        };
+        assert!(ends(".sst") > 0 && ends(".blob") > 0, "tables and blob files are in it");
+        fs::create_dir(&links).expect("a folder");
+        for entry in fs::read_dir(&copy).expect("a folder") {
+            let entry = entry.expect("an entry");
+            std::os::unix::fs::symlink(entry.path(), links.join(entry.file_name())).expect("linked");
+        }
+        for path in [&links, &copy] {
+            let read = RocksKv::open_for_reading(path, &options).expect("opens");
+            assert_eq!(read.get(Family::Part, b"a").expect("read"), Some(vec![7; 64 * KIB].into()));
+            assert_eq!(read.get(Family::Part, b"b").expect("read"), None, "what came later is not in it");
+            assert!(matches!(put(&read, "c"), Err(KvError::Io(_))), "nothing is written");
+        }
+        put(&RocksKv::open(&copy, &options).expect("opens"), "c").expect("a store like any other");
+        assert_eq!(kv.get(Family::Part, b"c").expect("read"), None, "and apart from the first");
     }
 
     #[test]

@@ -11,10 +11,11 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts,
+    accounts, backup,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
 };
 use crate::{
+    backup::checkpoint::Checkpoints,
     net::{limits::Limits, listeners::ListenerConfig},
     runtime::{clock, control::SendReply, wire::Backend},
 };
@@ -25,7 +26,7 @@ pub type Emit<'a> = &'a mut dyn FnMut(Reply) -> io::Result<()>;
 /// What requests are carried out on.
 pub struct Host {
     pub(super) engine: Arc<Engine>,
-    server: Option<ServerFacts>,
+    pub(super) server: Option<ServerFacts>,
 }
 
 /// What a running server knows of itself.
@@ -34,7 +35,8 @@ pub struct ServerFacts {
     limits: Arc<Limits>,
     listeners: Vec<ListenerConfig>,
     metrics: PrometheusHandle,
-    kv: Arc<RocksKv>,
+    pub(super) kv: Arc<RocksKv>,
+    pub(super) checkpoints: Arc<Checkpoints>,
     started_ms: u64,
 }
 
@@ -54,8 +56,9 @@ impl ServerFacts {
         listeners: Vec<ListenerConfig>,
         metrics: PrometheusHandle,
         kv: Arc<RocksKv>,
+        checkpoints: Arc<Checkpoints>,
     ) -> Self {
-        Self { backend, limits, listeners, metrics, kv, started_ms: clock::monotonic_ms() }
+        Self { backend, limits, listeners, metrics, kv, checkpoints, started_ms: clock::monotonic_ms() }
     }
 
     fn status(&self) -> Status {
@@ -145,6 +148,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::AccountShow { address } => return show(host, &address, emit),
         Request::Fsck { repair } => return fsck(host, repair, emit),
         Request::Rebuild => return Ok(rebuild(host)),
+        Request::Checkpoint => return backup::checkpoint(host, emit),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

@@ -84,6 +84,8 @@ pub enum Request {
     },
     /// Writes everything that is derived anew.
     Rebuild,
+    /// Makes a checkpoint of the store for a backup.
+    Checkpoint,
 }
 
 /// An account to be made.
@@ -133,6 +135,8 @@ pub enum Reply {
         /// Why, and what to do.
         why: String,
     },
+    /// The name of a checkpoint.
+    Checkpoint(String),
     /// Something that a check found, in words.
     Finding(String),
     /// What a check went through.

@@ -81,7 +81,7 @@ impl Checkpoints {
         let mut still = BTreeSet::new();
         for name in names(&self.data_dir) {
             let path = folder(&self.data_dir).join(&name);
-            let Some(_hold) = unheld_by_others(&path) else { continue };
+            let Holder::Nobody { .. } = holder(&path) else { continue };
             if unheld.contains(&name) {
                 tracing::info!(checkpoint = name, "a backup did not end well; its checkpoint is removed");
                 remove(&path);
@@ -102,11 +102,19 @@ fn new_hold(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path.join("hold"))
 }
 
-/// Its lock, when nobody else has it. One without a lock file was never finished.
-fn unheld_by_others(path: &Path) -> Option<Option<File>> {
+/// Who has a checkpoint.
+enum Holder {
+    /// Another process, or it cannot be told.
+    Another,
+    /// Nobody: it has its lock file, locked by us now, or was never finished and has none.
+    Nobody { _hold: Option<File> },
+}
+
+fn holder(path: &Path) -> Holder {
     match open_hold(path) {
-        Ok(hold) => hold.try_lock().is_ok().then_some(Some(hold)),
-        Err(error) => (error.kind() == io::ErrorKind::NotFound).then_some(None),
+        Ok(hold) if hold.try_lock().is_ok() => Holder::Nobody { _hold: Some(hold) },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Holder::Nobody { _hold: None },
+        _ => Holder::Another,
     }
 }
 
@@ -148,7 +156,7 @@ impl Frozen {
             Reach::Ours(ours) => {
                 for name in names(data_dir) {
                     let path = folder(data_dir).join(name);
-                    if unheld_by_others(&path).is_some() {
+                    if let Holder::Nobody { .. } = holder(&path) {
                         remove(&path);
                     }
                 }
@@ -206,7 +214,8 @@ fn at_rest(data_dir: &DataDir) -> io::Result<Frozen> {
 
 /// Whether a file of the store is written once and then only read or removed.
 pub(super) fn never_changes(name: &str) -> bool {
-    name.ends_with(".sst") || name.ends_with(".blob")
+    let end = Path::new(name).extension();
+    end.is_some_and(|end| end == "sst" || end == "blob")
 }
 
 /// When we are root: what we leave behind by being killed must be in the power of the owner of the data folder.

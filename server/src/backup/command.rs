@@ -62,17 +62,17 @@ pub enum BackupAction {
 #[derive(Clone, Copy, Debug, Args)]
 pub struct KeepRules {
     /// So many of the newest.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    keep_last: usize,
+    #[arg(long = "keep-last", value_name = "N", default_value_t = 0)]
+    last: usize,
     /// The newest of each of so many days.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    keep_daily: usize,
+    #[arg(long = "keep-daily", value_name = "N", default_value_t = 0)]
+    daily: usize,
     /// The newest of each of so many weeks.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    keep_weekly: usize,
+    #[arg(long = "keep-weekly", value_name = "N", default_value_t = 0)]
+    weekly: usize,
     /// The newest of each of so many months.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    keep_monthly: usize,
+    #[arg(long = "keep-monthly", value_name = "N", default_value_t = 0)]
+    monthly: usize,
 }
 
 /// `rockdove restore`.
@@ -125,7 +125,8 @@ fn list(repository: &Path, as_json: bool) -> Result<(), Failure> {
         match repository.manifest(&name) {
             Ok(manifest) => {
                 let (files, bytes) = (manifest.files.len(), manifest.size_bytes());
-                text.push_str(&format!("{name}  {}  {files} files, {}\n", manifest.hostname, shown(bytes)));
+                let line = format!("{name}  {}  {files} files, {}\n", manifest.hostname, shown(bytes));
+                text.push_str(&line);
                 values.push(json!({
                     "name": name, "taken_unix_s": manifest.taken_unix_s, "hostname": manifest.hostname,
                     "version": manifest.version, "files": files, "bytes": bytes,
@@ -156,14 +157,16 @@ fn run_verify(repository: &Path, snapshot: Option<&str>, deep: bool, rate: Optio
 }
 
 fn run_prune(repository: &Path, rules: KeepRules, dry_run: bool) -> Result<(), Failure> {
-    let KeepRules { keep_last: last, keep_daily: daily, keep_weekly: weekly, keep_monthly: monthly } = rules;
+    let KeepRules { last, daily, weekly, monthly } = rules;
     let pruned = prune(&Repository::open(repository)?, Keep { last, daily, weekly, monthly }, dry_run)?;
     let mut text = String::new();
     for name in &pruned.removed {
-        text.push_str(&format!("{name} {}\n", if dry_run { "would be removed" } else { "removed" }));
+        text.push_str(name);
+        text.push_str(if dry_run { " would be removed\n" } else { " removed\n" });
     }
     let (objects, bytes) = pruned.objects;
-    text.push_str(&format!("{} snapshots stay, {objects} objects went, {}\n", pruned.kept.len(), shown(bytes)));
+    let line = format!("{} snapshots stay, {objects} objects went, {}\n", pruned.kept.len(), shown(bytes));
+    text.push_str(&line);
     print(&text)
 }
 

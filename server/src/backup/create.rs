@@ -14,7 +14,7 @@ use super::{
     checkpoint::{Frozen, never_changes},
     manifest::{CONFIGURATION, FileEntry, Manifest, name_of},
     pace::{Pace, Rate},
-    repository::{Missing, Repository, new_file},
+    repository::{Missing, Repository, is_draft, new_file},
 };
 use crate::{
     config::Config,
@@ -106,7 +106,7 @@ fn list(folder: &Path, prefix: &str, all: &mut Vec<Source>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if prefix.is_empty() && LEFT_OUT.contains(&&*name) || name.ends_with(".draft") {
+        if prefix.is_empty() && LEFT_OUT.contains(&&*name) || is_draft(&name) {
             continue;
         }
         let (kind, path, entry) = (entry.file_type()?, entry.path(), format!("{prefix}{name}"));

@@ -144,7 +144,7 @@ impl Repository {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.place("snapshots"))? {
             if let Ok(name) = entry?.file_name().into_string()
-                && !name.ends_with(".draft")
+                && !is_draft(&name)
             {
                 names.push(name);
             }
@@ -174,12 +174,11 @@ impl Repository {
     /// # Errors
     /// When there is none, or it is damaged.
     pub fn chosen(&self, name: Option<&str>) -> Result<Manifest, Failure> {
-        let name = match name {
-            Some(name) => name.to_owned(),
-            None => {
-                let names = self.names().map_err(refused("cannot read the repository"))?;
-                names.last().cloned().ok_or_else(|| Failure::Refused("the repository has no snapshot".to_owned()))?
-            }
+        let name = if let Some(name) = name {
+            name.to_owned()
+        } else {
+            let names = self.names().map_err(refused("cannot read the repository"))?;
+            names.last().cloned().ok_or_else(|| Failure::Refused("the repository has no snapshot".to_owned()))?
         };
         self.manifest(&name).map_err(Failure::Refused)
     }
@@ -235,6 +234,11 @@ impl Repository {
         fs::rename(&draft, self.place("snapshots").join(&manifest.name))?;
         sync_folder(&self.place("snapshots"))
     }
+}
+
+/// Whether a file is one that was never finished.
+pub(super) fn is_draft(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|end| end == "draft")
 }
 
 /// Makes a folder, and those above it, for its owner alone.

@@ -82,6 +82,11 @@ impl Staging {
         }
     }
 
+    /// Answers `error` to everything from now on.
+    pub(crate) fn refuse(&mut self, error: EngineError) {
+        self.failed = Some(error);
+    }
+
     /// Takes the next bytes. Writes to the store when a chunk of 256 KiB is full, so call it where blocking is allowed
     /// once a message is that large. After an error every further call answers it again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), EngineError> {

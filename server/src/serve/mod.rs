@@ -12,6 +12,7 @@ mod index;
 pub mod journal;
 mod listen;
 mod reload;
+mod room;
 pub mod store;
 
 use std::{io, path::Path, sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ use self::{
     index::{INDEX_EVERY, Indexer},
     listen::Listening,
     reload::Reload,
+    room::{LOOK_EVERY, Room},
     store::Store,
 };
 use crate::{
@@ -156,6 +158,8 @@ impl Threads {
         let storage = StoragePool::start(storage_threads).map_err(failed())?;
         let login = login_service(data_dir, config, engine, cores)?;
         let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
+        let services = Arc::new(services);
+        let room = Room::new(data_dir.store(), &services);
         let collecting = Arc::clone(engine);
         let indexer = Indexer::new(engine);
         let checkpoints = Arc::new(Checkpoints::new(data_dir));
@@ -164,9 +168,10 @@ impl Threads {
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
             Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
             Periodic::start("checkpoints", CHECKPOINTS_EVERY, move || sweeping.sweep()).map_err(failed())?,
+            Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
-        Ok(Self { store, services: Arc::new(services), committer, periodic, checkpoints })
+        Ok(Self { store, services, committer, periodic, checkpoints })
     }
 
     /// Ends them, each after what feeds it.

@@ -59,6 +59,7 @@ impl Conversation {
         if size_bytes > size_max {
             return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
         }
+        self.engine().takes_in().map_err(|error| self.refused(&error))?;
         let directory = self.engine().directory();
         if directory.account(place.account).is_some_and(|account| account.quota_bytes.is_some()) {
             if reach == Reach::Memory {

@@ -100,7 +100,11 @@ impl Show {
             Reply::Checked(facts) => self.checked(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
-            Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
+            Reply::Done(_)
+            | Reply::Refused(_)
+            | Reply::NotAdded { .. }
+            | Reply::Checkpoint(_)
+            | Reply::Digest { .. } => {}
         }
     }
 
@@ -134,7 +138,12 @@ impl Show {
             Reply::Alias(alias) => json!(alias),
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
-            Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) | Reply::Checkpoint(_) => {
+            Reply::Metrics(_)
+            | Reply::NotAdded { .. }
+            | Reply::Done(_)
+            | Reply::Refused(_)
+            | Reply::Checkpoint(_)
+            | Reply::Digest { .. } => {
                 return;
             }
         };

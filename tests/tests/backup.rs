@@ -368,3 +368,66 @@ fn a_server_at_rest_is_backed_up_too_and_a_restore_lets_no_client_mistake_a_mess
     create(&server, &repository);
     backup(&server, &["verify", &repository.to_string_lossy(), "--deep"]).ok();
 }
+
+#[test]
+fn an_account_or_a_mailbox_comes_back_beside_what_is_there() {
+    let server = server();
+    let repository = server.path("backups");
+    let place = repository.to_string_lossy().into_owned();
+    let large =
+        [&b"Subject: large.0\r\n\r\n"[..], &b"a line of some length, again and again\r\n".repeat(50_000)].concat();
+    deliver(&server, &ids("first", 30));
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    imap.ok("SELECT INBOX");
+    imap.ok("UID STORE 3,4 +FLAGS (\\Seen $Invoice)");
+    imap.ok("UID COPY 1:10 Archive");
+    imap.ok("CREATE Work/Deep");
+    imap.try_append("Work/Deep", &large).expect("taken");
+    let date = "\"17-Jul-1996 02:44:25 -0700\"";
+    let text = "Subject: dated.0\r\n\r\ntext\r\n";
+    imap.ok(&format!("APPEND Work/Deep (\\Answered Later) {date} {{{}+}}\r\n{text}", text.len()));
+    create(&server, &repository);
+    // What is removed since comes back, what is there stays.
+    imap.ok("UID STORE 3,5:9 +FLAGS (\\Deleted)");
+    imap.ok("EXPUNGE");
+    imap.ok("DELETE Work/Deep");
+    let run = |more: &[&str]| {
+        let args = [&["restore", &*place, "--account", "ada@rockdove.test"], more].concat();
+        server.rockdove(&args, "")
+    };
+    let told = |ran: Ran| -> (String, String) {
+        let text = ran.ok();
+        let words: Vec<&str> = text.split_whitespace().collect();
+        (words[0].to_owned(), words[words.len() - 3].to_owned())
+    };
+    assert_eq!(told(run(&["--dry-run"])), ("8".into(), "34".into()));
+    assert_eq!(told(run(&["--mailbox", "inbox"])), ("6".into(), "24".into()));
+    assert_eq!(told(run(&[])), ("2".into(), "40".into()));
+    assert_eq!(told(run(&[])), ("0".into(), "42".into()), "twice is once");
+    let found = contents(&server, "INBOX");
+    assert_intact(&found);
+    assert_eq!((found.len(), contents(&server, "Archive").len()), (30, 10));
+    let deep = contents(&server, "Work/Deep");
+    assert!(deep["large.0"] == large && deep["dated.0"] == text.as_bytes());
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    imap.ok("SELECT Work/Deep");
+    let dated = imap.ok("FETCH 2 (FLAGS INTERNALDATE)").untagged.remove(0);
+    let dated = String::from_utf8_lossy(&dated).into_owned();
+    for want in [date, "\\Answered", "Later"] {
+        assert!(dated.contains(want), "{dated}");
+    }
+    assert_eq!(imap.ok("LSUB \"\" Work/Deep").untagged.len(), 1, "its client shows it");
+    imap.ok("SELECT INBOX");
+    assert_eq!(imap.ok("SEARCH KEYWORD $Invoice").with("SEARCH")[0].split(' ').count(), 3, "two have it again");
+    // Another place, and mistakes.
+    assert_eq!(told(run(&["--mailbox", "Archive", "--into", "Restored"])), ("10".into(), "0".into()));
+    assert_eq!(told(run(&["--mailbox", "Archive", "--into", "Restored"])), ("0".into(), "10".into()));
+    assert_eq!(contents(&server, "Restored/Archive").len(), 10);
+    assert!(run(&["--mailbox", "Nowhere"]).err.contains("mailbox Nowhere of ada@rockdove.test is not in snapshot"));
+    assert_eq!(fs::read_dir(repository.join("views")).expect("a folder").count(), 0);
+    server.rockdove(&["account", "remove", "ada@rockdove.test"], "").ok();
+    assert!(run(&[]).err.contains("account ada@rockdove.test does not exist; add it first"));
+    server.add_account("ada");
+    assert_eq!(told(run(&[])), ("42".into(), "0".into()), "an account that was removed");
+    assert_intact(&contents(&server, "INBOX"));
+}

@@ -12,11 +12,13 @@ mod backup;
 mod execute;
 mod link;
 mod request;
+mod restore;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
-    AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, NewAccount, Reply, Request, Secret,
-    Status,
+    AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, MessagePlace, NewAccount, Reply,
+    Request, Secret, Status,
 };
+pub use restore::{PIECE_OCTETS, digest, names_of, pieces};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Keep, Rate, Repository, create, prune, restore, verify};
+use super::{Brought, Keep, Rate, Repository, Wish, create, prune, restore, restore_account, verify};
 use crate::{
     cli::print,
     config::{self, Size},
@@ -84,11 +84,24 @@ pub struct RestoreAction {
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
     /// Restore everything into this data folder, which must be empty or missing.
-    #[arg(long, value_name = "DATA_DIR")]
-    to: PathBuf,
+    #[arg(long, value_name = "DATA_DIR", required_unless_present = "account")]
+    to: Option<PathBuf>,
     /// Keep every UIDVALIDITY: only when no client has seen mail that came after the snapshot, as in a move.
-    #[arg(long)]
+    #[arg(long, requires = "to")]
     same_uids: bool,
+    /// Bring the mail of this account back into the server that the configuration names; what is there stays, and is not
+    /// doubled.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "to")]
+    account: Option<String>,
+    /// Only this mailbox.
+    #[arg(long, value_name = "NAME", requires = "account")]
+    mailbox: Option<String>,
+    /// Put it below this mailbox, as in "Restored".
+    #[arg(long, value_name = "NAME", requires = "account")]
+    into: Option<String>,
+    /// Only count what would come back.
+    #[arg(long, requires = "account")]
+    dry_run: bool,
 }
 
 impl BackupAction {
@@ -175,25 +188,48 @@ impl RestoreAction {
     ///
     /// # Errors
     /// With what to do.
-    pub fn run(self, _config_path: &Path) -> Result<(), Failure> {
+    pub fn run(self, config_path: &Path) -> Result<(), Failure> {
         let repository = Repository::open(&self.repository)?;
-        let mut printed = Ok(());
-        let (manifest, summary) =
-            restore(&repository, self.snapshot.as_deref(), &self.to, self.same_uids, &mut |finding| {
-                printed = std::mem::replace(&mut printed, Ok(())).and_then(|()| print(&format!("{finding}\n")));
-            })?;
-        printed?;
-        print(&format!(
-            "restored snapshot {} of {} into {}: {} accounts, {} messages, {} problems\n",
-            manifest.name,
-            manifest.hostname,
-            self.to.display(),
-            summary.accounts,
-            summary.messages,
-            summary.findings
-        ))?;
-        if summary.findings == 0 { Ok(()) } else { Err(Failure::Found) }
+        let snapshot = self.snapshot.as_deref();
+        match (self.to, self.account) {
+            (Some(to), _) => whole(&repository, snapshot, &to, self.same_uids),
+            (None, Some(address)) => {
+                let Self { mailbox, into, dry_run, .. } = self;
+                let wish = Wish { address, mailbox, into, dry_run };
+                one_account(&repository, self.snapshot.as_deref(), config_path, &wish)
+            }
+            (None, None) => Err(Failure::Usage("say what to restore: --to or --account".to_owned())),
+        }
     }
+}
+
+fn one_account(
+    repository: &Repository,
+    snapshot: Option<&str>,
+    config_path: &Path,
+    wish: &Wish,
+) -> Result<(), Failure> {
+    let (manifest, brought) = restore_account(repository, snapshot, &config::read(config_path)?, wish)?;
+    let (would, Brought { messages, there }) = (if wish.dry_run { "would come" } else { "came" }, brought);
+    print(&format!("{messages} messages {would} back from snapshot {}, {there} were there\n", manifest.name))
+}
+
+fn whole(repository: &Repository, snapshot: Option<&str>, to: &Path, same_uids: bool) -> Result<(), Failure> {
+    let mut printed = Ok(());
+    let (manifest, summary) = restore(repository, snapshot, to, same_uids, &mut |finding| {
+        printed = std::mem::replace(&mut printed, Ok(())).and_then(|()| print(&format!("{finding}\n")));
+    })?;
+    printed?;
+    print(&format!(
+        "restored snapshot {} of {} into {}: {} accounts, {} messages, {} problems\n",
+        manifest.name,
+        manifest.hostname,
+        to.display(),
+        summary.accounts,
+        summary.messages,
+        summary.findings
+    ))?;
+    if summary.findings == 0 { Ok(()) } else { Err(Failure::Found) }
 }
 
 /// Octets for people.

@@ -20,6 +20,7 @@
 //!   writing, reading  locks
 //! ```
 
+mod account;
 pub mod checkpoint;
 pub mod command;
 mod create;
@@ -31,6 +32,7 @@ mod restore;
 mod verify;
 mod view;
 
+pub use account::{Brought, Wish, restore_account};
 pub use create::{Created, create};
 pub use manifest::{FileEntry, Manifest};
 pub use pace::Rate;

@@ -318,6 +318,8 @@ fn pruning_keeps_what_the_others_need() {
         names.push(create(&server, &repository));
     }
     let place = repository.to_string_lossy().into_owned();
+    let inside = backup(&server, &["create", &server.path("data/backups").to_string_lossy()]);
+    assert!(inside.code == Some(2) && !server.path("data/backups").exists(), "{}", inside.err);
     let usage = backup(&server, &["prune", &place]);
     assert_eq!(usage.code, Some(2), "{}", usage.err);
     let before = objects(&repository);
@@ -353,6 +355,13 @@ fn a_server_at_rest_is_backed_up_too_and_a_restore_lets_no_client_mistake_a_mess
     };
     let before = validity(&server);
     deliver(&server, &ids("lost", 3));
+    // A restore that was killed left this; it does not count.
+    let unfinished = server.path("data2/restoring/store");
+    fs::create_dir_all(&unfinished).expect("made");
+    fs::write(unfinished.join("CURRENT"), "nothing").expect("written");
+    let to = server.path("data2").to_string_lossy().into_owned();
+    server.rockdove(&["restore", &repository.to_string_lossy(), "--to", &to], "").ok();
+    assert!(server.path("data2/store/CURRENT").is_file() && !server.path("data2/restoring").exists());
     restore(&mut server, &repository, &["--same-uids"]);
     assert_eq!(validity(&server), before, "as it was");
     restore(&mut server, &repository, &[]);
@@ -367,6 +376,10 @@ fn a_server_at_rest_is_backed_up_too_and_a_restore_lets_no_client_mistake_a_mess
     assert!(refused.err.contains("restore into a folder that is empty"), "{}", refused.err);
     create(&server, &repository);
     backup(&server, &["verify", &repository.to_string_lossy(), "--deep"]).ok();
+}
+
+fn run_on(server: &Server, place: &str, more: &[&str]) -> Ran {
+    server.rockdove(&[&["restore", place, "--account", "ada@rockdove.test"], more].concat(), "")
 }
 
 #[test]
@@ -391,10 +404,7 @@ fn an_account_or_a_mailbox_comes_back_beside_what_is_there() {
     imap.ok("UID STORE 3,5:9 +FLAGS (\\Deleted)");
     imap.ok("EXPUNGE");
     imap.ok("DELETE Work/Deep");
-    let run = |more: &[&str]| {
-        let args = [&["restore", &*place, "--account", "ada@rockdove.test"], more].concat();
-        server.rockdove(&args, "")
-    };
+    let run = |more: &[&str]| run_on(&server, &place, more);
     let told = |ran: Ran| -> (String, String) {
         let text = ran.ok();
         let words: Vec<&str> = text.split_whitespace().collect();
@@ -425,6 +435,11 @@ fn an_account_or_a_mailbox_comes_back_beside_what_is_there() {
     assert_eq!(contents(&server, "Restored/Archive").len(), 10);
     assert!(run(&["--mailbox", "Nowhere"]).err.contains("mailbox Nowhere of ada@rockdove.test is not in snapshot"));
     assert_eq!(fs::read_dir(repository.join("views")).expect("a folder").count(), 0);
+    let mut server = server;
+    server.stop();
+    assert_eq!(run_on(&server, &place, &[]).code, Some(3), "it needs a running server");
+    server.run();
+    let run = |more: &[&str]| run_on(&server, &place, more);
     server.rockdove(&["account", "remove", "ada@rockdove.test"], "").ok();
     assert!(run(&[]).err.contains("account ada@rockdove.test does not exist; add it first"));
     server.add_account("ada");

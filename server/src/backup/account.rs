@@ -35,11 +35,11 @@ pub struct Brought {
     pub there: u64,
 }
 
-/// Brings messages back with their flags and dates, through the running server or on its store. What a mailbox has
+/// Brings messages back with their flags and dates, through the running server. What a mailbox has
 /// already (the same octets of the same moment, as often as the snapshot has them) stays as it is, so it may be run again.
 ///
 /// # Errors
-/// When the snapshot has no such account or mailbox, or the server refuses. What came back until then is there.
+/// When the snapshot has no such account or mailbox, no server runs, or it refuses. What came back until then is there.
 pub fn restore_account(
     repository: &Repository,
     snapshot: Option<&str>,
@@ -59,7 +59,8 @@ pub fn restore_account(
     if let (Some(name), true) = (&wish.mailbox, mailboxes.is_empty()) {
         return Err(missing(format!("mailbox {name} of {}", wish.address)));
     }
-    let mut back = Back { engine: &view.engine, account, wish, link: Link::open(config)?, brought: Brought::default() };
+    let link = Link::server(config)?;
+    let mut back = Back { engine: &view.engine, account, wish, link, brought: Brought::default() };
     for mailbox in mailboxes {
         back.mailbox(mailbox)?;
     }

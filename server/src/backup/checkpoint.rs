@@ -65,11 +65,18 @@ impl Checkpoints {
         let name = fresh_name().map_err(failed)?;
         let path = folder(&self.data_dir).join(&name);
         make_folder(&path).map_err(failed)?;
-        let made = kv.checkpoint(&path.join("store")).map_err(|error| error.to_string());
-        let made = made.and_then(|()| new_hold(&path).map(drop).map_err(failed));
-        if let Err(why) = made {
-            remove(&path);
-            return Err(why);
+        // Held by us until it is there, however long that takes.
+        let held = new_hold(&path).and_then(|hold| hold.try_lock().map(|()| hold).map_err(Into::into));
+        let made = held.map_err(failed).and_then(|hold| {
+            kv.checkpoint(&path.join("store")).map_err(|error| error.to_string())?;
+            Ok(hold)
+        });
+        match made {
+            Ok(hold) => drop(hold),
+            Err(why) => {
+                remove(&path);
+                return Err(why);
+            }
         }
         tracing::info!(checkpoint = name, "a backup begins");
         Ok(name)

@@ -46,6 +46,7 @@ pub struct Created {
 /// # Errors
 /// With what to do. What was copied until then need not be copied again.
 pub fn create(path: &Path, config_path: &Path, config: &Config, rate: Option<Rate>) -> Result<Created, Failure> {
+    check_apart(path, &config.data_dir)?;
     let repository = Repository::open_or(path, Missing::Make)?;
     let _held = repository.for_adding()?;
     let failed = || refused(format_args!("cannot write to the repository {}", path.display()));
@@ -74,6 +75,19 @@ pub fn create(path: &Path, config_path: &Path, config: &Config, rate: Option<Rat
     fs::remove_file(repository.place("progress")).map_err(failed())?;
     let files = (manifest.files.len() as u64, manifest.size_bytes());
     Ok(Created { name: manifest.name, files, copied })
+}
+
+/// A repository among what it is to keep would keep itself, and go with it.
+fn check_apart(repository: &Path, data_dir: &Path) -> Result<(), Failure> {
+    let Ok(data_dir) = fs::canonicalize(data_dir) else { return Ok(()) };
+    let found = repository
+        .ancestors()
+        .find_map(|folder| fs::canonicalize(if folder.as_os_str().is_empty() { Path::new(".") } else { folder }).ok());
+    if found.is_some_and(|folder| folder.starts_with(&data_dir)) {
+        let data_dir = data_dir.display();
+        return Err(Failure::Usage(format!("the repository is in data_dir {data_dir}: keep it on another disk")));
+    }
+    Ok(())
 }
 
 /// Two snapshots may begin in one second.

@@ -57,7 +57,7 @@ pub fn verify(
             Err(why) => found(&why),
         }
     }
-    let objects = check_objects(repository, &manifests, &mut Pace::new(rate), &mut found)?;
+    let objects = check_objects(repository, &manifests, &mut Pace::new(rate), &mut found);
     let complete =
         |manifest: &Manifest| manifest.files.iter().all(|file| repository.has(&file.object, file.size_bytes));
     for manifest in manifests.iter().filter(|manifest| deep && complete(manifest)) {
@@ -73,7 +73,7 @@ fn check_objects(
     manifests: &[Manifest],
     pace: &mut Pace,
     found: &mut dyn FnMut(&str),
-) -> Result<(u64, u64), Failure> {
+) -> (u64, u64) {
     let mut needed: BTreeMap<&str, (u64, String)> = BTreeMap::new();
     for manifest in manifests {
         for file in &manifest.files {
@@ -93,12 +93,14 @@ fn check_objects(
             Ok(true) => {}
             Ok(false) => {
                 found(&format!("{shown} is damaged: {user}, maybe others, cannot be restored from it"));
-                repository.set_aside(object).map_err(refused(format_args!("cannot put {shown} aside")))?;
+                if let Err(error) = repository.set_aside(object) {
+                    found(&format!("{shown} cannot be put aside ({error}), so no snapshot will write it again"));
+                }
             }
             Err(error) => found(&format!("{shown} cannot be read ({error}): {user}, maybe others, needs it")),
         }
     }
-    Ok(checked)
+    checked
 }
 
 fn check_object(repository: &Repository, object: &str, pace: &mut Pace) -> io::Result<bool> {

@@ -189,6 +189,12 @@ fn the_second_snapshot_copies_little_and_only_its_owner_can_look() {
     let server = server();
     let repository = server.path("backups");
     deliver(&server, &ids("first", 200));
+    // Texts for searching follow in the background.
+    let began = Instant::now();
+    while !server.rockdove(&["status", "--metrics"], "").ok().contains("rockdove_indexed_messages_total 200") {
+        assert!(began.elapsed() < Duration::from_secs(30), "texts are not taken in");
+        thread::sleep(Duration::from_millis(50));
+    }
     create(&server, &repository);
     let first = objects(&repository);
     deliver(&server, &ids("second", 1));

@@ -23,7 +23,7 @@ use rocksdb::{
     Options, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 
-use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit};
+use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit, wal};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -197,7 +197,8 @@ impl RocksKv {
     /// buffers are flushed first; what comes in meanwhile is in the copied log. Writing goes on.
     pub fn checkpoint(&self, path: &Path) -> Result<(), KvError> {
         let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(path));
-        made.map_err(|error| kv_error(&error))
+        made.map_err(|error| kv_error(&error))?;
+        wal::cut_logs(path).map_err(|error| KvError::Io(format!("cannot cut the log of a checkpoint: {error}")))
     }
 
     /// Compacts every family to its bottom, which also drops deleted blobs that are due. Slow; for maintenance.
@@ -611,6 +612,70 @@ mod tests {
         }
         put(&RocksKv::open(&copy, &options).expect("opens"), "c").expect("a store like any other");
         assert_eq!(kv.get(Family::Part, b"c").expect("read"), None, "and apart from the first");
+    }
+
+    #[test]
+    fn a_checkpoint_leaves_out_what_a_log_had_in_its_earlier_life() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kv = RocksKv::open(&folder.path().join("store"), &RocksOptions::default()).expect("opens");
+        let mut written = 0;
+        for round in 0..4_u32 {
+            for _ in 0..3 {
+                put_many(&kv, &mut written, 40);
+                kv.db.flush_cf(kv.family(Family::Part).expect("a family")).expect("flushed");
+            }
+            let copy = folder.path().join(round.to_string());
+            // Something is written while it is made, so that the log is not empty.
+            let done = std::sync::atomic::AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Acquire) {
+                        put_many(&kv, &mut written, 1);
+                    }
+                });
+                kv.checkpoint(&copy).expect("made");
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let logs = || {
+                let entries = fs::read_dir(&copy).expect("a folder").map(|entry| entry.expect("an entry").path());
+                entries.filter(|path| path.extension().is_some_and(|end| end == "log")).collect::<Vec<_>>()
+            };
+            assert!(!logs().is_empty());
+            for log in logs() {
+                let text = fs::read(&log).expect("read");
+                let number = wal::log_number(&log).expect("a number");
+                assert_eq!(
+                    wal::end_of_log(&text[..], number).expect("read"),
+                    None,
+                    "nothing is left of the earlier life"
+                );
+            }
+            let rows = |path: &Path| {
+                let read = RocksKv::open_for_reading(path, &RocksOptions::default()).expect("opens");
+                let mut rows = Vec::new();
+                let (from, to) = (&[][..], &[255; 5][..]);
+                let mut visit = |key: &[u8], _: &[u8]| {
+                    rows.push(key.to_vec());
+                    ControlFlow::Continue(())
+                };
+                read.scan(Family::Part, from, to, &mut visit).expect("read");
+                rows
+            };
+            let found = rows(&copy);
+            assert!(found.len() >= usize::try_from(120 * (round + 1)).expect("small"), "{}", found.len());
+            let all: Vec<Vec<u8>> =
+                (0..found.len()).map(|n| u32::try_from(n).expect("small").to_be_bytes().to_vec()).collect();
+            assert_eq!(found, all, "what was written, up to a moment");
+        }
+    }
+
+    fn put_many(kv: &RocksKv, next: &mut u32, count: u32) {
+        for _ in 0..count {
+            let mut batch = Batch::default();
+            batch.put(Family::Part, next.to_be_bytes().to_vec(), vec![7; 32 * KIB]);
+            kv.write(&batch, Durability::Ordered).expect("written");
+            *next += 1;
+        }
     }
 
     #[test]

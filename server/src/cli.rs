@@ -69,6 +69,8 @@ enum Action {
     Backup(BackupAction),
     /// Bring back what a backup has.
     Restore(RestoreAction),
+    /// Tell what is stored, in all and for each domain and account, and what deduplication and compression save.
+    Stats(ListFormat),
     /// Try Rockdove: make a small server in a folder, with three accounts, and serve it.
     Demo {
         /// The folder; made when it is missing, found again when it is there.
@@ -220,6 +222,7 @@ impl Cli {
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
+            Action::Stats(format) => simply(&path, Request::Stats, Show::list(format.json)),
             Action::Rebuild => simply(&path, Request::Rebuild, Show::new(false)),
         }
     }

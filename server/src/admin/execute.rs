@@ -14,6 +14,7 @@ use super::{
     accounts, backup,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     restore::{self, Incoming},
+    stats,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
@@ -154,6 +155,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::MessageOctets { number, first, octets } => return Ok(restore::octets(host, number, first, &octets)),
         Request::MessagePlace { number, place } => return Ok(restore::message(host, number, &place)),
         Request::Checkpoint => return backup::checkpoint(host, emit),
+        Request::Stats => return stats::stats(host, emit),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

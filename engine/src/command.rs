@@ -209,6 +209,13 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it brings something into the store, so that it has to wait when the disk is nearly full.
+    pub(crate) fn takes_in(&self) -> bool {
+        matches!(self, Self::Deliver { .. } | Self::Append { .. } | Self::Copy { .. } | Self::CreateAccount { .. })
+    }
+}
+
 /// One recipient's share of a [`Command::Deliver`].
 #[derive(Clone, Debug)]
 pub struct Delivery {

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -103,6 +103,8 @@ pub struct Engine {
     /// Taken by whoever writes texts. Taken before all others.
     texts: Mutex<()>,
     listeners: RwLock<Vec<Listener>>,
+    /// Nothing is taken in.
+    closed: AtomicBool,
 }
 
 impl fmt::Debug for Engine {
@@ -126,6 +128,7 @@ impl Engine {
             upkeep: Mutex::default(),
             texts: Mutex::default(),
             listeners: RwLock::default(),
+            closed: AtomicBool::new(false),
             kv,
             options,
         }))
@@ -150,10 +153,26 @@ impl Engine {
     /// command is refused. May read the disk.
     pub fn submit(&self, now_unix_s: i64, command: Command, done: Done) {
         let mut done = Some(done);
-        let queued = self.committer.admit().and_then(|()| self.queue(now_unix_s, command, &mut done));
+        let admitted = if command.takes_in() { self.takes_in() } else { Ok(()) };
+        let admitted = admitted.and_then(|()| self.committer.admit());
+        let queued = admitted.and_then(|()| self.queue(now_unix_s, command, &mut done));
         if let (Err(error), Some(done)) = (queued, done) {
             done(Err(error));
         }
+    }
+
+    /// Whether mail is taken in from now on: not while the disk is nearly full. Everything else goes on: reading, flags,
+    /// moving, and what gives room back.
+    pub fn set_takes_in(&self, takes_in: bool) {
+        self.closed.store(!takes_in, Ordering::Relaxed);
+    }
+
+    /// Whether mail is taken in; `Unavailable` when not.
+    pub fn takes_in(&self) -> Result<(), EngineError> {
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(EngineError::Unavailable("the disk is nearly full".to_owned()));
+        }
+        Ok(())
     }
 
     /// [`Engine::submit`], then takes part in committing until answered; works with and without a committer thread.
@@ -270,9 +289,13 @@ impl Engine {
         Ok(QuotaUsage { used_bytes: totals.used_bytes, messages: totals.messages, limit_bytes })
     }
 
-    /// Begins to take in a message.
+    /// Begins to take in a message. What is written answers `Unavailable` while nothing is taken in.
     pub fn stage(&self) -> Staging {
-        Staging::new(Arc::clone(&self.kv), Arc::clone(&self.parts), &self.options)
+        let mut staging = Staging::new(Arc::clone(&self.kv), Arc::clone(&self.parts), &self.options);
+        if let Err(error) = self.takes_in() {
+            staging.refuse(error);
+        }
+        staging
     }
 
     /// The record of a message.

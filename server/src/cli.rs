@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     admin::{IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, password_problem},
+    backup::command::{BackupAction, RestoreAction},
     config::{self, Config, Size},
     demo,
     failure::{Failure, refused},
@@ -63,6 +64,11 @@ enum Action {
     },
     /// Write everything that is derived anew.
     Rebuild,
+    /// Backups: snapshots in a repository.
+    #[command(subcommand)]
+    Backup(BackupAction),
+    /// Bring back what a backup has.
+    Restore(RestoreAction),
     /// Tell what is stored, in all and for each domain and account, and what deduplication and compression save.
     Stats(ListFormat),
     /// Try Rockdove: make a small server in a folder, with three accounts, and serve it.
@@ -214,6 +220,8 @@ impl Cli {
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
             Action::Fsck { repair } => fsck(&path, repair),
+            Action::Backup(action) => action.run(&path),
+            Action::Restore(action) => action.run(&path),
             Action::Stats(format) => simply(&path, Request::Stats, Show::list(format.json)),
             Action::Rebuild => simply(&path, Request::Rebuild, Show::new(false)),
         }

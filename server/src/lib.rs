@@ -7,6 +7,7 @@
 //! * Fails: refuses to start on a bad configuration; afterwards only single connections fail.
 
 pub mod admin;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod data_dir;

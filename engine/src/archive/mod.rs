@@ -10,6 +10,7 @@
 //!   to be repaired. What was repaired until then stays repaired.
 
 mod account;
+mod backup;
 mod fsck;
 mod parts;
 mod rebuild;

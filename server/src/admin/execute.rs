@@ -11,11 +11,13 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts,
+    accounts, backup,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
+    restore::{self, Incoming},
     stats,
 };
 use crate::{
+    backup::checkpoint::Checkpoints,
     net::{limits::Limits, listeners::ListenerConfig},
     runtime::{clock, control::SendReply, wire::Backend},
 };
@@ -27,6 +29,7 @@ pub type Emit<'a> = &'a mut dyn FnMut(Reply) -> io::Result<()>;
 pub struct Host {
     pub(super) engine: Arc<Engine>,
     pub(super) server: Option<ServerFacts>,
+    pub(super) incoming: Incoming,
 }
 
 /// What a running server knows of itself.
@@ -36,6 +39,7 @@ pub struct ServerFacts {
     listeners: Vec<ListenerConfig>,
     metrics: PrometheusHandle,
     pub(super) kv: Arc<RocksKv>,
+    pub(super) checkpoints: Arc<Checkpoints>,
     started_ms: u64,
 }
 
@@ -55,8 +59,9 @@ impl ServerFacts {
         listeners: Vec<ListenerConfig>,
         metrics: PrometheusHandle,
         kv: Arc<RocksKv>,
+        checkpoints: Arc<Checkpoints>,
     ) -> Self {
-        Self { backend, limits, listeners, metrics, kv, started_ms: clock::monotonic_ms() }
+        Self { backend, limits, listeners, metrics, kv, checkpoints, started_ms: clock::monotonic_ms() }
     }
 
     fn status(&self) -> Status {
@@ -99,11 +104,11 @@ impl ServerFacts {
 impl Host {
     /// `server` is `None` when the store is open only for this administration command.
     pub fn new(engine: Arc<Engine>, server: Option<ServerFacts>) -> Self {
-        Self { engine, server }
+        Self { engine, server, incoming: Incoming::default() }
     }
 
     /// Runs one command of the engine.
-    fn run(&self, command: Command) -> Result<Outcome, EngineError> {
+    pub(super) fn run(&self, command: Command) -> Result<Outcome, EngineError> {
         self.engine.execute(clock::now().unix_s, command)
     }
 }
@@ -146,6 +151,10 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::AccountShow { address } => return show(host, &address, emit),
         Request::Fsck { repair } => return fsck(host, repair, emit),
         Request::Rebuild => return Ok(rebuild(host)),
+        Request::MailboxDigests { address, mailbox } => return restore::digests(host, &address, &mailbox, emit),
+        Request::MessageOctets { number, first, octets } => return Ok(restore::octets(host, number, first, &octets)),
+        Request::MessagePlace { number, place } => return Ok(restore::message(host, number, &place)),
+        Request::Checkpoint => return backup::checkpoint(host, emit),
         Request::Stats => return stats::stats(host, emit),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))

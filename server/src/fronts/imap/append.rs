@@ -81,6 +81,7 @@ impl Conversation {
         if size_bytes > size_max {
             return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
         }
+        self.engine().takes_in().map_err(|error| self.refused(&error))?;
         let directory = self.engine().directory();
         if directory.account(account).is_none_or(|account| account.quota_bytes.is_none()) {
             return Ok(());

@@ -518,12 +518,18 @@ fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
 }
 
-/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST.
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST and
+/// the responses of RFC 4314.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        if line.contains("\"CHILDINFO\"") {
+        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS "];
+        // RFC 2087 has an empty list where nothing is limited.
+        if line.contains("\"CHILDINFO\"")
+            || line.ends_with(" ()")
+            || unknown.iter().any(|response| line.starts_with(response))
+        {
             continue;
         }
         let (line, space) = line.strip_suffix('~').map_or((line, ""), |line| (line, " "));

@@ -5,7 +5,7 @@ use std::{fmt, ops};
 use crate::flags::{Flags, SystemFlags};
 
 /// A set of rights.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Rights(u16);
 
 /// How a list of rights changes what is there (RFC 4314 section 3.1).
@@ -164,6 +164,12 @@ impl ops::BitOr for Rights {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+impl fmt::Debug for Rights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Rights({})", self.letters())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rockdove_mail::{FlagUpdate, Flags, ModSeq, SystemFlags, UidSet, search::SearchKey};
+use rockdove_mail::{FlagUpdate, Flags, ModSeq, Rights, SystemFlags, UidSet, search::SearchKey};
 
 use super::{
     Doing, ImapSession,
@@ -65,7 +65,8 @@ impl ImapSession {
         if uids.is_empty() {
             return self.complete("OK done");
         }
-        let sets_seen = request.sets_seen() && !self.is_read_only();
+        let may = self.open().is_some_and(|open| !open.read_only && open.rights.contains(Rights::SEEN));
+        let sets_seen = request.sets_seen() && may;
         let mut fetching = Box::new(Fetching::new(uids.clone(), request, After::Fetched));
         fetching.changed_since = changed_since;
         match changed_since {

@@ -75,7 +75,13 @@ impl ImapSession {
     }
 
     pub(super) fn namespace(&mut self) {
-        self.untagged(&format!("NAMESPACE ((\"\" \"{HIERARCHY_DELIMITER}\")) NIL NIL"));
+        let mut text = "NAMESPACE".to_owned();
+        let of_others = [&self.config.other_users, &self.config.public];
+        for prefix in std::iter::once(String::new()).chain(of_others.map(|name| format!("{name}{HIERARCHY_DELIMITER}")))
+        {
+            text.push_str(&format!(" ((\"{prefix}\" \"{HIERARCHY_DELIMITER}\"))"));
+        }
+        self.untagged(&text);
         self.complete("OK done");
     }
 
@@ -84,7 +90,11 @@ impl ImapSession {
         if items.contains(&StatusItem::HighestModSeq) {
             self.enable_condstore();
         }
-        self.ask(Ask::Status { mailbox: mailbox.clone() }, Purpose::Status(mailbox, items));
+        self.ask(Self::status_ask(&mailbox, &items), Purpose::Status(mailbox, items));
+    }
+
+    pub(super) fn status_ask(mailbox: &MailboxName, items: &[StatusItem]) -> Ask {
+        Ask::Status { mailbox: mailbox.clone(), deleted_bytes: items.contains(&StatusItem::DeletedStorage) }
     }
 
     pub(super) fn write_status(&mut self, mailbox: &MailboxName, items: &[StatusItem], status: &Status) {
@@ -98,6 +108,7 @@ impl ImapSession {
                 StatusItem::Unseen => ("UNSEEN", u64::from(status.unseen)),
                 StatusItem::Deleted => ("DELETED", u64::from(status.deleted)),
                 StatusItem::Size => ("SIZE", status.size_bytes),
+                StatusItem::DeletedStorage => ("DELETED-STORAGE", status.deleted_bytes),
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", highest(status.highest_modseq)),
             };
             let space = if counters.is_empty() { "" } else { " " };

@@ -19,7 +19,7 @@ use std::{collections::VecDeque, fmt::Write as _};
 
 use bytes::Bytes;
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
-use rockdove_mail::{AskId, Input, ModSeq, Peer, Session, Step, Tick, TlsFacts};
+use rockdove_mail::{AskId, Input, ModSeq, Peer, Rights, Session, Step, Tick, TlsFacts};
 
 pub(crate) use self::account::{Account, PASSWORD, SCRAM_SALT, name};
 
@@ -68,6 +68,8 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
         starttls: true,
         clear_login: true,
         message_size_max: 1_000_000,
+        other_users: "Other Users",
+        public: "Public",
         login_ms_max: 60_000,
         autologout_ms: 1_800_000,
     };
@@ -79,7 +81,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
             "starttls" => config.starttls = value == "yes",
             "tls" => peer.tls = Some(TlsFacts::default()),
             "size" => config.message_size_max = value.parse().expect("a number"),
-            "begin" | "mailboxes" | "subscribed" | "quota" | "messages" => {}
+            "begin" | "mailboxes" | "subscribed" | "quota" | "messages" | "rights" => {}
             _ => panic!("unknown setting {key}"),
         }
     }
@@ -96,6 +98,10 @@ fn account_of(text: &str) -> Account {
             }
             ("subscribed", names) => {
                 account.subscriptions = names.split(", ").filter(|text| *text != "none").map(name).collect();
+            }
+            ("rights", rights) => {
+                let (mailbox, letters) = rights.split_once(' ').expect("@rights NAME LETTERS");
+                account.rights.insert(name(mailbox), Rights::parse(letters).expect("rights"));
             }
             ("quota", octets) => account.quota_octets = octets.parse().ok(),
             ("messages", count) => {
@@ -314,6 +320,7 @@ fn refusal(why: &str) -> Refusal {
     match why {
         "later" => Refusal::TryLater,
         "quota" => Refusal::OverQuota,
+        "permission" => Refusal::NoPermission,
         "corrupt" => Refusal::Corrupt,
         "gone" => Refusal::MailboxGone,
         "limit" => Refusal::Limit("too\r\nmany".to_owned()),

@@ -3,9 +3,9 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rockdove_engine::{AppendMessage, Command, EngineError, InternalDate, MailboxId, Outcome, StagedMessage, Staging};
+use rockdove_engine::{AppendMessage, Command, EngineError, InternalDate, Outcome, StagedMessage, Staging};
 use rockdove_imap::{Answer, Refusal};
-use rockdove_mail::{AskId, Flags, MailboxName};
+use rockdove_mail::{AskId, Flags, MailboxName, Rights};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach, mailbox::Place};
 use crate::{delivery, fronts::Replier, runtime::clock};
@@ -16,7 +16,7 @@ const WAITING_OCTETS_MAX: usize = 64 * 1024;
 
 /// A message that is coming in.
 pub(super) struct Append {
-    mailbox: MailboxId,
+    place: Place,
     name: MailboxName,
     /// What the store has; `None` while everything waits.
     staging: Option<Staging>,
@@ -38,7 +38,7 @@ impl Append {
     }
 
     fn finish(mut self, talk: &Conversation) -> Result<(Arc<StagedMessage>, Place, MailboxName), NoAnswer> {
-        let place = Place { account: talk.account()?, mailbox: self.mailbox };
+        let place = self.place;
         self.spool(talk).map_err(|error| talk.refused(&error))?;
         let staging = self.staging.unwrap_or_else(|| talk.engine().stage());
         let message = staging.finish().map_err(|error| talk.refused(&error))?;
@@ -54,7 +54,7 @@ impl Conversation {
     /// Whether a message of this size may come.
     pub(super) fn append_begin(&self, name: &MailboxName, size_bytes: u64, reach: Reach) -> Result<Answer, NoAnswer> {
         *self.append() = None;
-        let place = self.named(name, reach)?;
+        let (place, _) = self.named(name, Rights::INSERT, reach)?;
         let size_max = self.engine().options().message_size_max;
         if size_bytes > size_max {
             return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
@@ -68,13 +68,8 @@ impl Conversation {
                 return Err(NoAnswer::Refused(Refusal::OverQuota));
             }
         }
-        *self.append() = Some(Box::new(Append {
-            mailbox: place.mailbox,
-            name: name.clone(),
-            staging: None,
-            waiting: Vec::new(),
-            waiting_octets: 0,
-        }));
+        *self.append() =
+            Some(Box::new(Append { place, name: name.clone(), staging: None, waiting: Vec::new(), waiting_octets: 0 }));
         Ok(Answer::Done)
     }
 
@@ -101,6 +96,10 @@ impl Conversation {
         let size_bytes = message.size_bytes();
         let messages = vec![AppendMessage { message, flags, internal_date }];
         let command = Command::Append { account: place.account, mailbox: place.mailbox, messages };
+        let command = match self.given_by_user(command) {
+            Ok(command) => command,
+            Err(refused) => return answers.reply(id, refused.into_answer()),
+        };
         let talk = Arc::clone(self);
         let done = Box::new(move |result: Result<Outcome, EngineError>| {
             let by = || (talk.who.address(), talk.who.peer());

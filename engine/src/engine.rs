@@ -198,7 +198,9 @@ impl Engine {
             }
         }
         let slots = std::mem::take(&mut committed.slots);
-        slots.iter().for_each(|slot| self.grants.follow(slot));
+        for slot in &slots {
+            self.grants.follow(slot);
+        }
         self.committer.conclude(committed);
         for slot in &slots {
             self.weigh(slot);

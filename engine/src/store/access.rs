@@ -39,8 +39,8 @@ impl AccountPlan<'_> {
     /// Refuses a new mailbox unless the actor may create it. Whether there is one already is told to those who see it.
     pub(crate) fn need_create(&self, name: &MailboxName) -> Result<(), EngineError> {
         let is_owner = self.actor.as_ref().is_none_or(|actor| actor.account == self.slot.id);
-        let above = std::iter::successors(name.parent(), MailboxName::parent);
-        let nearest = above.filter_map(|parent| self.find(&parent)).next();
+        let mut above = std::iter::successors(name.parent(), MailboxName::parent);
+        let nearest = above.find_map(|parent| self.find(&parent));
         let may = nearest.map_or(is_owner, |parent| self.rights(parent).contains(Rights::CREATE));
         let existing = self.find(name).filter(|mailbox| self.rights(*mailbox).contains(Rights::LOOKUP));
         match existing {

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use rockdove_mail::{Flags, Rights, Uid, UidSet};
 
 use super::{
-    account::AccountSlot,
     commands::{MOVE_FROM, picked},
     commit::Plan,
     plan::{AccountPlan, Unknown},
@@ -46,14 +45,15 @@ impl Engine {
         let mut slots = [self.slot(account), self.slot(to_account)];
         slots.sort_by_key(|slot| slot.id);
         let [mut first, mut second] = [slots[0].lock(), slots[1].lock()];
-        let begin = |slot: &'_ Arc<AccountSlot>| slot.id == account;
         let mut plans = [
             AccountPlan::begin(self.kv(), by.now_unix_s, &slots[0], &mut first)?,
             AccountPlan::begin(self.kv(), by.now_unix_s, &slots[1], &mut second)?,
         ];
-        plans.iter_mut().for_each(|plan| plan.actor.clone_from(&by.actor));
+        for plan in &mut plans {
+            plan.actor.clone_from(&by.actor);
+        }
         let [one, other] = &mut plans;
-        let (source, target) = if begin(&slots[0]) { (one, other) } else { (other, one) };
+        let (source, target) = if slots[0].id == account { (one, other) } else { (other, one) };
         let carried = source.carry(from, uids, remove)?;
         let gone: Vec<Uid> = carried.iter().map(|carried| carried.row.uid).collect();
         let outcome = target.receive(to, &carried, limits, gone)?;

@@ -75,12 +75,11 @@ impl ImapSession {
     }
 
     pub(super) fn namespace(&mut self) {
-        let mut text = "NAMESPACE".to_owned();
-        let of_others = [&self.config.other_users, &self.config.public];
-        for prefix in std::iter::once(String::new()).chain(of_others.map(|name| format!("{name}{HIERARCHY_DELIMITER}")))
-        {
-            text.push_str(&format!(" ((\"{prefix}\" \"{HIERARCHY_DELIMITER}\"))"));
-        }
+        let delimiter = HIERARCHY_DELIMITER;
+        let (other_users, public) = (self.config.other_users, self.config.public);
+        let of_others = format!("((\"{other_users}{delimiter}\" \"{delimiter}\"))");
+        let text =
+            format!("NAMESPACE ((\"\" \"{delimiter}\")) {of_others} ((\"{public}{delimiter}\" \"{delimiter}\"))");
         self.untagged(&text);
         self.complete("OK done");
     }

@@ -101,13 +101,13 @@ impl Conversation {
 
     fn renaming(&self, from: &MailboxName, to: &MailboxName) -> Result<Command, NoAnswer> {
         let Named { owner: account, name: old } = self.owner_of(from, Refusal::NoSuchMailbox)?;
-        let Named { owner, name: new } = self.owner_of(to, Refusal::NoPermission)?;
-        if account != owner {
-            // Told only of a mailbox that may be seen.
+        let target = self.engine().owner_of(self.account()?, to).map_err(|error| self.refused(&error))?;
+        let Some(Named { name: new, .. }) = target.filter(|target| target.owner == account) else {
+            // Told only of a mailbox that may be seen; and the same whether anybody is there or not.
             self.named(from, Rights::DELETE_MAILBOX, Reach::Disk)?;
             let why = "a mailbox stays with its owner; create another and move the messages";
             return Err(NoAnswer::Refused(Refusal::Cannot(why.to_owned())));
-        }
+        };
         Ok(Command::RenameMailbox { account, from: old, to: new })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rockdove_engine::{
     AccountId, AppendMessage, Command, Credential, Engine, EngineError, EngineOptions, InternalDate, MailboxId,
-    Outcome, QuotaLimits, StagedMessage, kv::memory::MemoryKv,
+    Outcome, QuotaLimits, StagedMessage, kv::{Batch, Durability, Family, Kv as _, keys, memory::MemoryKv},
 };
 use rockdove_mail::{
     FlagUpdate, Flags, Keyword, MailboxName, Rights, RightsUpdate, SystemFlags, UidSet, search::SearchKey,
@@ -431,5 +431,30 @@ fn what_others_put_into_a_mailbox_counts_for_its_owner() {
     assert_eq!(kind(house.run_as(house.ada, create)), "over quota");
     let other = Command::CreateGroup { group: "more".into() };
     assert_eq!(kind(house.run_as(house.ben, other)), "no permission", "nothing else is open to them");
+    house.reopened();
+}
+
+#[test]
+fn damaged_and_stray_rows_of_rights_are_told() {
+    let house = House::new();
+    let team = house.create(house.ada, "Team");
+    house.set(house.ada, team, "ben@a.example", "lr");
+    for (mailbox, kind, row, what) in [
+        (team.0, 2, &[1, 0xff, 0xff, 0, 0][..], "the row of rights cannot be read"),
+        (team.0, 9, &[1, 1, 0, 0, 0], "the row of rights cannot be read"),
+        (4_711, 2, &[1, 1, 0, 0, 0], "the rights are of a mailbox that is not there"),
+    ] {
+        let key = keys::rights(house.ada.0, mailbox, kind, 7);
+        let mut batch = Batch::default();
+        batch.put(Family::Account, key.clone(), row.to_vec());
+        house.kv.write(&batch, Durability::Synced).expect("written");
+        let mut findings = Vec::new();
+        house.engine.fsck(false, &mut |finding| findings.push(finding.what)).expect("checked");
+        assert_eq!(findings, [what]);
+        let mut batch = Batch::default();
+        batch.delete(Family::Account, key);
+        house.kv.write(&batch, Durability::Synced).expect("written");
+    }
+    house.engine.rebuild(None).expect("rebuilt");
     house.reopened();
 }

@@ -34,7 +34,7 @@ pub(super) fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Re
             );
             plain(Command::SetPublicAccount { domain: name, address }, line)
         }
-        Request::AclSet { owner, mailbox, identifier, rights } => acl_set(host, &owner, &mailbox, identifier, &rights),
+        Request::AclSet { owner, mailbox, identifier, rights } => acl_set(host, &owner, &mailbox, &identifier, &rights),
         Request::AclList { owner, mailbox } => match lines(host, &owner, &mailbox) {
             Ok(lines) => {
                 lines.into_iter().try_for_each(|line| emit(Reply::Acl(line)))?;
@@ -65,7 +65,7 @@ fn place(host: &Host, owner: &str, mailbox: &str) -> Result<(AccountId, MailboxI
     Ok((account, found.id))
 }
 
-fn acl_set(host: &Host, owner: &str, mailbox: &str, identifier: String, letters: &str) -> Result<String, EngineError> {
+fn acl_set(host: &Host, owner: &str, mailbox: &str, identifier: &str, letters: &str) -> Result<String, EngineError> {
     let (account, id) = place(host, owner, mailbox)?;
     let (update, known) = match letters.split_at_checked(1) {
         Some(("+", letters)) => (RightsUpdate::Add, letters),
@@ -74,7 +74,7 @@ fn acl_set(host: &Host, owner: &str, mailbox: &str, identifier: String, letters:
     };
     let wrong = || EngineError::Invalid(format!("{known:?} are not rights: letters of lrswipkxtea"));
     let rights = Rights::parse(known).ok_or_else(wrong)?;
-    host.run(Command::SetRights { account, mailbox: id, identifier: identifier.clone(), update, rights })?;
+    host.run(Command::SetRights { account, mailbox: id, identifier: identifier.to_owned(), update, rights })?;
     let now = lines(host, owner, mailbox)?.into_iter().map(|line| format!("{} {}", line.identifier, line.rights));
     Ok(format!("{mailbox} of {owner}: {}", now.collect::<Vec<_>>().join(", ")))
 }

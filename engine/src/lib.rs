@@ -16,7 +16,7 @@ pub mod rights;
 pub mod search;
 pub mod store;
 
-pub use archive::{Finding, FsckSummary, RebuildSummary, Repair};
+pub use archive::{Finding, FsckSummary, RebuildSummary, Repair, Stats, StorageUse};
 pub use command::{
     AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow, GroupId,
     InternalDate, Keywords, MailboxId, MessageId, Outcome, QuotaLimits, Stored,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use rockdove_engine::{
     AccountId, AppendMessage, Command, Credential, Engine, EngineError, EngineOptions, InternalDate, MailboxId,
-    Outcome, QuotaLimits, StagedMessage, kv::{Batch, Durability, Family, Kv as _, keys, memory::MemoryKv},
+    Outcome, QuotaLimits, StagedMessage,
+    kv::{Batch, Durability, Family, Kv as _, keys, memory::MemoryKv},
 };
 use rockdove_mail::{
     FlagUpdate, Flags, Keyword, MailboxName, Rights, RightsUpdate, SystemFlags, UidSet, search::SearchKey,

@@ -222,21 +222,23 @@ impl<'a> AccountPlan<'a> {
         Ok(place)
     }
 
-    /// Messages whose parts this plan writes.
+    /// Messages whose parts this plan refers to.
     pub(crate) fn take_staged(&mut self) -> Vec<Arc<StagedMessage>> {
         std::mem::take(&mut self.staged)
     }
 
-    /// Writes the part of a staged message, once for all records that refer to it, and holds it until that is durable.
-    pub(crate) fn add_part(&mut self, staged: &Arc<StagedMessage>) {
-        staged.put_part(&mut self.batch);
-        self.staged.push(Arc::clone(staged));
+    /// Holds the parts of a staged message until the records that refer to them are durable. Their rows are written once
+    /// for the whole group.
+    pub(crate) fn add_parts(&mut self, staged: &Arc<StagedMessage>) {
+        if self.staged.last().is_none_or(|last| !Arc::ptr_eq(last, staged)) {
+            self.staged.push(Arc::clone(staged));
+        }
     }
 
     /// Writes the record of a new message.
     pub(crate) fn add_message(&mut self, staged: &StagedMessage, trace: &[u8]) -> Result<MessageId, EngineError> {
         let row = record::encode(trace, staged.shared());
-        self.add_record(row, staged.part().into_iter().collect())
+        self.add_record(row, staged.parts())
     }
 
     /// Writes the row of a new message, which needs these parts.

@@ -12,11 +12,12 @@ mod execute;
 mod link;
 mod request;
 mod sharing;
+mod stats;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::Link;
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DomainFacts, GroupFacts, ListenerFacts, NewAccount,
-    Reply, Request, Secret, Status,
+    Reply, Request, Secret, Status, StorageFacts,
 };

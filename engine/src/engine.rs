@@ -15,9 +15,12 @@ use bytes::Bytes;
 use rockdove_mail::{ModSeq, Uid, search::SearchKey};
 
 use crate::{
-    command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome},
-    directory::{self, Directory},
+    command::{
+        AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome, QuotaLimits,
+    },
+    directory::{self, AccountRecord, Directory},
     kv::{Batch, Durability, Family, Read, SharedKv, keys},
+    rights::{Actor, Grants},
     search::{self, Messages},
     store::{
         MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
@@ -105,6 +108,15 @@ pub struct Engine {
     listeners: RwLock<Vec<Listener>>,
     /// Nothing is taken in.
     closed: AtomicBool,
+    /// Who is named in whose lists of rights.
+    grants: Grants,
+}
+
+/// When a command was given, and by whom.
+pub(crate) struct By {
+    pub(crate) now_unix_s: i64,
+    /// `None`: the server itself.
+    pub(crate) actor: Option<Actor>,
 }
 
 impl fmt::Debug for Engine {
@@ -117,7 +129,9 @@ impl Engine {
     /// Opens the engine on a store.
     pub fn open(kv: SharedKv, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let dedup_key = first_start(&kv, &options)?;
-        let directory = DirectorySlot::new(Directory::load(&*kv as &dyn Read)?);
+        let directory = Directory::load(&*kv as &dyn Read)?;
+        let grants = Grants::load(&*kv, &directory)?;
+        let directory = DirectorySlot::new(directory);
         Ok(Arc::new(Self {
             directory,
             slots: RwLock::default(),
@@ -129,6 +143,7 @@ impl Engine {
             texts: Mutex::default(),
             listeners: RwLock::default(),
             closed: AtomicBool::new(false),
+            grants,
             kv,
             options,
         }))
@@ -155,7 +170,7 @@ impl Engine {
         let mut done = Some(done);
         let admitted = if command.takes_in() { self.takes_in() } else { Ok(()) };
         let admitted = admitted.and_then(|()| self.committer.admit());
-        let queued = admitted.and_then(|()| self.queue(now_unix_s, command, &mut done));
+        let queued = admitted.and_then(|()| self.queue_as(now_unix_s, command, &mut done));
         if let (Err(error), Some(done)) = (queued, done) {
             done(Err(error));
         }
@@ -202,6 +217,9 @@ impl Engine {
             }
         }
         let slots = std::mem::take(&mut committed.slots);
+        for slot in &slots {
+            self.grants.follow(slot);
+        }
         self.committer.conclude(committed);
         for slot in &slots {
             self.weigh(slot);
@@ -285,7 +303,7 @@ impl Engine {
     /// How much an account uses and may use.
     pub fn quota(&self, account: AccountId) -> Result<QuotaUsage, EngineError> {
         let totals = self.account(account)?.totals;
-        let limit_bytes = self.quota_of(account);
+        let limit_bytes = self.limits_of(account).bytes;
         Ok(QuotaUsage { used_bytes: totals.used_bytes, messages: totals.messages, limit_bytes })
     }
 
@@ -432,7 +450,7 @@ impl Engine {
         slot
     }
 
-    fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
+    pub(crate) fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
         let slot = self.slot(account);
         if let Some(state) = slot.published_cached() {
             return Ok(state);
@@ -442,8 +460,12 @@ impl Engine {
         Ok(state)
     }
 
-    fn quota_of(&self, account: AccountId) -> Option<u64> {
-        self.directory.published().account(account).and_then(|record| record.quota_bytes)
+    pub(crate) fn limits_of(&self, account: AccountId) -> QuotaLimits {
+        self.directory.published().account(account).map(AccountRecord::limits).unwrap_or_default()
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// Accounts for the memory of an account, and makes others leave when there is too much.
@@ -455,23 +477,53 @@ impl Engine {
         }
     }
 
+    /// Finds out who gives a command, then plans it.
+    fn queue_as(&self, now_unix_s: i64, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        let Command::As { actor, command } = command else {
+            return self.queue(&By { now_unix_s, actor: None }, command, done);
+        };
+        let directory = self.directory.published();
+        if directory.account(actor).is_none() {
+            return Err(EngineError::NotFound(format!("account {}", actor.0)));
+        }
+        let actor = Actor::new(&directory, actor);
+        let administrates = matches!(*command, Command::SetQuotaLimits { .. }) && actor.is_administrator;
+        if !administrates && !is_about_mail(&command) {
+            return Err(EngineError::NoPermission("this is for administrators".to_owned()));
+        }
+        self.queue(&By { now_unix_s, actor: Some(actor) }, *command, done)
+    }
+
     /// Plans a command and queues it; takes `done` when it did.
-    fn queue(&self, now: i64, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+    fn queue(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
         match command {
+            Command::SetRights { account, mailbox, identifier, update, rights } => {
+                let directory = self.directory.published();
+                self.on_account(now, account, done, |plan| {
+                    plan.set_rights(&directory, mailbox, &identifier, (update, rights))
+                })
+            }
+            Command::CopyAcross { account, from, uids, to_account, to, remove } => {
+                self.copy_across(now, (account, from, &uids), (to_account, to), remove, done)
+            }
             Command::CreateMailbox { account, name, special_use } => {
-                self.on_account(now, account, done, |plan| plan.create(&name, special_use))
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.create(&name, special_use, limits))
             }
             Command::DeleteMailbox { account, name } => self.on_account(now, account, done, |plan| plan.delete(&name)),
             Command::RenameMailbox { account, from, to } => {
                 self.on_account(now, account, done, |plan| plan.rename_mailbox(&from, &to))
             }
             Command::Subscribe { account, name, subscribed } => {
+                if now.actor.as_ref().is_some_and(|actor| actor.account != account) {
+                    return Err(EngineError::NoPermission("subscriptions are everybody's own".to_owned()));
+                }
                 self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
             }
             Command::Deliver { message, deliveries } => self.deliver(now, &message, &deliveries, done),
             Command::Append { account, mailbox, messages } => {
-                let quota = self.quota_of(account);
-                self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, quota))
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
             }
             Command::StoreFlags { account, mailbox, uids, update, flags, unchanged_since } => {
                 self.on_account(now, account, done, |plan| {
@@ -479,8 +531,8 @@ impl Engine {
                 })
             }
             Command::Copy { account, from, uids, to } => {
-                let quota = self.quota_of(account);
-                self.on_account(now, account, done, |plan| plan.copy(from, &uids, to, quota))
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.copy(from, &uids, to, limits))
             }
             Command::Move { account, from, uids, to } => {
                 self.on_account(now, account, done, |plan| plan.move_to(from, &uids, to))
@@ -488,11 +540,11 @@ impl Engine {
             Command::Expunge { account, mailbox, uids, deleted_only } => {
                 self.on_account(now, account, done, |plan| plan.expunge_some(mailbox, uids.as_ref(), deleted_only))
             }
-            directory => self.on_directory(now, &directory, done),
+            directory => self.on_directory(now.now_unix_s, &directory, done),
         }
     }
 
-    fn push(&self, plan: Plan, outcome: Outcome, done: &mut Option<Done>) {
+    pub(crate) fn push(&self, plan: Plan, outcome: Outcome, done: &mut Option<Done>) {
         if let Some(done) = done.take() {
             self.committer.push(plan, outcome, done);
         }
@@ -501,14 +553,15 @@ impl Engine {
     /// Plans a change of one account.
     fn on_account(
         &self,
-        now: i64,
+        by: &By,
         account: AccountId,
         done: &mut Option<Done>,
         work: impl FnOnce(&mut AccountPlan<'_>) -> Result<Outcome, EngineError>,
     ) -> Result<(), EngineError> {
         let slot = self.slot(account);
         let mut planner = slot.lock();
-        let mut plan = AccountPlan::begin(&self.kv, now, &slot, &mut planner)?;
+        let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, &slot, &mut planner)?;
+        plan.actor.clone_from(&by.actor);
         let outcome = work(&mut plan)?;
         plan.prepare()?;
         let staged = plan.take_staged();
@@ -520,7 +573,7 @@ impl Engine {
     /// Plans a delivery: all its accounts are locked, in ascending order.
     fn deliver(
         &self,
-        now: i64,
+        by: &By,
         message: &Arc<StagedMessage>,
         deliveries: &[Delivery],
         done: &mut Option<Done>,
@@ -535,10 +588,10 @@ impl Engine {
         let mut plans = Vec::with_capacity(slots.len());
         let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
         for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
-            let quota = directory.account(slot.id).and_then(|record| record.quota_bytes);
-            let mut plan = AccountPlan::begin(&self.kv, now, slot, planner)?;
+            let limits = directory.account(slot.id).map(AccountRecord::limits).unwrap_or_default();
+            let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, slot, planner)?;
             for number in numbers {
-                delivered[*number] = Some(plan.deliver(message, &deliveries[*number], quota)?);
+                delivered[*number] = Some(plan.deliver(message, &deliveries[*number], limits)?);
             }
             plan.prepare()?;
             plans.push(plan);
@@ -584,6 +637,24 @@ impl Engine {
         self.push(plan, planned.outcome, done);
         Ok(())
     }
+}
+
+/// Whether an account may give the command at all, for its own mailboxes and others that it has rights to.
+fn is_about_mail(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateMailbox { .. }
+            | Command::DeleteMailbox { .. }
+            | Command::RenameMailbox { .. }
+            | Command::Subscribe { .. }
+            | Command::Append { .. }
+            | Command::StoreFlags { .. }
+            | Command::Copy { .. }
+            | Command::Move { .. }
+            | Command::CopyAcross { .. }
+            | Command::SetRights { .. }
+            | Command::Expunge { .. }
+    )
 }
 
 struct AccountMessages<'a> {

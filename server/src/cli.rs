@@ -9,12 +9,13 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    admin::{IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, password_problem},
+    admin::{DomainFacts, IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, password_problem},
     backup::command::{BackupAction, RestoreAction},
     config::{self, Config, Size},
     demo,
     failure::{Failure, refused},
     serve,
+    sharing::{AclAction, GroupAction},
     show::Show,
 };
 
@@ -56,6 +57,12 @@ enum Action {
     /// Addresses that stand for others.
     #[command(subcommand)]
     Alias(AliasAction),
+    /// Groups of accounts, which can be granted rights together.
+    #[command(subcommand)]
+    Group(GroupAction),
+    /// What others may do with a mailbox.
+    #[command(subcommand)]
+    Acl(AclAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -100,6 +107,17 @@ enum DomainAction {
         #[arg(conflicts_with = "none")]
         address: Option<String>,
         /// Nobody: such mail is refused from now on.
+        #[arg(long)]
+        none: bool,
+    },
+    /// Show or change whose mailboxes the accounts of a domain see as public.
+    Public {
+        /// The domain.
+        name: String,
+        /// Address of the account that has them from now on.
+        #[arg(conflicts_with = "none")]
+        address: Option<String>,
+        /// No mailbox is public from now on.
         #[arg(long)]
         none: bool,
     },
@@ -172,10 +190,10 @@ enum AliasAction {
 }
 
 #[derive(Clone, Copy, Debug, Args)]
-struct ListFormat {
+pub(crate) struct ListFormat {
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -219,6 +237,8 @@ impl Cli {
             Action::Domain(action) => domain(action, &path),
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
+            Action::Group(action) => action.run(&path),
+            Action::Acl(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
@@ -259,7 +279,7 @@ fn ask(link: &mut Link, request: Request, mut show: Show) -> Result<(), Failure>
     if not_added { Err(Failure::Refused(show.complaints())) } else { Ok(()) }
 }
 
-fn simply(path: &Path, request: Request, show: Show) -> Result<(), Failure> {
+pub(crate) fn simply(path: &Path, request: Request, show: Show) -> Result<(), Failure> {
     let config = config::read(path)?;
     ask(&mut Link::open(&config)?, request, show)
 }
@@ -270,21 +290,24 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::Add { name } => simply(path, Request::DomainAdd { name }, text),
         DomainAction::Remove { name } => simply(path, Request::DomainRemove { name }, text),
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
-        DomainAction::CatchAll { name, address: None, none: false } => show_catch_all(path, &name),
+        DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
+        DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
+        DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),
         DomainAction::CatchAll { name, address, none: _ } => {
             simply(path, Request::DomainCatchAll { name, address }, text)
         }
     }
 }
 
-fn show_catch_all(path: &Path, name: &str) -> Result<(), Failure> {
+/// Prints an address that a domain has, or `none`.
+fn show_of(path: &Path, name: &str, of: impl Fn(DomainFacts) -> Option<String>) -> Result<(), Failure> {
     let wanted = rockdove_engine::directory::domain_key(name);
     let mut found = None;
     Link::open(&config::read(path)?)?.ask(Request::DomainList, &mut |reply| {
         if let Reply::Domain(domain) = reply
             && Some(&domain.name) == wanted.as_ref()
         {
-            found = Some(domain.catch_all);
+            found = Some(of(domain));
         }
         Ok(())
     })?;

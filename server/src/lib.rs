@@ -20,4 +20,5 @@ pub mod net;
 pub mod runtime;
 pub mod serve;
 pub mod services;
+mod sharing;
 pub mod show;

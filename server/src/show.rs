@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::{
-    admin::{AccountFacts, AccountUse, CheckFacts, DomainFacts, Reply, Status, StorageFacts},
+    admin::{AccountFacts, AccountUse, AclLine, CheckFacts, DomainFacts, Reply, Status, StorageFacts},
     config::Size,
 };
 
@@ -96,6 +96,8 @@ impl Show {
                 self.line(format_args!("{messages} messages, {used_bytes} octets"));
             }
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
+            Reply::Group(group) => self.line(format_args!("{}  members: {}", group.name, group.members.join(", "))),
+            Reply::Acl(AclLine { identifier, rights }) => self.line(format_args!("{identifier}  {rights}")),
             Reply::Finding(what) => self.line(format_args!("{what}")),
             Reply::Checked(facts) => self.checked(&facts),
             Reply::Storage(facts) => self.storage(&facts),
@@ -154,6 +156,8 @@ impl Show {
             Reply::Account(account) => json!(account),
             Reply::Use(used) => json!(used),
             Reply::Alias(alias) => json!(alias),
+            Reply::Group(group) => json!(group),
+            Reply::Acl(line) => json!(line),
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
             Reply::Storage(facts) => json!(facts),

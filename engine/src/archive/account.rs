@@ -1,6 +1,6 @@
 //! One account: what its ground rows say, and what its derived rows should say.
 //!
-//! Ground: mailboxes, subscriptions, segments, message records. Derived: the account state, the counters of mailboxes,
+//! Ground: mailboxes, subscriptions, rights, segments, message records. Derived: the account state, the counters of mailboxes,
 //! the counts of entries beyond the first, the references to parts. What is given out once (UIDs, mod-sequences, ids) is
 //! only ever raised.
 
@@ -20,9 +20,9 @@ use crate::{
         Batch, Family, Read,
         keys::{self, KeyReader},
     },
-    search,
+    rights, search,
     store::{
-        account::Totals,
+        account::{Totals, rights_key},
         ingest::record_again,
         mailbox::{Counters, Fixed, load_row},
         parts::PartHead,
@@ -170,6 +170,22 @@ impl AccountCheck {
                         check.lost(Family::Account, key, None, "the subscription is not a mailbox name");
                     }
                 }
+                (Some(keys::ACCOUNT_RIGHTS), _) => match (rights_key(rest), rights::Entry::decode(row)) {
+                    // Rows of mailboxes come before rows of rights.
+                    (Some((mailbox, _)), Some(_)) if check.fixed.contains_key(&mailbox.0) => {}
+                    (Some((mailbox, _)), Some(_)) => {
+                        check.lost(
+                            Family::Account,
+                            key,
+                            Some(mailbox.0),
+                            "the rights are of a mailbox that is not there",
+                        );
+                    }
+                    (mailbox, _) => {
+                        let mailbox = mailbox.map(|(mailbox, _)| mailbox.0);
+                        check.lost(Family::Account, key, mailbox, "the row of rights cannot be read");
+                    }
+                },
                 _ => check.lost(Family::Account, key, None, "nobody knows this row"),
             }
         })

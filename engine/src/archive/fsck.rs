@@ -302,8 +302,11 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
     read.scan(Family::Sys, &[], &KEYS_END, &mut |key, _| {
         let known = match key.split_first() {
             Some((&first, [])) => [first] == *keys::SYS_VERSION,
-            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part"].contains(&name),
-            Some((&first, _)) => (keys::SYS_SETTING..=keys::SYS_ALIAS).contains(&first),
+            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group"].contains(&name),
+            Some((&first, _)) => {
+                (keys::SYS_SETTING..=keys::SYS_ALIAS).contains(&first)
+                    || [keys::SYS_GROUP, keys::SYS_PUBLIC].contains(&first)
+            }
             None => false,
         };
         if !known {

@@ -11,6 +11,8 @@
 //! 03 domain…              -> domain record
 //! 04 account4             -> account record (the login is its address, indexed in memory)
 //! 05 address…             -> alias record
+//! 0a group4               -> group record
+//! 0b domain…              -> the account whose mailboxes are public in the domain
 //! ```
 //!
 //! ## Account
@@ -19,6 +21,7 @@
 //! account4 01 mailbox4    -> mailbox: name, UIDVALIDITY, special use, keywords
 //! account4 02 mailbox4    -> counters of the mailbox
 //! account4 03 name…       -> subscription
+//! account4 08 mailbox4 kind1 id4     -> what somebody may do with the mailbox
 //! ```
 //!
 //! ## Segment
@@ -70,6 +73,10 @@ pub const SYS_DOMAIN: u8 = 0x03;
 pub const SYS_ACCOUNT: u8 = 0x04;
 /// Sys: first byte of alias rows.
 pub const SYS_ALIAS: u8 = 0x05;
+/// Sys: first byte of group rows.
+pub const SYS_GROUP: u8 = 0x0a;
+/// Sys: first byte of rows of public accounts.
+pub const SYS_PUBLIC: u8 = 0x0b;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -79,6 +86,8 @@ pub const ACCOUNT_MAILBOX: u8 = 0x01;
 pub const ACCOUNT_COUNTERS: u8 = 0x02;
 /// Account: kind of subscription rows.
 pub const ACCOUNT_SUBSCRIPTION: u8 = 0x03;
+/// Account: kind of rows of rights.
+pub const ACCOUNT_RIGHTS: u8 = 0x08;
 /// Segment: kind of base rows.
 pub const SEGMENT_BASE: u8 = 0x00;
 /// Segment: kind of delta rows.
@@ -133,6 +142,16 @@ pub fn alias(address: &str) -> Bytes {
     KeyWriter::kind(SYS_ALIAS).raw(address.as_bytes()).done()
 }
 
+/// Sys: a group, by its id.
+pub fn group(group: u32) -> Bytes {
+    KeyWriter::kind(SYS_GROUP).u32(group).done()
+}
+
+/// Sys: the public account of a domain, by its normalised name.
+pub fn public_account(domain: &str) -> Bytes {
+    KeyWriter::kind(SYS_PUBLIC).raw(domain.as_bytes()).done()
+}
+
 /// Account: the state.
 pub fn account_state(account: u32) -> Bytes {
     KeyWriter::default().u32(account).u8(ACCOUNT_STATE).done()
@@ -151,6 +170,21 @@ pub fn counters(account: u32, mailbox: u32) -> Bytes {
 /// Account: a subscription.
 pub fn subscription(account: u32, name: &str) -> Bytes {
     KeyWriter::default().u32(account).u8(ACCOUNT_SUBSCRIPTION).raw(name.as_bytes()).done()
+}
+
+/// Account: the beginning of every row of rights of an account.
+pub fn rights_of_account(account: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).done()
+}
+
+/// Account: the beginning of every row of rights of a mailbox.
+pub fn rights_of_mailbox(account: u32, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).u32(mailbox).done()
+}
+
+/// Account: what somebody may do with a mailbox.
+pub fn rights(account: u32, mailbox: u32, kind: u8, id: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).u32(mailbox).u8(kind).u32(id).done()
 }
 
 /// The beginning of every key of an account, in the families `Account`, `Segment`, `Message`,

@@ -17,7 +17,11 @@ use super::{
 };
 use crate::{
     command::{AccountId, EngineError, MailboxId},
-    kv::{Family, Read, keys},
+    kv::{
+        Family, Read,
+        keys::{self, KeyReader},
+    },
+    rights::{Acl, Entry, Subject},
 };
 
 const VERSION: u8 = 1;
@@ -64,6 +68,9 @@ impl Totals {
     }
 }
 
+/// Lists of rights by mailbox.
+pub(crate) type Acls = Arc<BTreeMap<MailboxId, Arc<Acl>>>;
+
 /// An account at one moment. Cheap to copy: mailboxes are shared until they change.
 #[derive(Clone, Debug)]
 pub(crate) struct AccountState {
@@ -73,13 +80,15 @@ pub(crate) struct AccountState {
     pub(crate) mailboxes: Vec<Arc<MailboxState>>,
     /// Mailboxes whose UIDNEXT is ahead of its row; the next plan writes them, because it will show them.
     pub(crate) ahead: BTreeSet<MailboxId>,
+    /// Lists of rights, of the mailboxes that have one.
+    pub(crate) acls: Acls,
 }
 
 impl AccountState {
     /// An account without mailboxes.
     pub(crate) fn new() -> Self {
         let totals = Totals { highest_modseq: 0, next_message: 1, next_mailbox: 1, ..Totals::default() };
-        Self { totals, list: Arc::default(), mailboxes: Vec::new(), ahead: BTreeSet::new() }
+        Self { totals, list: Arc::default(), mailboxes: Vec::new(), ahead: BTreeSet::new(), acls: Arc::default() }
     }
 
     /// Reads an account; `None` when there is none of this id.
@@ -105,7 +114,8 @@ impl AccountState {
             let counters = *rows.counters.get(&mailbox).ok_or_else(damaged)?;
             mailboxes.push(Arc::new(MailboxState::stored(id, MailboxId(mailbox), fixed, counters)));
         }
-        let mut state = Self { totals, list: Arc::default(), mailboxes, ahead: BTreeSet::new() };
+        let acls = Arc::new(rows.acls.into_iter().map(|(mailbox, acl)| (mailbox, Arc::new(acl))).collect());
+        let mut state = Self { totals, list: Arc::default(), mailboxes, ahead: BTreeSet::new(), acls };
         state.set_list(rows.subscriptions);
         Ok(Some(state))
     }
@@ -133,7 +143,8 @@ impl AccountState {
 
     /// Octets in memory, roughly.
     pub(crate) fn weight(&self) -> usize {
-        512 + self.mailboxes.iter().map(|mailbox| mailbox.weight()).sum::<usize>()
+        let rights: usize = self.acls.values().map(|acl| 64 + 32 * acl.len()).sum();
+        512 + rights + self.mailboxes.iter().map(|mailbox| mailbox.weight()).sum::<usize>()
     }
 
     /// Makes sure that nothing that `planned` gave out is given out again.
@@ -161,6 +172,7 @@ struct Rows {
     fixed: BTreeMap<u32, Fixed>,
     counters: BTreeMap<u32, Counters>,
     subscriptions: Vec<MailboxName>,
+    acls: BTreeMap<MailboxId, Acl>,
     damaged: bool,
 }
 
@@ -179,10 +191,22 @@ impl Rows {
             keys::ACCOUNT_SUBSCRIPTION => {
                 self.subscriptions.push(MailboxName::new(std::str::from_utf8(rest).ok()?).ok()?);
             }
+            keys::ACCOUNT_RIGHTS => {
+                let (mailbox, subject) = rights_key(rest)?;
+                self.acls.entry(mailbox).or_default().set(subject, Entry::decode(row)?);
+            }
             _ => return None,
         }
         Some(())
     }
+}
+
+/// The mailbox and the subject of a row of rights, from what follows the kind in its key.
+pub(crate) fn rights_key(rest: &[u8]) -> Option<(MailboxId, Subject)> {
+    let mut reader = KeyReader::new(rest);
+    let (mailbox, kind, id) = (reader.u32()?, reader.u8()?, reader.u32()?);
+    reader.end()?;
+    Some((MailboxId(mailbox), Subject::from_key(kind, id)?))
 }
 
 /// What is planned about a message and may not be on disk yet.

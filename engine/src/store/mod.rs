@@ -9,7 +9,9 @@
 //! * Fails: with `Unavailable` when the disk is full or too much waits, with `Corrupt` when a row is not what was written.
 //!   Nothing has changed then.
 
+mod access;
 pub(crate) mod account;
+mod across;
 pub(crate) mod cache;
 mod commands;
 pub(crate) mod commit;

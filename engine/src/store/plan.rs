@@ -21,6 +21,7 @@ use super::{
 use crate::{
     command::{ChangeNotice, EngineError, InternalDate, MailboxId, MessageId},
     kv::{Batch, Family, SharedKv, keys},
+    rights::Actor,
 };
 
 /// Mailboxes of an account. RFC 9051 names no limit; every one costs memory while the account is in use.
@@ -50,12 +51,14 @@ pub(crate) struct AccountPlan<'a> {
     pub(crate) batch: Batch,
     modseq: Option<ModSeq>,
     ops: BTreeMap<(MailboxId, u32), Vec<Op>>,
-    changed: BTreeSet<MailboxId>,
+    pub(super) changed: BTreeSet<MailboxId>,
     fixed_changed: BTreeSet<MailboxId>,
     list_changed: bool,
     removed: bool,
     pending: BTreeMap<u32, Pending>,
     staged: Vec<Arc<StagedMessage>>,
+    /// Who gives the command; `None`: the server itself, which may do everything.
+    pub(crate) actor: Option<Actor>,
 }
 
 impl<'a> AccountPlan<'a> {
@@ -103,10 +106,11 @@ impl<'a> AccountPlan<'a> {
             removed: false,
             pending: BTreeMap::new(),
             staged: Vec::new(),
+            actor: None,
         }
     }
 
-    fn account(&self) -> u32 {
+    pub(super) fn account(&self) -> u32 {
         self.slot.id.0
     }
 
@@ -124,11 +128,10 @@ impl<'a> AccountPlan<'a> {
         name: &MailboxName,
         special_use: Option<SpecialUse>,
     ) -> Result<MailboxId, EngineError> {
-        if let Some(parent) = name.parent()
-            && self.find(&parent).is_none()
-        {
-            self.create_mailbox(&parent, None)?;
-        }
+        let parent = match name.parent() {
+            Some(parent) => Some(self.find(&parent).map_or_else(|| self.create_mailbox(&parent, None), Ok)?),
+            None => None,
+        };
         if self.state.mailboxes.len() >= MAILBOXES_MAX {
             return Err(EngineError::Limit(format!("an account has at most {MAILBOXES_MAX} mailboxes")));
         }
@@ -145,6 +148,9 @@ impl<'a> AccountPlan<'a> {
         self.fixed_changed.insert(id);
         self.changed.insert(id);
         self.list_changed = true;
+        if let Some(parent) = parent {
+            self.inherit_rights(parent, id);
+        }
         Ok(id)
     }
 
@@ -231,11 +237,15 @@ impl<'a> AccountPlan<'a> {
 
     /// Writes the record of a new message.
     pub(crate) fn add_message(&mut self, staged: &StagedMessage, trace: &[u8]) -> Result<MessageId, EngineError> {
+        let row = record::encode(trace, staged.shared());
+        self.add_record(row, staged.parts())
+    }
+
+    /// Writes the row of a new message, which needs these parts.
+    pub(crate) fn add_record(&mut self, row: Vec<u8>, parts: Vec<u64>) -> Result<MessageId, EngineError> {
         let id = self.state.totals.next_message;
         self.state.totals.next_message = next(id, "message ids")?;
-        let row = record::encode(trace, staged.shared());
         self.batch.put(Family::Message, keys::message_record(self.account(), id), row);
-        let parts = staged.parts();
         for part in &parts {
             self.batch.put(Family::Reference, keys::part_reference(*part, self.account(), id), Bytes::new());
         }
@@ -340,6 +350,7 @@ impl<'a> AccountPlan<'a> {
         self.batch.delete_range(Family::Segment, prefix, end);
         self.batch.delete(Family::Account, keys::mailbox(account, id.0));
         self.batch.delete(Family::Account, keys::counters(account, id.0));
+        self.drop_rights(id);
         self.list_changed = true;
         Ok(())
     }
@@ -445,6 +456,15 @@ impl<'a> AccountPlan<'a> {
             found.push((*message, record.parts()));
         }
         Ok(found)
+    }
+
+    /// The record rows of messages, in order; `None` where there is none on disk.
+    pub(super) fn record_rows(&self, messages: &[u32]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        let mut rows = Vec::with_capacity(messages.len());
+        for some in messages.chunks(READ_AT_ONCE) {
+            rows.extend(self.read(some, keys::message_record)?);
+        }
+        Ok(rows)
     }
 
     fn read(&self, messages: &[u32], key: fn(u32, u32) -> Bytes) -> Result<Vec<Option<Bytes>>, EngineError> {

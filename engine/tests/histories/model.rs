@@ -278,11 +278,11 @@ impl Account {
     }
 
     fn rename(&mut self, now: i64, from: &MailboxName, to: &MailboxName) -> Result<Outcome, No> {
-        if self.by_name(to).is_some() {
-            return Err(No::Exists);
-        }
         self.modseq += 1;
         if from.is_inbox() {
+            if self.by_name(to).is_some() {
+                return Err(No::Exists);
+            }
             let inbox = self.by_name(from).ok_or(No::NotFound)?;
             let target = self.create(now, to, None);
             let all = UidSet::range(1, u32::MAX);
@@ -297,6 +297,10 @@ impl Account {
         let moves = |name: &MailboxName| name == from || name.is_below(from);
         if !self.mailboxes.iter().any(|mailbox| moves(&mailbox.name)) {
             return Err(No::NotFound);
+        }
+        // Whether the mailbox may be seen comes first.
+        if self.by_name(to).is_some() {
+            return Err(No::Exists);
         }
         if let Some(parent) = to.parent()
             && self.by_name(&parent).is_none()

@@ -1,7 +1,8 @@
 //! Commands as values: what the grammar makes of a line, and what the session carries out.
 
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags, UidValidity,
+    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, Rights, RightsUpdate, SpecialUse, SystemFlags,
+    UidValidity,
     sasl::Password,
     search::{DateField, Day, SearchField},
 };
@@ -100,6 +101,8 @@ pub enum Command {
     },
     /// NAMESPACE (RFC 2342).
     Namespace,
+    /// Rights and quotas.
+    Access(AccessCommand),
     /// STATUS.
     Status {
         /// Which.
@@ -206,6 +209,8 @@ pub struct ListRequest {
     pub return_children: bool,
     /// Return `SPECIAL-USE`.
     pub return_special_use: bool,
+    /// Return `MYRIGHTS` (RFC 8440).
+    pub return_my_rights: bool,
     /// Return `STATUS` (RFC 5819).
     pub return_status: Option<Vec<StatusItem>>,
 }
@@ -233,6 +238,53 @@ pub enum StatusItem {
     MailboxId,
     /// APPENDLIMIT (RFC 7889).
     AppendLimit,
+    /// DELETED-STORAGE (RFC 9208).
+    DeletedStorage,
+}
+
+/// Commands about rights (RFC 4314) and quotas (RFC 9208).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessCommand {
+    /// SETACL.
+    SetAcl {
+        /// Which mailbox.
+        mailbox: MailboxArg,
+        /// Whose rights.
+        identifier: String,
+        /// How.
+        update: RightsUpdate,
+        /// What.
+        rights: Rights,
+    },
+    /// DELETEACL.
+    DeleteAcl {
+        /// Which mailbox.
+        mailbox: MailboxArg,
+        /// Whose rights.
+        identifier: String,
+    },
+    /// GETACL.
+    GetAcl(MailboxArg),
+    /// LISTRIGHTS.
+    ListRights {
+        /// Which mailbox.
+        mailbox: MailboxArg,
+        /// Whose rights.
+        identifier: String,
+    },
+    /// MYRIGHTS.
+    MyRights(MailboxArg),
+    /// GETQUOTA: the quota root.
+    GetQuota(String),
+    /// GETQUOTAROOT.
+    GetQuotaRoot(MailboxArg),
+    /// SETQUOTA.
+    SetQuota {
+        /// The quota root.
+        root: String,
+        /// Names of resources, upper case, and their limits in their units.
+        limits: Vec<(String, u64)>,
+    },
 }
 
 /// Flags and internal date (seconds since 1970 and zone east of UTC in minutes) that stand before a message of APPEND.

@@ -34,6 +34,12 @@ pub const SEARCH_RECENT_MAX: usize = 16;
 /// Patterns of one LIST.
 pub const LIST_PATTERNS_MAX: usize = 256;
 
+/// Octets of an identifier in a list of rights: an address has at most 320, a name of a group less.
+pub const IDENTIFIER_OCTETS_MAX: usize = 512;
+
+/// Resources of one SETQUOTA. RFC 9208 knows four.
+pub const QUOTA_RESOURCES_MAX: usize = 16;
+
 /// Flags and keywords named in one command.
 pub const FLAGS_MAX: usize = 256;
 

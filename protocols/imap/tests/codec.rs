@@ -542,16 +542,19 @@ fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
 }
 
-/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, nor
-/// object identifiers and APPENDLIMIT. A list of
-/// capabilities may be cut short there.
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
+/// responses of RFC 4314, nor object identifiers and APPENDLIMIT. A list of capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
+        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS "];
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
+        // RFC 2087 has an empty list where nothing is limited.
         if line.contains("\"CHILDINFO\"")
+            || line.ends_with(" ()")
+            || unknown.iter().any(|response| line.starts_with(response))
             || object_id
             || (line.contains("CAPABILITY ") && line.ends_with("..."))
             || line.ends_with("[MAILBOXID (F1-...")

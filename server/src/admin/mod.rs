@@ -13,13 +13,14 @@ mod execute;
 mod link;
 mod request;
 mod restore;
+mod sharing;
 mod stats;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
-    AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, MessagePlace, NewAccount, Reply,
-    Request, Secret, Status, StorageFacts,
+    AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DomainFacts, GroupFacts, ListenerFacts, MessagePlace,
+    NewAccount, Reply, Request, Secret, Status, StorageFacts,
 };
 pub use restore::{PIECE_OCTETS, digest, names_of, pieces};

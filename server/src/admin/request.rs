@@ -31,6 +31,52 @@ pub enum Request {
         /// A local address; `None` clears it.
         address: Option<String>,
     },
+    /// Sets or clears the account whose mailboxes a domain sees as public.
+    DomainPublic {
+        /// Name of the domain.
+        name: String,
+        /// Its address; `None` clears it.
+        address: Option<String>,
+    },
+    /// Changes what somebody may do with a mailbox.
+    AclSet {
+        /// Address of the owner.
+        owner: String,
+        /// Name of the mailbox, as the owner sees it.
+        mailbox: String,
+        /// An address, `group:` and a name, `anyone` or `owner`; with `-` before it for what is denied.
+        identifier: String,
+        /// Letters of RFC 4314, with `+` or `-` before them to add or remove; none removes all.
+        rights: String,
+    },
+    /// Who may do what with a mailbox.
+    AclList {
+        /// Address of the owner.
+        owner: String,
+        /// Name of the mailbox, as the owner sees it.
+        mailbox: String,
+    },
+    /// Adds a group.
+    GroupAdd {
+        /// Its name.
+        group: String,
+    },
+    /// Removes a group.
+    GroupRemove {
+        /// Its name.
+        group: String,
+    },
+    /// All groups and their members.
+    GroupList,
+    /// Adds an account to a group or takes it out.
+    GroupMember {
+        /// Name of the group.
+        group: String,
+        /// Primary address of the account.
+        address: String,
+        /// Add or take out.
+        member: bool,
+    },
     /// Adds accounts, each on its own: some may be refused and others made. One that is refused is named by a
     /// [`Reply::NotAdded`].
     AccountAdd {
@@ -169,6 +215,10 @@ pub enum Reply {
     Use(AccountUse),
     /// One alias.
     Alias(AliasFacts),
+    /// One group.
+    Group(GroupFacts),
+    /// One line of a list of rights.
+    Acl(AclLine),
     /// An account that was not made.
     NotAdded {
         /// Which.
@@ -239,6 +289,9 @@ pub struct DomainFacts {
     pub name: String,
     /// The address that receives mail for unknown local parts.
     pub catch_all: Option<String>,
+    /// The account whose mailboxes it sees as public.
+    #[serde(default)]
+    pub public: Option<String>,
     /// When it was added, in seconds since 1970.
     pub created_unix_s: i64,
 }
@@ -263,6 +316,24 @@ pub struct AccountUse {
     pub used_bytes: u64,
     /// Its messages.
     pub messages: u64,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// Its name.
+    pub name: String,
+    /// Addresses of its members.
+    pub members: Vec<String>,
+}
+
+/// What somebody may do with a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclLine {
+    /// Who.
+    pub identifier: String,
+    /// Letters of RFC 4314.
+    pub rights: String,
 }
 
 /// What is stored for somebody. Octets are as the engine writes them, before the tables on disk are packed.

@@ -8,6 +8,7 @@
 //!   [`COMMAND_OCTETS_MAX`](crate::limits::COMMAND_OCTETS_MAX), or knows which command is allowed when.
 //! * Fails: a bad command with its tag, where it had one, and a text for the client.
 
+mod access;
 mod fetch;
 mod frame;
 mod mailbox;

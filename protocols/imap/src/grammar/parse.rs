@@ -3,6 +3,7 @@
 use rockdove_mail::sasl::Password;
 
 use super::{
+    access::access,
     mailbox, message, search,
     words::{Words, Wrong, tag_of, utf8},
 };
@@ -91,7 +92,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "LSUB" => arguments(words, mailbox::lsub),
         "STATUS" => arguments(words, mailbox::status),
         "UID" => arguments(words, uid),
-        _ => on_messages(name, words, false).unwrap_or(Err("there is no such command")),
+        _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
     }
 }
 

@@ -26,6 +26,7 @@ fn when(command: &Command) -> When {
         | Command::Lsub { .. }
         | Command::Namespace
         | Command::Status { .. }
+        | Command::Access(_)
         | Command::Append(_)
         | Command::Idle => When::Authenticated,
         Command::Check
@@ -118,6 +119,7 @@ impl ImapSession {
             Command::Lsub { reference, pattern } => self.lsub(reference, pattern),
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
+            Command::Access(command) => self.access(command),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rockdove_mail::{FlagUpdate, Flags, ModSeq, SystemFlags, UidSet, search::SearchKey};
+use rockdove_mail::{FlagUpdate, Flags, ModSeq, Rights, SystemFlags, UidSet, search::SearchKey};
 
 use super::{
     Doing, ImapSession,
@@ -95,7 +95,8 @@ impl ImapSession {
         if fetching.uids.is_empty() {
             return self.go_on(fetching.after);
         }
-        let sets_seen = fetching.request.sets_seen() && !self.is_read_only();
+        let may = self.open().is_some_and(|open| !open.read_only && open.rights.contains(Rights::SEEN));
+        let sets_seen = fetching.request.sets_seen() && may;
         match fetching.changed_since {
             // Marking a message as seen changes it; what has changed before must be known first.
             Some(modseq) if sets_seen => {

@@ -7,6 +7,7 @@
 //!   another number while a client may still use the old one.
 //! * Fails: see the crate.
 
+mod access;
 mod append;
 mod commands;
 mod copy;

@@ -36,7 +36,17 @@ pub(super) enum Purpose {
     Status(MailboxName, Vec<StatusItem>),
     /// CREATE.
     Create,
-    /// SUBSCRIBE, UNSUBSCRIBE: what to say.
+    /// GETACL.
+    Acl(MailboxName),
+    /// LISTRIGHTS: mailbox and identifier.
+    ListRights(MailboxName, String),
+    /// MYRIGHTS.
+    MyRights(MailboxName),
+    /// GETQUOTA, the end of SETQUOTA, and GETQUOTAROOT with its mailbox.
+    Quota(Option<MailboxName>),
+    /// SETQUOTA.
+    SetQuota(String),
+    /// SUBSCRIBE, UNSUBSCRIBE, SETACL, DELETEACL: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
@@ -151,6 +161,16 @@ impl ImapSession {
             (Purpose::Create, Answer::Created(id)) => {
                 self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
             }
+            (Purpose::Acl(mailbox), Answer::Acl(lines)) => self.write_acl(&mailbox, &lines),
+            (Purpose::ListRights(mailbox, identifier), Answer::Rights(always)) => {
+                self.write_list_rights(&mailbox, &identifier, always);
+            }
+            (Purpose::MyRights(mailbox), Answer::Rights(rights)) => {
+                self.write_my_rights(mailbox.as_str(), rights);
+                self.complete("OK done");
+            }
+            (Purpose::Quota(mailbox), Answer::Quota(quota)) => self.write_quota(mailbox.as_ref(), &quota),
+            (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
             (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
@@ -204,6 +224,18 @@ impl ImapSession {
             }
             Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
+            //= rfc4314#section-4
+            //# If the server is
+            //# unable to expunge the mailbox because the user doesn't have the
+            //# "e" right, the server MUST ignore the expunge request, close the
+            //# mailbox, and return the tagged OK response.
+            Purpose::Close if *refusal == Refusal::NoPermission => self.unselect("OK closed"),
+            //= rfc4314#section-4
+            //# A FETCH request that implies setting \Seen flag MUST NOT
+            //# set it, if the current user doesn't have "s" right.
+            Purpose::FetchSeen(fetching) if *refusal == Refusal::NoPermission => {
+                self.doing = super::Doing::Fetching(fetching);
+            }
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
             purpose if gone => self.mailbox_gone(purpose),

@@ -17,11 +17,12 @@ pub mod store;
 
 pub use archive::{Finding, FsckSummary, RebuildSummary, Repair};
 pub use command::{
-    AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow,
+    AccountId, AppendMessage, ChangeNotice, Command, Credential, Deleted, Delivered, Delivery, EngineError, FlagRow,
     InternalDate, Keywords, MailboxId, MessageId, Outcome, Stored,
 };
 pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, Resolution, Target};
 pub use engine::{Done, Engine, EngineOptions};
 pub use store::{
-    Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
+    DeletedMailbox, DeletedMessage, DeletedUse, Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView,
+    MessageRecord, QuotaUsage, StagedMessage, Staging,
 };

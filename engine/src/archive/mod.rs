@@ -10,6 +10,7 @@
 //!   to be repaired. What was repaired until then stays repaired.
 
 mod account;
+mod deleted;
 mod fsck;
 mod parts;
 mod rebuild;

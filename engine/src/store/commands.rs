@@ -47,7 +47,8 @@ impl AccountPlan<'_> {
         self.create_mailbox(name, special_use).map(Outcome::Mailbox)
     }
 
-    pub(crate) fn delete(&mut self, name: &MailboxName) -> Result<Outcome, EngineError> {
+    /// `keeps`: it can be had again for a while.
+    pub(crate) fn delete(&mut self, name: &MailboxName, keeps: bool) -> Result<Outcome, EngineError> {
         //= rfc9051#section-6.3.5
         //# It is an error to attempt to delete INBOX or a mailbox
         //# name that does not exist.
@@ -55,7 +56,13 @@ impl AccountPlan<'_> {
             return Err(EngineError::Invalid("INBOX cannot be deleted".to_owned()));
         }
         let id = self.named(name)?;
-        self.remove_mailbox(id)?;
+        // What was expunged before needs the mailbox, also when nothing is kept any more.
+        let needed = keeps || self.state.totals.kept_messages > 0;
+        if needed && self.state.mailbox(id)?.counters.uid_next > 1 {
+            self.hide_mailbox(id)?;
+        } else {
+            self.remove_mailbox(id)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -136,7 +143,7 @@ impl AccountPlan<'_> {
     }
 
     /// Refuses what would take the account over its quota.
-    fn check_quota(&self, more: u64, quota: Option<u64>) -> Result<(), EngineError> {
+    pub(super) fn check_quota(&self, more: u64, quota: Option<u64>) -> Result<(), EngineError> {
         match quota {
             Some(limit) if self.state.totals.used_bytes.saturating_add(more) > limit => Err(EngineError::OverQuota),
             _ => Ok(()),
@@ -280,6 +287,7 @@ impl AccountPlan<'_> {
         mailbox: MailboxId,
         uids: Option<&UidSet>,
         deleted_only: bool,
+        keeps: bool,
     ) -> Result<Outcome, EngineError> {
         let segments = self.segments(mailbox)?;
         let rows = match uids {
@@ -291,7 +299,11 @@ impl AccountPlan<'_> {
         if rows.is_empty() {
             return Ok(Outcome::Expunged { uids: UidSet::new(), modseq: 0 });
         }
-        self.drop_messages(&rows)?;
+        if keeps {
+            self.keep(mailbox, &rows);
+        } else {
+            self.drop_messages(&rows)?;
+        }
         self.expunge(mailbox, &rows)?;
         Ok(Outcome::Expunged { uids: rows.iter().map(|row| row.uid).collect(), modseq: self.modseq() })
     }

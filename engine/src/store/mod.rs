@@ -17,14 +17,18 @@ mod digest;
 pub(crate) mod directory;
 pub(crate) mod frame;
 pub mod ingest;
+pub(crate) mod kept;
 pub mod mailbox;
 pub(crate) mod octets;
 pub mod parts;
 pub(crate) mod plan;
 pub mod record;
+mod removal;
 pub mod segment;
+mod undelete;
 
 pub use ingest::{StagedMessage, Staging};
+pub use kept::{DeletedMailbox, DeletedMessage, DeletedUse};
 pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};
 pub use record::MessageRecord;
 pub use segment::{Entry, MailboxView};

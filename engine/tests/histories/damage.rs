@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rockdove_engine::{
-    Command, EngineOptions, Repair,
+    Command, Repair,
     kv::{Batch, Durability, Family, Kv, SharedKv, keys, memory::MemoryKv},
 };
 
 use crate::{
     agree::NOW,
     compare::compare,
-    history::{Commands, House, Rng},
+    history::{Commands, House, Rng, keeping},
     model::{Act, Model},
 };
 
 /// A store with a history, and what is in it.
 fn lived(seed: u64) -> (Arc<MemoryKv>, Model) {
     let kv = Arc::new(MemoryKv::recording());
-    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     house.engine.execute(NOW, Command::CreateDomain { domain: "a.example".into() }).expect("accepted");
     let (mut commands, mut model) = (Commands::new(seed, 300, true), Model::default());
     for _ in 0..300 {
@@ -239,7 +239,7 @@ fn derived_rows_are_repaired_whatever_happened_to_them() {
     for damage in DERIVED {
         let damaged = Arc::new(kv.crash_image(kv.writes(), 0));
         (damage.does)(&damaged);
-        let house = House::open(damaged as SharedKv, EngineOptions::default());
+        let house = House::open(damaged as SharedKv, keeping());
         let before = findings(&house, false);
         let named = |(text, _): &&(String, Repair)| text.contains(damage.found);
         assert!(before.iter().any(|found| named(&found)), "{}: {before:#?}", damage.found);
@@ -256,7 +256,7 @@ fn damaged_ground_is_told_and_left_alone() {
     for damage in GROUND {
         let damaged = Arc::new(kv.crash_image(kv.writes(), 0));
         (damage.does)(&damaged);
-        let house = House::open(Arc::clone(&damaged) as SharedKv, EngineOptions::default());
+        let house = House::open(Arc::clone(&damaged) as SharedKv, keeping());
         let before = findings(&house, false);
         let named = |(text, repair): &(String, Repair)| text.contains(damage.found) && *repair == damage.repair;
         assert!(before.iter().any(named), "{}: {before:#?}", damage.found);
@@ -293,7 +293,7 @@ fn damaged_ground_is_told_and_left_alone() {
 #[test]
 fn rebuilding_a_sound_store_changes_nothing() {
     let (kv, model) = lived(6);
-    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     // Texts go, and are made again by catching up.
     let rows = || kv.dump().into_iter().filter(|row| row.0 != Family::Text).collect::<Vec<_>>();
     let before = rows();
@@ -323,7 +323,7 @@ fn everything_derived_can_be_thrown_away_and_rebuilt() {
             remove(&kv, &row);
         }
     }
-    let mut house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let mut house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     house.engine.rebuild(None).expect("rebuilds");
     house.check("rebuilt");
     let after: Vec<Row> = kv.dump().into_iter().filter(|row| !is_state(row)).collect();

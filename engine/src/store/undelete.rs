@@ -318,7 +318,8 @@ impl AccountPlan<'_> {
         let state = Arc::make_mut(&mut mailbox);
         let fixed = state.fixed_mut();
         (fixed.name, fixed.uid_validity) = (name, uid_validity);
-        state.counters.highest_modseq = modseq;
+        // With the entries that were taken out meanwhile, expunges may be forgotten.
+        (state.counters.highest_modseq, state.counters.vanished_floor) = (modseq, modseq);
         let place = self.state.mailboxes.partition_point(|other| other.id < id);
         self.state.mailboxes.insert(place, mailbox);
         let totals = &mut self.state.totals;
@@ -412,15 +413,18 @@ impl AccountPlan<'_> {
         let (mut count, mut more) = (0, false);
         loop {
             let oldest = [found.peek().map(|kept| kept.place.when), hidden.peek().map(|(when, _)| *when)];
+            // Beyond the rows that were read there may be some that went before the next mailbox.
+            if cut && found.peek().is_none() {
+                more = true;
+                break;
+            }
             let Some(when) = oldest.into_iter().flatten().min() else { break };
             let goes = limits.is_none_or(|limits| {
                 seconds(when) <= limits.due_unix_s
                     || self.state.totals.kept_bytes > limits.bytes_max
                     || self.state.hidden.len() > MAILBOXES_MAX
             });
-            // Beyond the rows that were read there may be some that went before the next mailbox.
-            let unread = cut && found.peek().is_none();
-            more = goes && (count >= PURGE_AT_ONCE || unread);
+            more = goes && count >= PURGE_AT_ONCE;
             if !goes || more {
                 break;
             }

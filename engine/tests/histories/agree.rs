@@ -125,7 +125,7 @@ fn segments_that_are_folded_again_and_again_agree_with_the_model() {
 
 #[test]
 fn rocksdb_agrees_with_the_model() {
-    for (seed, options) in [(21, tight()), (22, keeping())] {
+    for (seed, options) in [(21, tight()), (23, keeping())] {
         let folder = tempfile::tempdir().expect("a folder");
         let kv = RocksKv::open(folder.path(), &RocksOptions::default()).expect("opens");
         run(Arc::new(kv), options, seed, 1_000, 800);

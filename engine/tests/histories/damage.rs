@@ -209,7 +209,8 @@ const GROUND: &[Damage] = &[
     told("the directory has no such account", |kv| remove(kv, &row(kv, |row| row.1 == keys::account(1)))),
     told("the account has no rows", |kv| {
         for row in kv.dump() {
-            if [Family::Account, Family::Segment, Family::Message].contains(&row.0) && row.1.starts_with(&[0, 0, 0, 1])
+            if [Family::Account, Family::Segment, Family::Message, Family::Change].contains(&row.0)
+                && row.1.starts_with(&[0, 0, 0, 1])
             {
                 remove(kv, &row);
             }

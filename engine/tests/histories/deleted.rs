@@ -158,7 +158,7 @@ impl Account {
         mailbox.name = name;
         self.last_validity = (now as u32).max(self.last_validity + 1);
         mailbox.uid_validity = self.last_validity;
-        mailbox.highest = self.modseq;
+        (mailbox.highest, mailbox.was_hidden) = (self.modseq, true);
         for message in mailbox.messages.iter_mut().filter(|message| message.system.contains(SystemFlags::DELETED)) {
             message.system = message.system.without(SystemFlags::DELETED);
             message.modseq = self.modseq;

@@ -157,6 +157,8 @@ pub(crate) struct Mailbox {
     pub(crate) highest: ModSeq,
     pub(crate) messages: Vec<Message>,
     pub(crate) gone: Vec<(Uid, ModSeq)>,
+    /// It was deleted and came back, with all that it knew of expunges forgotten.
+    pub(crate) was_hidden: bool,
     pub(crate) keywords: Vec<Keyword>,
 }
 
@@ -269,6 +271,7 @@ impl Account {
             highest: self.modseq,
             messages: Vec::new(),
             gone: Vec::new(),
+            was_hidden: false,
             keywords: Vec::new(),
         });
         self.mailboxes.len() - 1

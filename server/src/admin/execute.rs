@@ -13,6 +13,7 @@ use rockdove_engine::{
 use super::{
     accounts,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
+    undelete,
 };
 use crate::{
     net::{limits::Limits, listeners::ListenerConfig},
@@ -102,7 +103,7 @@ impl Host {
     }
 
     /// Runs one command of the engine.
-    fn run(&self, command: Command) -> Result<Outcome, EngineError> {
+    pub(super) fn run(&self, command: Command) -> Result<Outcome, EngineError> {
         self.engine.execute(clock::now().unix_s, command)
     }
 }
@@ -145,6 +146,9 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::AccountShow { address } => return show(host, &address, emit),
         Request::Fsck { repair } => return fsck(host, repair, emit),
         Request::Rebuild => return Ok(rebuild(host)),
+        Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
+            return undelete::carry_out(host, request, emit);
+        }
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }
@@ -273,9 +277,14 @@ fn show(host: &Host, address: &str, emit: Emit<'_>) -> io::Result<Result<String,
         return Ok(Err(format!("account {address} does not exist; `rockdove account list` shows what there is")));
     };
     emit(Reply::Account(account_facts(account)))?;
-    match host.engine.quota(account.id) {
-        Ok(usage) => {
-            emit(Reply::Use(AccountUse { used_bytes: usage.used_bytes, messages: usage.messages }))?;
+    match host.engine.quota(account.id).and_then(|usage| Ok((usage, host.engine.deleted_use(account.id)?))) {
+        Ok((usage, deleted)) => {
+            emit(Reply::Use(AccountUse {
+                used_bytes: usage.used_bytes,
+                messages: usage.messages,
+                deleted_bytes: deleted.bytes,
+                deleted_messages: deleted.messages,
+            }))?;
             Ok(Ok(String::new()))
         }
         Err(error) => Ok(Err(error.to_string())),

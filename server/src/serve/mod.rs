@@ -13,8 +13,17 @@ pub mod journal;
 mod listen;
 mod reload;
 pub mod store;
+mod upkeep;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rockdove_engine::Engine;
 
@@ -50,6 +59,8 @@ const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 16_384;
 const STORAGE_THREADS_PER_CORE: usize = 4;
 /// Pause between two looks for parts that nobody needs any more.
 const COLLECT_EVERY: Duration = Duration::from_mins(1);
+/// Pause between two looks for what is kept no longer.
+const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// Parts removed in one go; commits wait that long.
 const COLLECT_PARTS_MAX: usize = 500;
 /// Pause between two tidyings of the recorded figures.
@@ -133,6 +144,8 @@ struct Threads {
     services: Arc<Services>,
     committer: Committer,
     periodic: Vec<Periodic>,
+    /// Long runs of the latter end early.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Threads {
@@ -153,16 +166,20 @@ impl Threads {
         let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
         let collecting = Arc::clone(engine);
         let indexer = Indexer::new(engine);
+        let (removing, stopping) = (Arc::clone(engine), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&stopping);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
+            Periodic::start("upkeep", UPKEEP_EVERY, move || upkeep::run(&removing, &stop)).map_err(failed())?,
             Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
-        Ok(Self { store, services: Arc::new(services), committer, periodic })
+        Ok(Self { store, services: Arc::new(services), committer, periodic, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();
         self.services.storage.stop();

@@ -148,12 +148,14 @@ impl AccountState {
             }
             ControlFlow::Continue(())
         })?;
+        // Deleted mailboxes of an account that was removed stay a little longer.
+        if !rows.damaged && rows.totals.is_none() && rows.fixed.is_empty() && rows.counters.is_empty() {
+            return Ok(None);
+        }
         if rows.damaged || rows.fixed.len() + rows.hidden.len() != rows.counters.len() {
             return Err(damaged());
         }
-        let Some(totals) = rows.totals else {
-            return if rows.fixed.is_empty() { Ok(None) } else { Err(damaged()) };
-        };
+        let totals = rows.totals.ok_or_else(damaged)?;
         let mut mailboxes = Vec::with_capacity(rows.fixed.len());
         for (mailbox, fixed) in rows.fixed {
             let counters = *rows.counters.get(&mailbox).ok_or_else(damaged)?;

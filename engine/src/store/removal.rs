@@ -96,10 +96,12 @@ impl Engine {
         let _texts = self.texts_lock();
         let _upkeep = self.upkeep_lock();
         let prefix = [keys::SYS_LEAVING];
+        let directory = self.directory();
         let mut leaving = None;
         self.kv_read().scan(Family::Sys, &prefix, &keys::prefix_end(&prefix), &mut |key, _| {
-            leaving = KeyReader::new(&key[1..]).u32();
-            ControlFlow::Break(())
+            // One that the directory knows is damage, for a check to tell.
+            leaving = KeyReader::new(&key[1..]).u32().filter(|id| directory.account(AccountId(*id)).is_none());
+            if leaving.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         let Some(account) = leaving else { return Ok(false) };
         let batch = leave(self.kv_read(), account, now_unix_s)?;

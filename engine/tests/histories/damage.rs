@@ -127,6 +127,19 @@ const DERIVED: &[Damage] = &[
         let (family, key, _) = row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_STATE));
         put(kv, family, key, vec![1, 1, 1, 1, 1, 0, 0]);
     }),
+    repaired("the state: Totals", |kv| {
+        // The same, but for what is kept.
+        let state = row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_STATE) && row.2[0] == 2);
+        let mut value = state.2.to_vec();
+        let last = value.len() - 1;
+        value[last] ^= 1;
+        put(kv, state.0, state.1, value);
+    }),
+    repaired("counters: missing", |kv| {
+        let (_, key, _) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
+        let counters = [&key[..4], &[keys::ACCOUNT_COUNTERS], &key[5..]].concat();
+        remove(kv, &row(kv, |row| row.0 == Family::Account && row.1 == counters));
+    }),
     repaired("entries beyond the first: missing", |kv| {
         remove(kv, &row(kv, |row| kind(row, Family::Message, 8, keys::MESSAGE_EXTRA)));
     }),
@@ -206,6 +219,37 @@ const GROUND: &[Damage] = &[
         let (start, base) = (key.slice(..12), far_base());
         put(kv, family, [&start[..], &[keys::SEGMENT_BASE]].concat(), base);
     }),
+    told("expunged entries cannot be read", |kv| {
+        let (family, key, value) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_KEPT));
+        put(kv, family, key, value.slice(..value.len() - 1));
+    }),
+    told("expunged entries of a mailbox that is not there", |kv| {
+        let (family, key, value) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_KEPT));
+        let other = [&key[..21], &[0, 1, 0, 0], &key[25..]].concat();
+        remove(kv, &(family, key, Bytes::new()));
+        put(kv, family, other, value);
+    }),
+    told("is in no mailbox", |kv| {
+        for row in kv.dump().into_iter().filter(|row| kind(row, Family::Change, 4, keys::CHANGE_KEPT)) {
+            remove(kv, &row);
+        }
+    }),
+    told("the row of a deleted mailbox cannot be read", |kv| {
+        let (family, key, _) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
+        put(kv, family, key, "?");
+    }),
+    told("the entries are of a mailbox that is not there", |kv| {
+        for row in kv.dump().into_iter().filter(|row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN)) {
+            remove(kv, &row);
+        }
+    }),
+    told("the mailbox is there and deleted", |kv| {
+        let (_, key, _) = row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_MAILBOX));
+        let (family, _, hidden) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
+        put(kv, family, [&key[..4], &[keys::CHANGE_HIDDEN], &key[5..]].concat(), hidden);
+    }),
+    told("nobody knows this row", |kv| put(kv, Family::Change, vec![0, 0, 0, 1, 77], "")),
+    told("the account is there and is being removed", |kv| put(kv, Family::Sys, keys::leaving(1), "")),
     told("the directory has no such account", |kv| remove(kv, &row(kv, |row| row.1 == keys::account(1)))),
     told("the account has no rows", |kv| {
         for row in kv.dump() {

@@ -38,6 +38,7 @@ fn deleted_mail_comes_back(io: Io) {
     let id = one[0]["message"].to_string();
     assert_eq!(restore(&server, &["--message", &id]), "1 messages and 0 mailboxes restored\n");
     assert_eq!(restore(&server, &["--message", &id]), "0 messages and 0 mailboxes restored\n");
+    imap.ok("NOOP");
     let flags = imap.ok("FETCH 1 (UID FLAGS)").with("FETCH").concat();
     assert!(flags.contains("UID 3") && flags.contains("\\Flagged") && flags.contains("$Important"), "{flags}");
     assert!(!flags.contains("\\Deleted"), "{flags}");

@@ -208,7 +208,7 @@ pub enum Command {
         deleted_only: bool,
     },
     /// Brings back what was expunged or deleted: messages with new UIDs in the mailbox they were in, with their flags (but
-    /// `\\Deleted`) and internal dates; a mailbox as it was, with a new UIDVALIDITY. Some of it at once; see
+    /// `\Deleted`) and internal dates; a mailbox as it was, with a new UIDVALIDITY. Some of it at once; see
     /// [`Outcome::Restored`].
     Restore {
         /// Whose.

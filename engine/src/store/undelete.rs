@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     command::{Deleted, EngineError, MailboxId, Outcome},
-    kv::{Family, keys},
+    kv::{Family, Visit, keys},
 };
 
 /// Entries brought back by one command, unless a single row has more.
@@ -121,7 +121,7 @@ impl AccountPlan<'_> {
     }
 
     /// Visits the rows of expunged entries as all plans before this one leave them, oldest first.
-    fn scan_kept(&self, visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>) -> Result<(), EngineError> {
+    fn scan_kept(&self, visit: Visit<'_>) -> Result<(), EngineError> {
         let prefix = keys::change_kind(self.account(), keys::CHANGE_KEPT);
         let mut planned = self.planner.kept.iter().peekable();
         let mut flow = ControlFlow::Continue(());
@@ -135,11 +135,11 @@ impl AccountPlan<'_> {
             flow = visit(key, row);
             flow
         })?;
-        if flow.is_continue() {
-            let _ = planned.try_for_each(|(key, (_, row))| match row {
-                Some(row) => visit(key, row),
-                None => ControlFlow::Continue(()),
-            });
+        let mut rest = planned.filter_map(|(key, (_, row))| Some((key, row.as_ref()?)));
+        while flow.is_continue()
+            && let Some((key, row)) = rest.next()
+        {
+            flow = visit(key, row);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ mod accounts;
 mod execute;
 mod link;
 mod request;
+mod stats;
 mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
@@ -18,5 +19,5 @@ pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::Link;
 pub use request::{
     AccountFacts, AccountUse, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
-    ListenerFacts, NewAccount, Reply, Request, Secret, Status, UndeleteFilter,
+    ListenerFacts, NewAccount, Reply, Request, Secret, Status, StorageFacts, UndeleteFilter,
 };

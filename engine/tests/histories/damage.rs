@@ -4,15 +4,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rockdove_engine::{
-    Command, Repair,
+    Command, InternalDate, Repair,
     kv::{Batch, Durability, Family, Kv, SharedKv, keys, memory::MemoryKv},
 };
+
+use rockdove_mail::{Flags, UidSet};
 
 use crate::{
     agree::NOW,
     compare::compare,
-    history::{Commands, House, Rng, keeping},
-    model::{Act, Model},
+    history::{Commands, House, Rng, keeping, mail, name},
+    model::{Act, Model, Place},
 };
 
 /// A store with a history, and what is in it.
@@ -29,10 +31,32 @@ fn lived(seed: u64) -> (Arc<MemoryKv>, Model) {
         let expected = model.apply(NOW, &act);
         assert_eq!(house.perform(NOW, &act).ok(), expected.ok());
     }
+    for act in deleting(&model) {
+        let expected = model.apply(NOW, &act);
+        assert_eq!(house.perform(NOW, &act).ok(), expected.ok());
+    }
     house.engine.collect_parts(NOW * 2, usize::MAX).expect("collects");
     model.accounts.keys().for_each(|account| house.catch_up(*account));
     house.check("before any damage");
     (kv, model)
+}
+
+/// Something is expunged, and a mailbox deleted, in the first account.
+fn deleting(model: &Model) -> Vec<Act> {
+    let (account, state) = model.accounts.first_key_value().expect("an account");
+    let (account, mailbox) = (*account, state.mailboxes[0].id);
+    let name = name("doomed");
+    let content = Arc::new(mail(1, 60));
+    let place =
+        |mailbox| Place { account, mailbox, trace: Vec::new(), flags: Flags::default(), date: InternalDate::default() };
+    let to = vec![place(state.mailboxes[0].name.clone()), place(name.clone())];
+    let uids = Some(UidSet::range(state.mailboxes[0].uid_free, u32::MAX));
+    vec![
+        Act::SetQuota { address: state.address.clone(), quota: None },
+        Act::Deliver { content, to },
+        Act::Delete { account, name },
+        Act::Expunge { account, mailbox, uids, deleted_only: false },
+    ]
 }
 
 type Row = (Family, Bytes, Bytes);

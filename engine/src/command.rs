@@ -281,7 +281,7 @@ pub enum Command {
         /// A command about mailboxes or messages; no other, and not again `As`.
         command: Box<Command>,
     },
-    /// Removes messages for good.
+    /// Removes messages. Where the engine keeps what is expunged, they can be had again for a while.
     Expunge {
         /// Whose.
         account: AccountId,
@@ -292,6 +292,36 @@ pub enum Command {
         /// Only those with `\Deleted` (IMAP); POP3 removes by UID alone.
         deleted_only: bool,
     },
+    /// Brings back what was expunged or deleted: messages with new UIDs in the mailbox they were in, with their flags (but
+    /// `\Deleted`) and internal dates; a mailbox as it was, with a new UIDVALIDITY. Some of it at once; see
+    /// [`Outcome::Restored`].
+    Restore {
+        /// Whose.
+        account: AccountId,
+        /// What.
+        which: Deleted,
+        /// Into this mailbox (created when it is missing) instead of where it was.
+        to: Option<MailboxName>,
+    },
+    /// Removes for good what was expunged or deleted and is past its time, or more than is kept. Some of it at once; see
+    /// [`Outcome::Purged`].
+    Purge {
+        /// Whose.
+        account: AccountId,
+        /// Whatever its time.
+        everything: bool,
+    },
+}
+
+/// What is to be had again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// These messages.
+    Messages(Vec<MessageId>),
+    /// The deleted mailboxes of this name, and what was expunged from them and from the mailbox that has the name now.
+    Mailbox(MailboxName),
+    /// Everything from this moment on, in seconds since 1970.
+    Since(i64),
 }
 
 impl Command {
@@ -372,6 +402,22 @@ pub enum Outcome {
         uids: UidSet,
         /// Mod-sequence of the change; zero when nothing went.
         modseq: ModSeq,
+    },
+    /// Messages and mailboxes brought back.
+    Restored {
+        /// Entries that are there again, those of mailboxes included.
+        messages: u64,
+        /// Mailboxes that are there again.
+        mailboxes: u32,
+        /// There is more: give the same command again.
+        more: bool,
+    },
+    /// Removed for good.
+    Purged {
+        /// Entries.
+        messages: u64,
+        /// There is more: give the same command again.
+        more: bool,
     },
 }
 

@@ -67,6 +67,10 @@ pub struct EngineOptions {
     pub chunk_cache_bytes_max: usize,
     /// Octets of one message.
     pub message_size_max: u64,
+    /// For how long what is expunged or deleted can be had again, in seconds; 0 for not at all.
+    pub undelete_s: u64,
+    /// Octets of that in one account; what went first is removed first.
+    pub undelete_bytes_max: u64,
 }
 
 impl Default for EngineOptions {
@@ -80,6 +84,8 @@ impl Default for EngineOptions {
             segment_cache_bytes_max: 256 * 1024 * 1024,
             chunk_cache_bytes_max: 16 * 1024 * 1024,
             message_size_max: 64 * 1024 * 1024,
+            undelete_s: 0,
+            undelete_bytes_max: 1024 * 1024 * 1024,
         }
     }
 }
@@ -393,6 +399,11 @@ impl Engine {
         &*self.kv as &dyn Read
     }
 
+    /// The right to change rows outside of groups. Taken after that to write texts.
+    pub(crate) fn upkeep_lock(&self) -> MutexGuard<'_, ()> {
+        locked(&self.upkeep)
+    }
+
     /// The right to write texts.
     pub(crate) fn texts_lock(&self) -> MutexGuard<'_, ()> {
         locked(&self.texts)
@@ -510,7 +521,10 @@ impl Engine {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.create(&name, special_use, limits))
             }
-            Command::DeleteMailbox { account, name } => self.on_account(now, account, done, |plan| plan.delete(&name)),
+            Command::DeleteMailbox { account, name } => {
+                let keeps = self.options.undelete_s > 0;
+                self.on_account(now, account, done, |plan| plan.delete(&name, keeps))
+            }
             Command::RenameMailbox { account, from, to } => {
                 self.on_account(now, account, done, |plan| plan.rename_mailbox(&from, &to))
             }
@@ -538,7 +552,18 @@ impl Engine {
                 self.on_account(now, account, done, |plan| plan.move_to(from, &uids, to))
             }
             Command::Expunge { account, mailbox, uids, deleted_only } => {
-                self.on_account(now, account, done, |plan| plan.expunge_some(mailbox, uids.as_ref(), deleted_only))
+                let keeps = self.options.undelete_s > 0;
+                self.on_account(now, account, done, |plan| {
+                    plan.expunge_some(mailbox, uids.as_ref(), deleted_only, keeps)
+                })
+            }
+            Command::Restore { account, which, to } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.restore(&which, to.as_ref(), limits))
+            }
+            Command::Purge { account, everything } => {
+                let limits = (!everything).then(|| self.undelete_limits(now.now_unix_s));
+                self.on_account(now, account, done, |plan| plan.purge(limits))
             }
             directory => self.on_directory(now.now_unix_s, &directory, done),
         }
@@ -626,7 +651,7 @@ impl Engine {
                 account
             } else {
                 let mut account = AccountPlan::begin(&self.kv, now, slot, planner)?;
-                account.remove_account()?;
+                account.remove_account();
                 account
             };
             account.prepare()?;

@@ -6,14 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::{
-    admin::{DomainFacts, IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, password_problem},
+    admin::{
+        DomainFacts, IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, UndeleteFilter, password_problem,
+    },
     backup::command::{BackupAction, RestoreAction},
-    config::{self, Config, Size},
+    config::{self, Config, Size, Span},
     demo,
     failure::{Failure, refused},
+    runtime::clock,
     serve,
     sharing::{AclAction, GroupAction},
     show::Show,
@@ -63,6 +66,9 @@ enum Action {
     /// What others may do with a mailbox.
     #[command(subcommand)]
     Acl(AclAction),
+    /// Deleted mail: what can be had again, and getting it back.
+    #[command(subcommand)]
+    Undelete(UndeleteAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -189,6 +195,76 @@ enum AliasAction {
     List(ListFormat),
 }
 
+#[derive(Debug, Subcommand)]
+enum UndeleteAction {
+    /// List what can be had again: deleted mailboxes, then messages with the ids that restore wants.
+    List {
+        /// Address of the account.
+        address: String,
+        /// Only from mailboxes of this name.
+        #[arg(long, value_name = "NAME")]
+        mailbox: Option<String>,
+        /// Only what was deleted since: a time ago, as in "2 h", or seconds since 1970.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Since>,
+        /// Only messages with this in their subject.
+        #[arg(long, value_name = "TEXT")]
+        subject: Option<String>,
+        #[command(flatten)]
+        format: ListFormat,
+    },
+    /// Bring mail back to where it was, with its flags and dates.
+    #[command(group = ArgGroup::new("what").required(true))]
+    Restore {
+        /// Address of the account.
+        address: String,
+        /// These messages, by the ids of the list.
+        #[arg(long, value_name = "ID", num_args = 1.., group = "what")]
+        message: Vec<u32>,
+        /// The deleted mailboxes of this name, and what was expunged from them or from the one that has the name now.
+        #[arg(long, value_name = "NAME", group = "what")]
+        mailbox: Option<String>,
+        /// Everything deleted since: a time ago, as in "2 h", or seconds since 1970.
+        #[arg(long, value_name = "TIME", group = "what")]
+        since: Option<Since>,
+        /// Bring all of it to this mailbox, made when it is missing.
+        #[arg(long, value_name = "MAILBOX")]
+        to: Option<String>,
+    },
+    /// Remove deleted mail for good, now.
+    Purge {
+        /// Address of the account.
+        address: String,
+    },
+}
+
+/// A moment: a time ago, or seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    Ago(Span),
+    At(i64),
+}
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self::At).or_else(|_| text.parse().map(Self::Ago))
+    }
+}
+
+impl Since {
+    fn unix_s(self) -> i64 {
+        match self {
+            Self::At(unix_s) => unix_s,
+            Self::Ago(span) => {
+                let ago_s = i64::try_from(span.ms.div_ceil(1_000)).unwrap_or(i64::MAX);
+                clock::now().unix_s.saturating_sub(ago_s)
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ListFormat {
     /// Print JSON.
@@ -239,6 +315,7 @@ impl Cli {
             Action::Alias(action) => alias(action, &path),
             Action::Group(action) => action.run(&path),
             Action::Acl(action) => action.run(&path),
+            Action::Undelete(action) => undelete(action, &path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
@@ -352,6 +429,21 @@ fn alias(action: AliasAction, path: &Path) -> Result<(), Failure> {
         AliasAction::Add { alias, targets } => simply(path, Request::AliasAdd { alias, targets }, text),
         AliasAction::Remove { alias } => simply(path, Request::AliasRemove { alias }, text),
         AliasAction::List(format) => simply(path, Request::AliasList, Show::list(format.json)),
+    }
+}
+
+fn undelete(action: UndeleteAction, path: &Path) -> Result<(), Failure> {
+    let text = Show::new(false);
+    match action {
+        UndeleteAction::List { address, mailbox, since, subject, format } => {
+            let filter = UndeleteFilter { mailbox, since_unix_s: since.map(Since::unix_s), subject };
+            simply(path, Request::UndeleteList { address, filter }, Show::list(format.json))
+        }
+        UndeleteAction::Restore { address, message: messages, mailbox, since, to } => {
+            let filter = UndeleteFilter { mailbox, since_unix_s: since.map(Since::unix_s), subject: None };
+            simply(path, Request::UndeleteRestore { address, messages, filter, to }, text)
+        }
+        UndeleteAction::Purge { address } => simply(path, Request::UndeletePurge { address }, text),
     }
 }
 

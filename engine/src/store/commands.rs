@@ -51,7 +51,8 @@ impl AccountPlan<'_> {
         self.create_mailbox(name, special_use).map(Outcome::Mailbox)
     }
 
-    pub(crate) fn delete(&mut self, name: &MailboxName) -> Result<Outcome, EngineError> {
+    /// `keeps`: it can be had again for a while.
+    pub(crate) fn delete(&mut self, name: &MailboxName, keeps: bool) -> Result<Outcome, EngineError> {
         //= rfc9051#section-6.3.5
         //# It is an error to attempt to delete INBOX or a mailbox
         //# name that does not exist.
@@ -59,7 +60,13 @@ impl AccountPlan<'_> {
             return Err(EngineError::Invalid("INBOX cannot be deleted".to_owned()));
         }
         let id = self.need_named(name, Rights::DELETE_MAILBOX)?;
-        self.remove_mailbox(id)?;
+        // What was expunged before needs the mailbox, also when nothing is kept any more.
+        let needed = keeps || self.state.totals.kept_messages > 0;
+        if needed && self.state.mailbox(id)?.counters.uid_next > 1 {
+            self.hide_mailbox(id)?;
+        } else {
+            self.remove_mailbox(id)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -309,6 +316,7 @@ impl AccountPlan<'_> {
         mailbox: MailboxId,
         uids: Option<&UidSet>,
         deleted_only: bool,
+        keeps: bool,
     ) -> Result<Outcome, EngineError> {
         self.need(mailbox, Rights::EXPUNGE)?;
         let segments = self.segments(mailbox)?;
@@ -321,7 +329,11 @@ impl AccountPlan<'_> {
         if rows.is_empty() {
             return Ok(Outcome::Expunged { uids: UidSet::new(), modseq: 0 });
         }
-        self.drop_messages(&rows)?;
+        if keeps {
+            self.keep(mailbox, &rows);
+        } else {
+            self.drop_messages(&rows)?;
+        }
         self.expunge(mailbox, &rows)?;
         Ok(Outcome::Expunged { uids: rows.iter().map(|row| row.uid).collect(), modseq: self.modseq() })
     }

@@ -14,7 +14,7 @@ use super::{
     accounts, backup,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     restore::{self, Incoming},
-    sharing, stats,
+    sharing, stats, undelete,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
@@ -164,6 +164,9 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::MessagePlace { number, place } => return Ok(restore::message(host, number, &place)),
         Request::Checkpoint => return backup::checkpoint(host, emit),
         Request::Stats => return stats::stats(host, emit),
+        Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
+            return undelete::carry_out(host, request, emit);
+        }
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }
@@ -298,9 +301,14 @@ fn show(host: &Host, address: &str, emit: Emit<'_>) -> io::Result<Result<String,
         return Ok(Err(format!("account {address} does not exist; `rockdove account list` shows what there is")));
     };
     emit(Reply::Account(account_facts(account)))?;
-    match host.engine.quota(account.id) {
-        Ok(usage) => {
-            emit(Reply::Use(AccountUse { used_bytes: usage.used_bytes, messages: usage.messages }))?;
+    match host.engine.quota(account.id).and_then(|usage| Ok((usage, host.engine.deleted_use(account.id)?))) {
+        Ok((usage, deleted)) => {
+            emit(Reply::Use(AccountUse {
+                used_bytes: usage.used_bytes,
+                messages: usage.messages,
+                deleted_bytes: deleted.bytes,
+                deleted_messages: deleted.messages,
+            }))?;
             Ok(Ok(String::new()))
         }
         Err(error) => Ok(Err(error.to_string())),

@@ -130,6 +130,29 @@ pub enum Request {
     },
     /// Writes everything that is derived anew.
     Rebuild,
+    /// The deleted mail of an account that can be had again: [`Reply::DeletedMailbox`], [`Reply::DeletedMessage`].
+    UndeleteList {
+        /// Primary address.
+        address: String,
+        /// Only this.
+        filter: UndeleteFilter,
+    },
+    /// Brings deleted mail back: messages, or a mailbox, or everything since a moment.
+    UndeleteRestore {
+        /// Primary address.
+        address: String,
+        /// Ids of messages.
+        messages: Vec<u32>,
+        /// A mailbox, or a moment.
+        filter: UndeleteFilter,
+        /// The mailbox to bring it to, instead of where it was.
+        to: Option<String>,
+    },
+    /// Removes deleted mail for good.
+    UndeletePurge {
+        /// Primary address.
+        address: String,
+    },
     /// What is stored and for whom.
     Stats,
     /// Makes a checkpoint of the store for a backup.
@@ -175,6 +198,18 @@ pub struct MessagePlace {
     pub offset_minutes: i16,
 }
 
+/// Some of the deleted mail of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndeleteFilter {
+    /// Of mailboxes of this name.
+    pub mailbox: Option<String>,
+    /// Deleted at this moment or later, in seconds since 1970.
+    pub since_unix_s: Option<i64>,
+    /// With this in its subject, whatever its case.
+    pub subject: Option<String>,
+}
+
 /// An account to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -213,6 +248,10 @@ pub enum Reply {
     Account(AccountFacts),
     /// What an account uses.
     Use(AccountUse),
+    /// A mailbox that was deleted.
+    DeletedMailbox(DeletedMailboxFacts),
+    /// A message that was expunged, or that is in a deleted mailbox.
+    DeletedMessage(DeletedMessageFacts),
     /// One alias.
     Alias(AliasFacts),
     /// One group.
@@ -316,6 +355,42 @@ pub struct AccountUse {
     pub used_bytes: u64,
     /// Its messages.
     pub messages: u64,
+    /// Octets of deleted messages that can be had again; the quota does not count them.
+    pub deleted_bytes: u64,
+    /// These messages.
+    pub deleted_messages: u64,
+}
+
+/// A mailbox that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedMailboxFacts {
+    /// Its name.
+    pub deleted_mailbox: String,
+    /// When, in seconds since 1970.
+    pub deleted_unix_s: i64,
+    /// Messages in it.
+    pub messages: u32,
+    /// Octets of these.
+    pub size_bytes: u64,
+}
+
+/// A message that can be had again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedMessageFacts {
+    /// Its id in the account.
+    pub message: u32,
+    /// Where it was; missing when that is not known.
+    pub mailbox: Option<String>,
+    /// Its UID there.
+    pub uid: u32,
+    /// When it was expunged, or its mailbox deleted, in seconds since 1970.
+    pub deleted_unix_s: i64,
+    /// Its internal date, in seconds since 1970.
+    pub internal_date_unix_s: i64,
+    /// Octets.
+    pub size_bytes: u64,
+    /// Its subject.
+    pub subject: String,
 }
 
 /// A group.

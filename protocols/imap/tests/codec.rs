@@ -85,6 +85,8 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::Since(field, day) => date_key("SINCE", field, day),
         SearchProgram::Larger(size) => format!("LARGER {size}"),
         SearchProgram::Smaller(size) => format!("SMALLER {size}"),
+        SearchProgram::Older(seconds) => format!("OLDER {seconds}"),
+        SearchProgram::Younger(seconds) => format!("YOUNGER {seconds}"),
         SearchProgram::ModSeq(modseq) => format!("MODSEQ {modseq}"),
         SearchProgram::Text(SearchField::Header(name), needle) => format!("Header {name:?} {needle:?}"),
         SearchProgram::Text(field, needle) => format!("{field:?} {needle:?}"),
@@ -238,7 +240,7 @@ fn their_mailbox(mailbox: &Mailbox<'_>) -> MailboxArg {
 fn ours(command: &Command) -> Option<String> {
     Some(match command {
         Command::Search { uid, charset, key } => format!("search {uid} {charset:?} {}", our_search(key)),
-        Command::Fetch { uid, set, request, changed_since } => {
+        Command::Fetch { uid, set, request, changed_since, partial: None } => {
             format!("fetch {uid} {} {:?} {changed_since:?}", our_set(set), request.items)
         }
         Command::Store { uid, set, update, flags, silent, unchanged_since } => {

@@ -39,6 +39,11 @@ pub enum FetchItem {
     BodyStructure,
     /// MODSEQ (RFC 7162).
     ModSeq,
+    /// PREVIEW (RFC 8970).
+    Preview {
+        /// LAZY: only when it is there already.
+        lazy: bool,
+    },
     /// RFC822: the whole message; sets `\Seen`.
     Rfc822,
     /// RFC822.HEADER.

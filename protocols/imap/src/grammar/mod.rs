@@ -9,6 +9,7 @@
 //! * Fails: a bad command with its tag, where it had one, and a text for the client.
 
 mod fetch;
+mod find;
 mod frame;
 mod mailbox;
 mod message;

@@ -1,7 +1,7 @@
 //! Which command may come in which state, and who carries it out.
 
 use super::{ImapSession, State, store::StoreCommand};
-use crate::command::Command;
+use crate::command::{Command, FindRequest};
 
 /// The states in which a command may come.
 enum When {
@@ -33,6 +33,7 @@ fn when(command: &Command) -> When {
         | Command::Expunge
         | Command::UidExpunge(_)
         | Command::Search { .. }
+        | Command::Find(_)
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. } => When::Selected,
@@ -62,6 +63,7 @@ impl ImapSession {
                 | Command::Store { uid: true, .. }
                 | Command::Search { uid: true, .. }
                 | Command::Copy { uid: true, .. }
+                | Command::Find(FindRequest { uid: true, .. })
                 | Command::UidExpunge(_)
         );
         //= rfc3501#section-7.4.1
@@ -69,7 +71,10 @@ impl ImapSession {
         //# progress, nor while responding to a FETCH, STORE, or SEARCH
         //# command.
         self.numbers_stay = !self.uid_command
-            && matches!(command, Command::Fetch { .. } | Command::Store { .. } | Command::Search { .. });
+            && matches!(
+                command,
+                Command::Fetch { .. } | Command::Store { .. } | Command::Search { .. } | Command::Find(_)
+            );
         match command {
             Command::Capability => self.capability(),
             Command::Noop | Command::Check => self.complete("OK done"),
@@ -110,7 +115,10 @@ impl ImapSession {
             Command::Expunge => self.expunge(None),
             Command::UidExpunge(set) => self.expunge(Some(&set)),
             Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
-            Command::Fetch { set, request, changed_since, .. } => self.fetch(&set, request, changed_since),
+            Command::Find(request) => self.find(request),
+            Command::Fetch { set, request, changed_since, partial, .. } => {
+                self.fetch(&set, request, changed_since, partial);
+            }
             Command::Store { set, update, flags, silent, unchanged_since, .. } => {
                 if let Some(uids) = self.messages(&set) {
                     self.store(StoreCommand { uids, update, flags, silent, unchanged_since });

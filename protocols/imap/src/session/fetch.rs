@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ask::Ask,
-    command::SequenceSet,
+    command::{PartialRange, SequenceSet},
     fetch::{FetchCursor, FetchItem, FetchNews, FetchRequest},
 };
 
@@ -54,8 +54,11 @@ impl ImapSession {
         found.ok()
     }
 
-    pub(super) fn fetch(&mut self, set: &SequenceSet, mut request: FetchRequest, changed_since: Option<ModSeq>) {
-        let Some(uids) = self.messages(set) else { return };
+    pub(super) fn fetch(&mut self, set: &SequenceSet, mut request: FetchRequest, changed_since: Option<ModSeq>, partial: Option<PartialRange>) {
+        let Some(mut uids) = self.messages(set) else { return };
+        if let Some(range) = partial {
+            uids = range.of_set(&uids);
+        }
         if changed_since.is_some() || request.items.contains(&FetchItem::ModSeq) {
             self.enable_condstore();
         }

@@ -12,6 +12,7 @@ mod commands;
 mod copy;
 mod expunge;
 mod fetch;
+mod find;
 mod idle;
 mod list;
 mod login;
@@ -31,8 +32,8 @@ use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick};
 
 use self::{
-    append::Append, fetch::Fetching, open::OpenMailbox, outbox::Outbox, purpose::Purpose, sasl_turn::SaslTurn,
-    search::Finding, sync::Telling,
+    append::Append, fetch::Fetching, find::Listing, open::OpenMailbox, outbox::Outbox, purpose::Purpose,
+    sasl_turn::SaslTurn, search::Finding, sync::Telling,
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
@@ -101,6 +102,8 @@ enum Doing {
     Fetching(Box<Fetching>),
     /// The answer of SEARCH is being written.
     Finding(Box<Finding>),
+    /// A line of SORT, THREAD or ESEARCH is being written.
+    Listing(Box<Listing>),
     /// Changes of the mailbox are being told.
     Telling(Box<Telling>),
     /// IDLE; `Some`: the host watches.
@@ -228,6 +231,7 @@ impl ImapSession {
             Doing::Sasl(turn) => return self.take_sasl_line(turn),
             Doing::Fetching(fetching) => self.ask_page(fetching),
             Doing::Finding(finding) => self.write_found(finding),
+            Doing::Listing(listing) => self.write_listing(listing),
             Doing::Telling(telling) => self.tell(telling),
             Doing::Idling(watch) => return self.idle_on(watch),
             Doing::Appending(append) => return self.append_on(append),

@@ -8,6 +8,7 @@ use super::{
     ImapSession,
     append::{Append, GivenUp},
     fetch::Fetching,
+    find::Wanted,
     list::ListStatus,
     sasl_turn::SaslTurn,
     store::StoreCommand,
@@ -55,6 +56,10 @@ pub(super) enum Purpose {
     Store(Box<StoreCommand>),
     /// SEARCH; whether MODSEQ was among its keys.
     Search(bool),
+    /// SEARCH RETURN and SORT.
+    Find(Wanted),
+    /// THREAD.
+    Thread,
     /// COPY and MOVE (`true`).
     Copy(bool),
     /// EXPUNGE.
@@ -147,6 +152,13 @@ impl ImapSession {
             (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
                 self.found(&uids, modseq_asked.then_some(highest_modseq));
             }
+            (Purpose::Find(wanted), Answer::Found { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids.iter().collect(), highest_modseq);
+            }
+            (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids, highest_modseq);
+            }
+            (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
             }
@@ -189,6 +201,10 @@ impl ImapSession {
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Find(wanted) => {
+                self.forget_saved(wanted.saves());
+                self.complete(refusal.text(false));
+            }
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }

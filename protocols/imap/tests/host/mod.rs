@@ -19,7 +19,7 @@ use std::{collections::VecDeque, fmt::Write as _};
 
 use bytes::Bytes;
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
-use rockdove_mail::{AskId, Input, ModSeq, Peer, Session, Step, Tick, TlsFacts};
+use rockdove_mail::{AskId, Input, ModSeq, Peer, Session, Step, Tick, TlsFacts, search::ThreadNode};
 
 pub(crate) use self::account::{Account, PASSWORD, SCRAM_SALT, name};
 
@@ -43,6 +43,23 @@ impl Cuts {
         }
         .min(most)
     }
+}
+
+/// Threads of one shape: the first four messages are `(a b (c)(d))`, the others hang under nobody.
+pub(crate) fn threads(uids: &[u32]) -> Vec<ThreadNode> {
+    let node = |uid: Option<u32>, depth, only_child| ThreadNode { uid, depth, only_child };
+    let shape = [(0, false), (1, true), (2, uids.len() < 4), (2, false)];
+    let mut nodes: Vec<ThreadNode> =
+        uids.iter().zip(shape).map(|(uid, (depth, only_child))| node(Some(*uid), depth, only_child)).collect();
+    match uids.get(4..) {
+        None | Some([]) => {}
+        Some([only]) => nodes.push(node(Some(*only), 0, false)),
+        Some(several) => {
+            nodes.push(node(None, 0, false));
+            nodes.extend(several.iter().map(|uid| node(Some(*uid), 1, false)));
+        }
+    }
+    nodes
 }
 
 pub(crate) struct Host {

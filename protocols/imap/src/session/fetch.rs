@@ -54,7 +54,13 @@ impl ImapSession {
         found.ok()
     }
 
-    pub(super) fn fetch(&mut self, set: &SequenceSet, mut request: FetchRequest, changed_since: Option<ModSeq>, partial: Option<PartialRange>) {
+    pub(super) fn fetch(
+        &mut self,
+        set: &SequenceSet,
+        mut request: FetchRequest,
+        changed_since: Option<ModSeq>,
+        partial: Option<PartialRange>,
+    ) {
         let Some(mut uids) = self.messages(set) else { return };
         if let Some(range) = partial {
             uids = range.of_set(&uids);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rockdove_mail::{ModSeq, Uid, UidSet, search::ThreadNode};
+use rockdove_mail::{ModSeq, Uid, UidSet, search::{SearchKey, ThreadNode}};
 
 use super::{Doing, ImapSession, purpose::Purpose};
 use crate::{
@@ -41,6 +41,13 @@ enum Listed {
     Numbers(Vec<(u32, u32)>, char),
     /// Threads, and the depths at which parentheses are open.
     Threads(Vec<ThreadNode>, Vec<u32>),
+}
+
+impl ReturnOptions {
+    /// MIN, MAX or both, and nothing else but SAVE.
+    const fn asks_ends_only(&self) -> bool {
+        (self.min || self.max) && !self.all && !self.count && self.partial.is_none()
+    }
 }
 
 impl PartialRange {
@@ -127,6 +134,14 @@ impl ImapSession {
                 let tail = modseq.map(|modseq| format!(" (MODSEQ {modseq})")).unwrap_or_default();
                 self.list_numbers(&uids, ' ', tail);
             }
+            //= rfc4731#section-3.2
+            //# If the SEARCH/UID SEARCH command contained a single MIN or MAX result
+            //# option, the MODSEQ result option contains the mod-sequence for the
+            //# found message.
+            Some(returns) if modseq.is_some() && returns.asks_ends_only() => {
+                let within = saved(&returns, &uids);
+                self.ask(Ask::Search { key: SearchKey::All, within }, Purpose::FindEnds(returns, uids));
+            }
             Some(returns) => self.extended(&returns, &uids, modseq),
         }
     }
@@ -149,7 +164,7 @@ impl ImapSession {
     }
 
     /// The ESEARCH response (RFC 4731 section 3.1).
-    fn extended(&mut self, returns: &ReturnOptions, uids: &[Uid], modseq: Option<ModSeq>) {
+    pub(super) fn extended(&mut self, returns: &ReturnOptions, uids: &[Uid], modseq: Option<ModSeq>) {
         let only_saves = returns.save && !(returns.min || returns.max || returns.all || returns.count);
         if only_saves && returns.partial.is_none() {
             return self.complete("OK done");

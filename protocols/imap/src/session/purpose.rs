@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, UidSet};
+use rockdove_mail::{MailboxName, Uid, UidSet};
 
 use super::{
     ImapSession,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, StatusItem},
+    command::{ListRequest, ReturnOptions, StatusItem},
 };
 
 /// Why the host was asked.
@@ -58,6 +58,8 @@ pub(super) enum Purpose {
     Search(bool),
     /// SEARCH RETURN and SORT.
     Find(Wanted),
+    /// The mod-sequence of the ends of what SEARCH RETURN has found.
+    FindEnds(ReturnOptions, Vec<Uid>),
     /// THREAD.
     Thread,
     /// COPY and MOVE (`true`).
@@ -157,6 +159,9 @@ impl ImapSession {
             }
             (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
                 self.found_in_order(wanted, uids, highest_modseq);
+            }
+            (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
+                self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
             }
             (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {

@@ -123,7 +123,9 @@ pub(super) fn entries_of(record: &MessageRecord) -> [Vec<u8>; 2] {
         entry.extend_from_slice(&hash.to_le_bytes());
     }
     let mut names = Vec::new();
-    names_of(record).iter().for_each(|name| put_bytes(&mut names, name.as_bytes()));
+    for name in names_of(record) {
+        put_bytes(&mut names, name.as_bytes());
+    }
     [entry, names].map(|entry| if entry.len() > ENTRY_BYTES_MAX { Vec::new() } else { entry })
 }
 

@@ -196,9 +196,10 @@ pub(super) fn kept(
         let block = match (sheets.filter(|sheets| *message < sheets.next), last) {
             (None, _) => None,
             (Some(_), Some((of, block))) if of == segment => block,
-            (Some(sheets), _) => match open.get(&segment) {
-                Some(block) => *block,
-                None => {
+            (Some(sheets), _) => {
+                if let Some(block) = open.get(&segment) {
+                    *block
+                } else {
                     let block = sheets.block(sheet, segment)?.map(|block| {
                         found.blocks.push(block);
                         u32::try_from(found.blocks.len() - 1).unwrap_or(u32::MAX)
@@ -206,7 +207,7 @@ pub(super) fn kept(
                     open.insert(segment, block);
                     block
                 }
-            },
+            }
         };
         if sheets.is_some_and(|sheets| *message < sheets.next) {
             last = Some((segment, block));

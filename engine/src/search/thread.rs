@@ -69,12 +69,12 @@ fn ordered_subject(links: &[Links], dates: &[i64]) -> Forest {
     let mut roots = Vec::new();
     for node in order {
         // In the order of their dates, so the first of a subject is the first of its thread, and roots are in order.
-        match first.get(&links[node as usize].subject) {
-            Some(root) => children[*root as usize].push(node),
-            None => {
-                first.insert(links[node as usize].subject, node);
-                roots.push(node);
-            }
+        let subject = links[node as usize].subject;
+        if let Some(root) = first.get(&subject) {
+            children[*root as usize].push(node);
+        } else {
+            first.insert(subject, node);
+            roots.push(node);
         }
     }
     Forest { messages: count(links.len()), children, roots }

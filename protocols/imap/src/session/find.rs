@@ -1,8 +1,9 @@
 //! SEARCH RETURN (RFC 4731, RFC 9394), its saved result (RFC 5182), SORT and THREAD (RFC 5256, RFC 5267).
 
-use std::fmt::Write as _;
-
-use rockdove_mail::{ModSeq, Uid, UidSet, search::{SearchKey, ThreadNode}};
+use rockdove_mail::{
+    ModSeq, Uid, UidSet,
+    search::{SearchKey, ThreadNode},
+};
 
 use super::{Doing, ImapSession, purpose::Purpose};
 use crate::{
@@ -169,33 +170,29 @@ impl ImapSession {
         if only_saves && returns.partial.is_none() {
             return self.complete("OK done");
         }
-        let mut head = format!("* ESEARCH (TAG \"{}\")", self.tag);
+        let mut items = vec![format!("* ESEARCH (TAG \"{}\")", self.tag)];
         if self.uid_command {
-            head.push_str(" UID");
+            items.push("UID".to_owned());
         }
         let ends = [("MIN", uids.first().filter(|_| returns.min)), ("MAX", uids.last().filter(|_| returns.max))];
         for (name, uid) in ends {
-            if let Some(number) = uid.and_then(|uid| self.told_number(*uid)) {
-                let _ = write!(head, " {name} {number}");
-            }
+            let number = uid.and_then(|uid| self.told_number(*uid));
+            items.extend(number.map(|number| format!("{name} {number}")));
         }
         if returns.count {
-            let _ = write!(head, " COUNT {}", uids.len());
+            items.push(format!("COUNT {}", uids.len()));
         }
         let mut tail = modseq.map(|modseq| format!(" MODSEQ {modseq}")).unwrap_or_default();
         let mut listed: &[Uid] = &[];
         if let Some(range) = returns.partial {
             listed = range.of(uids);
-            let _ = write!(head, " PARTIAL ({} ", range.text());
-            if listed.is_empty() {
-                head.push_str("NIL");
-            }
+            items.push(format!("PARTIAL ({} {}", range.text(), if listed.is_empty() { "NIL" } else { "" }));
             tail.insert(0, ')');
         } else if returns.all && !uids.is_empty() {
-            head.push_str(" ALL ");
+            items.push("ALL ".to_owned());
             listed = uids;
         }
-        self.out.text.extend_from_slice(head.as_bytes());
+        self.out.text.extend_from_slice(items.join(" ").as_bytes());
         self.list_numbers(listed, ',', tail);
     }
 
@@ -218,7 +215,11 @@ impl ImapSession {
                     if at > 0 {
                         text.push(*between);
                     }
-                    let _ = if first == last { write!(text, "{first}") } else { write!(text, "{first}:{last}") };
+                    text.push_str(&first.to_string());
+                    if first != last {
+                        text.push(':');
+                        text.push_str(&last.to_string());
+                    }
                 }
                 ranges.len()
             }
@@ -232,7 +233,7 @@ impl ImapSession {
         listing.at = until;
         if until >= count {
             if let Listed::Threads(_, open) = &listing.what {
-                open.iter().for_each(|_| text.push(')'));
+                text.push_str(&")".repeat(open.len()));
             }
             text.push_str(&listing.tail);
             self.out.line(&text);
@@ -259,7 +260,7 @@ impl ImapSession {
             open.push(node.depth);
         }
         if let Some(number) = node.uid.and_then(|uid| self.told_number(uid)) {
-            let _ = write!(text, "{number}");
+            text.push_str(&number.to_string());
         }
     }
 }

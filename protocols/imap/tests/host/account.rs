@@ -146,7 +146,7 @@ impl Account {
                 let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
                 let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
                 for criterion in criteria.iter().rev() {
-                    uids.sort_by(|a, b| view.compared(criterion, *a, *b));
+                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
                 }
                 Answer::Sorted { uids, highest_modseq }
             }

@@ -105,7 +105,7 @@ impl Mailbox {
     }
 
     /// Sizes are compared; all other criteria by subject.
-    pub(crate) fn compared(&self, criterion: &SortCriterion, a: Uid, b: Uid) -> Ordering {
+    pub(crate) fn compared(&self, criterion: SortCriterion, a: Uid, b: Uid) -> Ordering {
         let size = |uid: Uid| self.messages.get(&uid).map(|message| message.facts.size_bytes);
         let order = match criterion.key {
             SortKey::Size => size(a).cmp(&size(b)),

@@ -1,4 +1,5 @@
 //! The first names of a ready ENVELOPE: what SORT compares (RFC 5256 section 3, RFC 5957).
+#![allow(clippy::option_option, reason = "NIL is a value; the outer None is no value at all")]
 
 /// What an ENVELOPE says of an address; `None` for `NIL`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,7 +73,6 @@ fn first_address(words: &mut &[u8]) -> Option<Option<EnvelopeAddress>> {
     Some(first)
 }
 
-#[allow(clippy::option_option, reason = "NIL is a value; the outer None is no value at all")]
 fn nstring(words: &mut &[u8]) -> Option<Option<Vec<u8>>> {
     if let Some(rest) = words.strip_prefix(b"NIL") {
         *words = rest;

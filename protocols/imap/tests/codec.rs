@@ -520,12 +520,13 @@ fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
 }
 
-/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST.
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, nor
+/// ESEARCH and PREVIEW.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        if line.contains("\"CHILDINFO\"") {
+        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW "].iter().any(|unknown| line.contains(unknown)) {
             continue;
         }
         let (line, space) = line.strip_suffix('~').map_or((line, ""), |line| (line, " "));

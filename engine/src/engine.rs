@@ -42,7 +42,7 @@ pub type Done = Box<dyn FnOnce(Result<Outcome, EngineError>) + Send>;
 pub type Listener = Box<dyn Fn(&[ChangeNotice]) + Send + Sync>;
 
 /// Version of the whole layout, in the first row of the store.
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 /// Setting: the key of content hashes.
 const DEDUP_KEY: &str = "dedup_key";
 
@@ -55,7 +55,7 @@ pub struct EngineOptions {
     /// Key of content hashes, so that nobody outside can tell which content is stored. Used on first start only; the
     /// stored one counts afterwards.
     pub dedup_key: [u8; 32],
-    /// Message bodies below this many octets stay in the message record.
+    /// Bodies below this many octets stay in the message record; at most 16 KiB.
     pub part_inline_max: usize,
     /// Octets joined into one write, unless a single command has more.
     pub group_bytes_max: usize,
@@ -403,8 +403,9 @@ impl Engine {
     /// Removes up to `limit` parts that no message needs any more, and answers how many. Call it now and then.
     pub fn collect_parts(&self, now_unix_s: i64, limit: usize) -> Result<usize, EngineError> {
         let _upkeep = locked(&self.upkeep);
-        // While no group is written, so that no reference comes or goes between looking and removing.
-        self.committer.exclusive(|| self.parts.collect(&self.kv, now_unix_s, limit))
+        // While no group is written, so that no reference comes or goes between looking and removing; and while no equal
+        // part is staged, which would take over the row of the hash.
+        self.committer.exclusive(|| self.parts.standstill(|| self.parts.collect(&self.kv, now_unix_s, limit)))
     }
 
     /// The parts of the server.
@@ -585,10 +586,8 @@ impl Engine {
             plan.prepare()?;
             plans.push(plan);
         }
-        let mut joined = Plan { staged: vec![Arc::clone(message)], ..Plan::default() };
-        if !plans.is_empty() {
-            message.put_part(&mut joined.batch);
-        }
+        let staged = if plans.is_empty() { Vec::new() } else { vec![Arc::clone(message)] };
+        let mut joined = Plan { staged, ..Plan::default() };
         for plan in plans {
             let (mut batch, touch) = plan.conclude();
             joined.batch.changes.append(&mut batch.changes);
@@ -694,7 +693,11 @@ fn first_start(kv: &SharedKv, options: &EngineOptions) -> Result<[u8; 32], Engin
             let key = key.and_then(|key| key[..].try_into().ok());
             key.ok_or_else(|| EngineError::Corrupt("the key of content hashes".to_owned()))
         }
-        Some(_) => Err(EngineError::Invalid("the store was made by a newer version of Rockdove".to_owned())),
+        Some(version) => {
+            let age = if version[..] < [FORMAT_VERSION][..] { "an older" } else { "a newer" };
+            let what = format!("the store was made by {age} version of Rockdove, whose format this one does not read");
+            Err(EngineError::Invalid(what))
+        }
         None => {
             let mut batch = Batch::default();
             batch.put(Family::Sys, keys::SYS_VERSION, vec![FORMAT_VERSION]);

@@ -15,7 +15,7 @@ pub mod kv;
 pub mod search;
 pub mod store;
 
-pub use archive::{Finding, FsckSummary, RebuildSummary, Repair};
+pub use archive::{Finding, FsckSummary, RebuildSummary, Repair, Stats, StorageUse};
 pub use command::{
     AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow,
     InternalDate, Keywords, MailboxId, MessageId, Outcome, Stored,

@@ -63,6 +63,8 @@ enum Action {
     },
     /// Write everything that is derived anew.
     Rebuild,
+    /// Tell what is stored, in all and for each domain and account, and what deduplication and compression save.
+    Stats(ListFormat),
     /// Try Rockdove: make a small server in a folder, with three accounts, and serve it.
     Demo {
         /// The folder; made when it is missing, found again when it is there.
@@ -212,6 +214,7 @@ impl Cli {
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
             Action::Fsck { repair } => fsck(&path, repair),
+            Action::Stats(format) => simply(&path, Request::Stats, Show::list(format.json)),
             Action::Rebuild => simply(&path, Request::Rebuild, Show::new(false)),
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::{
-    admin::{AccountFacts, AccountUse, CheckFacts, DomainFacts, Reply, Status},
+    admin::{AccountFacts, AccountUse, CheckFacts, DomainFacts, Reply, Status, StorageFacts},
     config::Size,
 };
 
@@ -98,6 +98,7 @@ impl Show {
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
             Reply::Finding(what) => self.line(format_args!("{what}")),
             Reply::Checked(facts) => self.checked(&facts),
+            Reply::Storage(facts) => self.storage(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
             Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } => {}
@@ -113,6 +114,23 @@ impl Show {
             self.line(format_args!("{repaired} repaired"));
         }
         self.line(format_args!("{} problems", findings.saturating_sub(*repaired)));
+    }
+
+    fn storage(&mut self, facts: &StorageFacts) {
+        let StorageFacts { of, name, messages, message_bytes, record_bytes, parts, part_bytes, .. } = facts;
+        let (same, packed) = (facts.deduplication_saved_bytes, facts.packing_saved_bytes);
+        let whose = if name.is_empty() { of } else { name };
+        let stored = record_bytes.saturating_add(*part_bytes);
+        self.line(format_args!(
+            "{whose}: {messages} messages of {message_bytes} octets; {stored} stored: records {record_bytes}, {parts} \
+             parts {part_bytes}; saved: {same} by deduplication, {packed} by decoding and compression"
+        ));
+        if let Some(waiting) = facts.waiting_bytes {
+            self.line(format_args!("parts that no message refers to: {waiting} octets"));
+        }
+        if let Some(disk) = facts.disk_bytes {
+            self.line(format_args!("on disk, without the log: {disk} octets"));
+        }
     }
 
     fn status(&mut self, status: &Status) {
@@ -134,6 +152,7 @@ impl Show {
             Reply::Alias(alias) => json!(alias),
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
+            Reply::Storage(facts) => json!(facts),
             Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) => return,
         };
         self.values.push(value);

@@ -23,7 +23,6 @@ use crate::{
     search,
     store::{
         account::Totals,
-        frame,
         ingest::record_again,
         mailbox::{Counters, Fixed, load_row},
         parts::PartHead,
@@ -271,24 +270,25 @@ impl AccountCheck {
         if record.header.end > 2 {
             self.speaking.insert(message);
         }
-        let mut length = record.trace.len() as u64;
+        let Some(inline) = record.kept.octets() else {
+            return self.lost(Family::Message, key, None, "the bytes of the message are damaged");
+        };
+        let (mut length, mut kept) = (record.trace.len() as u64, 0_u64);
         for piece in &record.pieces {
+            length = length.saturating_add(piece.length().unwrap_or(u64::MAX));
             match piece {
-                Piece::Inline(framed) => match frame::decode(framed) {
-                    Some(raw) => {
-                        length += raw.len() as u64;
-                        // A message that is whole in its record is looked at again; others would have to be read.
-                        if record.pieces.len() == 1 {
-                            self.derived_record(&record, &raw, key, row);
-                        }
-                    }
-                    None => return self.lost(Family::Message, key, None, "the bytes of the message are damaged"),
-                },
-                Piece::Part { part, offset, length: octets, .. } => {
-                    needs.push((message, *part, offset.saturating_add(*octets)));
-                    length = length.saturating_add(*octets);
+                Piece::Inline { length } => kept = kept.saturating_add(*length),
+                Piece::Part { part, offset, length, .. } => {
+                    needs.push((message, *part, offset.saturating_add(*length)));
                 }
             }
+        }
+        if kept != inline.len() as u64 {
+            let what = format!("the record keeps {} octets of the message and uses {kept}", inline.len());
+            self.lost(Family::Message, key, None, &what);
+        } else if kept + record.trace.len() as u64 == record.size_bytes {
+            // A message that is whole in its record is looked at again; others would have to be read.
+            self.derived_record(&record, &inline, key, row);
         }
         if length != record.size_bytes {
             let what = format!("the message has {length} octets, its record says {}", record.size_bytes);

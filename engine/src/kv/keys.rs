@@ -50,8 +50,8 @@
 //!
 //! ## Reference
 //! ```text
-//! 00 part8                     -> head of the part: length, chunks, content hash
-//! 01 hash32                    -> reserved: the part of this content
+//! 00 part8                     -> head of the part: length, octets stored, chunks, content hash
+//! 01 hash32                    -> the part with octets of this hash
 //! 02 part8 account4 message4   -> the message needs the part
 //! 03 part8                     -> the part may be collected, and since when
 //! ```
@@ -232,6 +232,11 @@ pub fn part_chunk(part: u64, chunk: u32) -> Bytes {
 /// Reference: the head of a part.
 pub fn part_head(part: u64) -> Bytes {
     KeyWriter::kind(REFERENCE_HEAD).u64(part).done()
+}
+
+/// Reference: the part with octets of this hash.
+pub fn part_of_hash(hash: &[u8; 32]) -> Bytes {
+    KeyWriter::kind(REFERENCE_HASH).raw(hash).done()
 }
 
 /// Reference: a message that needs a part.

@@ -173,7 +173,7 @@ impl AccountPlan<'_> {
         let mut uids = Vec::with_capacity(messages.len());
         for message in messages {
             let flags = self.flag_bits(mailbox, &message.flags, Unknown::Add)?;
-            self.add_part(&message.message);
+            self.add_parts(&message.message);
             let id = self.add_message(&message.message, &[])?;
             let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
             uids.push(self.append(mailbox, &row)?);

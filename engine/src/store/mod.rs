@@ -15,14 +15,17 @@ mod commands;
 pub(crate) mod commit;
 mod digest;
 pub(crate) mod directory;
+pub(crate) mod encoding;
 pub(crate) mod frame;
 pub mod ingest;
 pub mod mailbox;
 pub(crate) mod octets;
 pub mod parts;
+pub(crate) mod pieces;
 pub(crate) mod plan;
 pub mod record;
 pub mod segment;
+pub(crate) mod staged;
 
 pub use ingest::{StagedMessage, Staging};
 pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};

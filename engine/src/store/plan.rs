@@ -216,15 +216,17 @@ impl<'a> AccountPlan<'a> {
         Ok(place)
     }
 
-    /// Messages whose parts this plan writes.
+    /// Messages whose parts this plan refers to.
     pub(crate) fn take_staged(&mut self) -> Vec<Arc<StagedMessage>> {
         std::mem::take(&mut self.staged)
     }
 
-    /// Writes the part of a staged message, once for all records that refer to it, and holds it until that is durable.
-    pub(crate) fn add_part(&mut self, staged: &Arc<StagedMessage>) {
-        staged.put_part(&mut self.batch);
-        self.staged.push(Arc::clone(staged));
+    /// Holds the parts of a staged message until the records that refer to them are durable. Their rows are written once
+    /// for the whole group.
+    pub(crate) fn add_parts(&mut self, staged: &Arc<StagedMessage>) {
+        if self.staged.last().is_none_or(|last| !Arc::ptr_eq(last, staged)) {
+            self.staged.push(Arc::clone(staged));
+        }
     }
 
     /// Writes the record of a new message.
@@ -233,7 +235,7 @@ impl<'a> AccountPlan<'a> {
         self.state.totals.next_message = next(id, "message ids")?;
         let row = record::encode(trace, staged.shared());
         self.batch.put(Family::Message, keys::message_record(self.account(), id), row);
-        let parts: Vec<u64> = staged.part().into_iter().collect();
+        let parts = staged.parts();
         for part in &parts {
             self.batch.put(Family::Reference, keys::part_reference(*part, self.account(), id), Bytes::new());
         }

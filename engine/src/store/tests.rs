@@ -1,6 +1,8 @@
 //! The store through the door of the engine.
 #![allow(clippy::cast_possible_truncation, clippy::format_push_string, reason = "the numbers and texts here are small")]
 
+mod parts;
+
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering},

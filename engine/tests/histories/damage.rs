@@ -85,7 +85,12 @@ const DERIVED: &[Damage] = &[
         let (family, key, _) = row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_REACH));
         put(kv, family, key, vec![1, 1, 0xff, 0xff, 0x7f, 0, 0]);
     }),
-    repaired("a page of texts is damaged", |kv| turn(kv, &row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_PAGE)))),
+    repaired("a page of texts is damaged", |kv| {
+        // The longest, so that its middle is text.
+        let dump = kv.dump();
+        let pages = dump.iter().filter(|row| kind(row, Family::Text, 4, keys::TEXT_PAGE));
+        turn(kv, pages.max_by_key(|row| row.2.len()).expect("a page"));
+    }),
     repaired("a page of texts is not where it should be", |kv| {
         let (family, key, value) = row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_PAGE));
         let other = [&key[..key.len() - 1], &[key[key.len() - 1] ^ 1]].concat();
@@ -102,8 +107,12 @@ const DERIVED: &[Damage] = &[
     repaired("a list of words cannot be read", |kv| put(kv, Family::Text, keys::text_words(1, 0, 0, 0), vec![9])),
     repaired("the record says of the message what it is not", |kv| {
         // The ENVELOPE of a message that is whole in its record.
-        let fits = |row: &Row| kind(row, Family::Message, 8, keys::MESSAGE_RECORD) && row.2.len() < 1_000;
-        let (family, key, value) = row(kv, fits);
+        let needs =
+            |row: &Row, key: &[u8]| kind(row, Family::Reference, 0, keys::REFERENCE_USE) && row.1.ends_with(&key[..8]);
+        let dump = kv.dump();
+        let (family, key, value) = row(kv, |row| {
+            kind(row, Family::Message, 8, keys::MESSAGE_RECORD) && !dump.iter().any(|other| needs(other, &row.1))
+        });
         let at = value.windows(4).position(|octets| octets == b"(NIL").expect("an ENVELOPE without a date");
         let mut value = value.to_vec();
         value[at + 1..at + 4].copy_from_slice(b"\"x\"");
@@ -141,6 +150,12 @@ const DERIVED: &[Damage] = &[
     repaired("does not need it", |kv| put(kv, Family::Reference, keys::part_reference(1, 1, 1_000_000), "")),
     repaired("head is missing", |kv| {
         remove(kv, &row(kv, |row| kind(row, Family::Reference, 0, keys::REFERENCE_HEAD)));
+    }),
+    repaired("its hash does not lead to it", |kv| {
+        remove(kv, &row(kv, |row| kind(row, Family::Reference, 0, keys::REFERENCE_HASH)));
+    }),
+    repaired("the hash leads to no part with these bytes", |kv| {
+        put(kv, Family::Reference, keys::part_of_hash(&[7; 32]), 1_u64.to_le_bytes().to_vec());
     }),
     repaired("not marked for collection", |kv| {
         let (family, _, value) = row(kv, |row| row.0 == Family::Part && row.1.ends_with(&[0; 4]));

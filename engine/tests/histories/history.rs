@@ -52,6 +52,25 @@ pub(crate) fn mail(number: u64, octets: usize) -> Vec<u8> {
     mail
 }
 
+/// A message with an attachment: one of few, in lines of one length or another, and now and then broken.
+pub(crate) fn attached(rng: &mut Rng, octets: usize) -> Vec<u8> {
+    const SYMBOLS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut noise = Rng(rng.next() % 3);
+    let symbols: Vec<u8> = (0..octets / 4 * 4).map(|_| *noise.pick(SYMBOLS)).collect();
+    let (line, line_end) = (*rng.pick(&[76, 76, 64, 1_000, octets]), if rng.one_in(4) { "\n" } else { "\r\n" });
+    let mut body = symbols.chunks(line).collect::<Vec<_>>().join(line_end.as_bytes());
+    if rng.one_in(4) {
+        let at = rng.below(body.len());
+        body[at] = *rng.pick(b"=* \r\nA");
+    }
+    let number = rng.next() % 10;
+    let start = format!(
+        "Subject: a{number}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee\r\n--b\r\n\
+         Content-Transfer-Encoding: base64\r\n\r\n"
+    );
+    [start.as_bytes(), &body, b"\r\n--b--\r\n"].concat()
+}
+
 /// Makes up commands that fit what is there, and a few that do not.
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
@@ -144,6 +163,10 @@ impl Commands {
     }
 
     fn content(&mut self) -> Content {
+        if self.rng.one_in(4) {
+            let octets = if self.large && self.rng.one_in(4) { 400_000 } else { 8_000 };
+            return Arc::new(attached(&mut self.rng, octets));
+        }
         let octets = match self.rng.below(if self.large { 60 } else { 50 }) {
             0..30 => 60,
             30..40 => 2_000,

@@ -13,6 +13,7 @@ use rockdove_engine::{
 use super::{
     accounts,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
+    stats,
 };
 use crate::{
     net::{limits::Limits, listeners::ListenerConfig},
@@ -25,7 +26,7 @@ pub type Emit<'a> = &'a mut dyn FnMut(Reply) -> io::Result<()>;
 /// What requests are carried out on.
 pub struct Host {
     pub(super) engine: Arc<Engine>,
-    server: Option<ServerFacts>,
+    pub(super) server: Option<ServerFacts>,
 }
 
 /// What a running server knows of itself.
@@ -34,7 +35,7 @@ pub struct ServerFacts {
     limits: Arc<Limits>,
     listeners: Vec<ListenerConfig>,
     metrics: PrometheusHandle,
-    kv: Arc<RocksKv>,
+    pub(super) kv: Arc<RocksKv>,
     started_ms: u64,
 }
 
@@ -145,6 +146,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::AccountShow { address } => return show(host, &address, emit),
         Request::Fsck { repair } => return fsck(host, repair, emit),
         Request::Rebuild => return Ok(rebuild(host)),
+        Request::Stats => return stats::stats(host, emit),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

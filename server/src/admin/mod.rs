@@ -11,11 +11,12 @@ mod accounts;
 mod execute;
 mod link;
 mod request;
+mod stats;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::Link;
 pub use request::{
     AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, NewAccount, Reply, Request, Secret,
-    Status,
+    Status, StorageFacts,
 };

@@ -84,6 +84,8 @@ pub enum Request {
     },
     /// Writes everything that is derived anew.
     Rebuild,
+    /// What is stored and for whom.
+    Stats,
 }
 
 /// An account to be made.
@@ -133,6 +135,8 @@ pub enum Reply {
         /// Why, and what to do.
         why: String,
     },
+    /// What is stored for somebody.
+    Storage(StorageFacts),
     /// Something that a check found, in words.
     Finding(String),
     /// What a check went through.
@@ -209,6 +213,35 @@ pub struct AccountUse {
     pub used_bytes: u64,
     /// Its messages.
     pub messages: u64,
+}
+
+/// What is stored for somebody. Octets are as the engine writes them, before the tables on disk are packed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageFacts {
+    /// `store`, `domain` or `account`.
+    pub of: String,
+    /// The domain or the address; empty for the whole store.
+    pub name: String,
+    /// Messages.
+    pub messages: u64,
+    /// Octets of them as clients see them.
+    pub message_bytes: u64,
+    /// Octets of their records.
+    pub record_bytes: u64,
+    /// Parts that they refer to, each once.
+    pub parts: u64,
+    /// Octets stored of these parts.
+    pub part_bytes: u64,
+    /// Octets that storing equal parts once saves.
+    pub deduplication_saved_bytes: u64,
+    /// Octets that decoding and compressing saves, less what records add; below 0 where they add more.
+    pub packing_saved_bytes: i64,
+    /// Octets of parts that no message refers to; for the whole store alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_bytes: Option<u64>,
+    /// Octets of tables and parts on disk, without the log; for the whole store of a running server alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
 }
 
 /// What a check went through and found.

@@ -376,6 +376,40 @@ fn the_store_is_checked_with_and_without_a_server() {
     clean();
 }
 
+#[test]
+fn figures_tell_what_is_stored() {
+    let place = Place::new();
+    place.ok(&["domain", "add", "here.example"]);
+    place.ok_with(&["account", "add", "ada@here.example", "--password-stdin"], "secret");
+    let server = place.serve();
+    let mut smtp = Talk::new(dial(server.address("smtp", "starttls")));
+    smtp.line();
+    for line in ["HELO x", "MAIL FROM:<>", "RCPT TO:<ada@here.example>", "DATA"] {
+        smtp.say(line);
+    }
+    let body = "The same line again and again.\r\n".repeat(1_000);
+    assert!(smtp.say(&format!("Subject: x\r\n\r\n{body}.")).starts_with("250 "));
+    let figures = || serde_json::from_str::<Value>(&place.ok(&["stats", "--json"])).expect("JSON");
+    let running = figures();
+    assert!(running[0]["disk_bytes"].is_u64() && running[0]["waiting_bytes"] == 0, "{running}");
+    assert_eq!(server.stop(), 0);
+    let told = figures();
+    for (number, (of, name)) in
+        [("store", ""), ("domain", "here.example"), ("account", "ada@here.example")].iter().enumerate()
+    {
+        let line = &told[number];
+        assert_eq!((line["of"].as_str(), line["name"].as_str()), (Some(*of), Some(*name)));
+        assert_eq!((&line["messages"], &line["parts"]), (&1.into(), &1.into()));
+        let octets = |name: &str| line[name].as_i64().expect("a number");
+        let stored = octets("record_bytes") + octets("part_bytes");
+        let saved = octets("deduplication_saved_bytes") + octets("packing_saved_bytes");
+        assert_eq!(stored + saved, octets("message_bytes"));
+        assert!(octets("packing_saved_bytes") > 30_000 && octets("message_bytes") > 32_000, "{line}");
+    }
+    let text = place.ok(&["stats"]);
+    assert!(text.starts_with("store: 1 messages of ") && text.contains("\nada@here.example: 1 messages of "), "{text}");
+}
+
 /// Removes the counters of the first mailbox, which are derived, behind everybody's back.
 fn lose_counters(store: &Path) {
     let kv = RocksKv::open(store, &RocksOptions::default()).expect("the store");

@@ -26,7 +26,7 @@ mod tests;
 pub use content::{Content, Parameters};
 pub use envelope::envelope;
 pub use names::{EnvelopeAddress, EnvelopeNames};
-pub use scanner::Scanner;
+pub use scanner::{Cut, Scanner};
 pub use skeleton::{Encoding, Kind, Part, Section, Skeleton, part, section};
 pub use structure::{Structure, body_structure};
 

@@ -112,9 +112,9 @@ fn what_is_found_is_ordered_threaded_saved_and_previewed() {
     let server = Server::new();
     let mut client = server.inbox();
     for text in [
-        "Date: 3 Jan 2026 12:00:00 +0000\r\nSubject: beta\r\nMessage-ID: <b@x>\r\n\r\nSecond text.\r\n",
-        "Date: 1 Jan 2026 12:00:00 +0000\r\nSubject: Alpha\r\nMessage-ID: <a@x>\r\n\r\nFirst text.\r\n",
-        "Date: 5 Jan 2026 12:00:00 +0000\r\nSubject: Re: beta\r\nReferences: <b@x>\r\n\r\n> old\r\nThird text.\r\n",
+        "Date: 3 Jan 2026 12:00:00 +0000\nSubject: beta\nMessage-ID: <b@x>\n\nSecond text.\n",
+        "Date: 1 Jan 2026 12:00:00 +0000\nSubject: Alpha\nMessage-ID: <a@x>\n\nFirst text.\n",
+        "Date: 5 Jan 2026 12:00:00 +0000\nSubject: Re: beta\nReferences: <b@x>\n\n> old\nThird text.\n",
     ] {
         client.append("INBOX", text);
     }

@@ -12,7 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_mail::{ModSeq, Uid, search::SearchKey};
+use rockdove_mail::{
+    ModSeq, Uid,
+    search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
+    text,
+};
 
 use crate::{
     command::{
@@ -21,7 +25,7 @@ use crate::{
     directory::{self, AccountRecord, Directory},
     kv::{Batch, Durability, Family, Read, SharedKv, keys},
     rights::{Actor, Grants},
-    search::{self, Messages},
+    search::{self, Messages, SheetCache, Sheets},
     store::{
         MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
         account::{AccountSlot, AccountState, Planner, Totals},
@@ -30,6 +34,7 @@ use crate::{
         directory::DirectorySlot,
         parts::Parts,
         plan::AccountPlan,
+        segment::Row,
     },
 };
 
@@ -65,6 +70,8 @@ pub struct EngineOptions {
     pub segment_cache_bytes_max: usize,
     /// Octets of decompressed part chunks kept in memory.
     pub chunk_cache_bytes_max: usize,
+    /// Octets of sort keys and previews kept in memory: about 250 a message.
+    pub sort_key_cache_bytes_max: usize,
     /// Octets of one message.
     pub message_size_max: u64,
     /// For how long what is expunged or deleted can be had again, in seconds; 0 for not at all.
@@ -83,6 +90,7 @@ impl Default for EngineOptions {
             queue_commands_max: 8_192,
             segment_cache_bytes_max: 256 * 1024 * 1024,
             chunk_cache_bytes_max: 16 * 1024 * 1024,
+            sort_key_cache_bytes_max: 64 * 1024 * 1024,
             message_size_max: 64 * 1024 * 1024,
             undelete_s: 0,
             undelete_bytes_max: 1024 * 1024 * 1024,
@@ -111,6 +119,7 @@ pub struct Engine {
     upkeep: Mutex<()>,
     /// Taken by whoever writes texts. Taken before all others.
     texts: Mutex<()>,
+    sheets: SheetCache,
     listeners: RwLock<Vec<Listener>>,
     /// Nothing is taken in.
     closed: AtomicBool,
@@ -147,6 +156,7 @@ impl Engine {
             committer: Committer::new(Arc::clone(&kv), &options),
             upkeep: Mutex::default(),
             texts: Mutex::default(),
+            sheets: SheetCache::new(options.sort_key_cache_bytes_max),
             listeners: RwLock::default(),
             closed: AtomicBool::new(false),
             grants,
@@ -370,7 +380,63 @@ impl Engine {
         search::search(view, key, &AccountMessages { engine: self, account }, Some((&*read, account.0)))
     }
 
-    /// The same, read from the messages alone; slow. For checks.
+    /// The messages of a view that match, ordered (RFC 5256 SORT).
+    pub fn sort_view(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        criteria: &[SortCriterion],
+    ) -> Result<Vec<Uid>, EngineError> {
+        self.found(account, view, key, |rows, messages, sheets| search::sort(rows, criteria, messages, sheets))
+    }
+
+    /// The threads of the messages of a view that match (RFC 5256 THREAD).
+    pub fn thread_view(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        algorithm: ThreadAlgorithm,
+    ) -> Result<Vec<ThreadNode>, EngineError> {
+        self.found(account, view, key, |rows, messages, sheets| search::thread(rows, algorithm, messages, sheets))
+    }
+
+    /// Does something with the entries that match, from one snapshot.
+    fn found<T>(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        work: impl FnOnce(&[Row], &dyn Messages, Option<&Sheets<'_>>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let read = self.kv.snapshot();
+        let (messages, texts) = (AccountMessages { engine: self, account }, Some((&*read, account.0)));
+        let rows = search::find(view, key, &messages, texts)?;
+        work(&rows, &messages, Sheets::open(texts, &self.sheets)?.as_ref())
+    }
+
+    /// The previews of these messages (RFC 8970), as far as they are kept.
+    pub fn previews_kept(
+        &self,
+        account: AccountId,
+        messages: &[MessageId],
+    ) -> Result<Vec<Option<String>>, EngineError> {
+        let read = self.kv.snapshot();
+        let messages: Vec<u32> = messages.iter().map(|message| message.0).collect();
+        match Sheets::open(Some((&*read, account.0)), &self.sheets)? {
+            Some(sheets) => search::kept_previews(&sheets, &messages),
+            None => Ok(vec![None; messages.len()]),
+        }
+    }
+
+    /// The preview of a message, made from its beginning.
+    pub fn preview(&self, account: AccountId, record: &MessageRecord) -> Result<String, EngineError> {
+        let octets = self.read(account, record, 0..text::PREVIEW_OCTETS_MAX as u64)?;
+        Ok(text::preview(&octets, &record.skeleton()))
+    }
+
+    /// What [`Engine::search`] answers, read from the messages alone; slow. For checks.
     pub fn search_by_reading(
         &self,
         account: AccountId,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rockdove_mail::{
     FlagUpdate, Flags, Keyword, MailboxName, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet, UidValidity,
     sasl::{Password, ScramKeys},
-    search::SearchKey,
+    search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
 };
 
 pub use rockdove_mail::sasl::LoginAnswer;
@@ -249,6 +249,24 @@ pub enum Ask {
         /// Only messages that the session knows.
         within: UidSet,
     },
+    /// The same, ordered. Answered by [`Answer::Sorted`].
+    Sort {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+        /// By what.
+        criteria: Vec<SortCriterion>,
+    },
+    /// Threads of the open mailbox's messages that match. Answered by [`Answer::Threads`].
+    Thread {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+        /// How threads are found.
+        algorithm: ThreadAlgorithm,
+    },
     /// Copy or move messages of the open mailbox. Answered by [`Answer::Copied`].
     Copy {
         /// Which messages.
@@ -480,6 +498,15 @@ pub enum Answer {
         /// The highest mod-sequence among them; zero when there is none.
         highest_modseq: ModSeq,
     },
+    /// To [`Ask::Sort`].
+    Sorted {
+        /// The messages, in order.
+        uids: Vec<Uid>,
+        /// The highest mod-sequence among them; zero when there is none.
+        highest_modseq: ModSeq,
+    },
+    /// To [`Ask::Thread`].
+    Threads(Vec<ThreadNode>),
     /// To [`Ask::Copy`].
     Copied {
         /// UIDVALIDITY of the target.

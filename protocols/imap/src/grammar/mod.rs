@@ -10,6 +10,7 @@
 
 mod access;
 mod fetch;
+mod find;
 mod frame;
 mod mailbox;
 mod message;

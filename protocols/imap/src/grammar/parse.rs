@@ -4,7 +4,7 @@ use rockdove_mail::sasl::Password;
 
 use super::{
     access::access,
-    mailbox, message, search,
+    find, mailbox, message, search,
     words::{Words, Wrong, tag_of, utf8},
 };
 use crate::{
@@ -107,6 +107,8 @@ fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
 fn on_messages(name: &str, words: &mut Words<'_>, uid: bool) -> Option<Result<Command, Wrong>> {
     Some(match name {
         "SEARCH" => arguments(words, |words| search::search(words, uid)),
+        "SORT" => arguments(words, |words| find::sort(words, uid)),
+        "THREAD" => arguments(words, |words| find::thread(words, uid)),
         "FETCH" => arguments(words, |words| message::fetch(words, uid)),
         "STORE" => arguments(words, |words| message::store(words, uid)),
         "COPY" => arguments(words, |words| message::copy(words, uid, false)),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ask::Ask,
-    command::SequenceSet,
+    command::{PartialRange, SequenceSet},
     fetch::{FetchCursor, FetchItem, FetchNews, FetchRequest},
 };
 
@@ -67,13 +67,16 @@ impl ImapSession {
         &mut self,
         set: &SequenceSet,
         mut request: FetchRequest,
-        changed_since: Option<ModSeq>,
-        vanished: bool,
+        (changed_since, vanished): (Option<ModSeq>, bool),
+        partial: Option<PartialRange>,
     ) {
         if vanished && !self.qresync {
             return self.bad("enable QRESYNC first");
         }
-        let Some(uids) = self.messages(set) else { return };
+        let Some(mut uids) = self.messages(set) else { return };
+        if let Some(range) = partial {
+            uids = range.of_set(&uids);
+        }
         if changed_since.is_some() || request.items.contains(&FetchItem::ModSeq) {
             self.enable_condstore();
         }

@@ -38,6 +38,8 @@ pub(super) struct OpenMailbox {
     /// Changes after `known_modseq` that this session made and the client knows of.
     pub(super) own: Vec<ModSeq>,
     pub(super) keywords_known: usize,
+    /// `$`: the saved result of a search (RFC 5182).
+    pub(super) saved: UidSet,
 }
 
 impl OpenMailbox {
@@ -59,11 +61,19 @@ impl OpenMailbox {
             highest_modseq: selected.highest_modseq,
             own: Vec::new(),
             keywords_known: selected.keywords.len(),
+            //= rfc5182#section-2.1
+            //# Upon successful completion of a SELECT or an EXAMINE command (after
+            //# the tagged OK response), the current search result variable is reset
+            //# to the empty sequence.
+            saved: UidSet::new(),
         }
     }
 
     /// The messages that a command names. `Err`: it names a sequence number that there is not.
     pub(super) fn messages(&self, uid: bool, set: &SequenceSet) -> Result<UidSet, NoSuchNumber> {
+        if set.is_saved() {
+            return Ok(self.saved.intersection(self.numbers.uids()));
+        }
         if uid {
             //= rfc3501#section-6.4.8
             //# A non-existent unique identifier is ignored without any error

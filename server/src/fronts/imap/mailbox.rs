@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rockdove_engine::{AccountId, EngineError, MailboxId, MailboxStatus, MailboxView, rights::SeenMailbox};
 use rockdove_imap::{Answer, Changes, MailboxLine, Mailboxes, ObjectId, Refusal, Selected, Status};
-use rockdove_mail::{AskId, Keyword, MailboxName, ModSeq, Rights, SystemFlags, Uid, UidSet, search::SearchKey};
+use rockdove_mail::{AskId, Keyword, MailboxName, ModSeq, Rights, SystemFlags, Uid};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach};
 use crate::{fronts::Replier, runtime::hub::Watch};
@@ -244,15 +244,6 @@ impl Conversation {
             open.view = None;
         }
     }
-
-    fn find(&self, key: SearchKey, within: UidSet) -> Result<Answer, NoAnswer> {
-        let (account, view) = self.view(Reach::Disk)?;
-        let key = SearchKey::And(vec![SearchKey::Uids(within), key]);
-        let found = self.engine().search_view(account, &view, &key);
-        let found = found.map_err(|error| NoAnswer::Refused(self.refusal(&error, Refusal::MailboxGone)))?;
-        let uids = found.into_iter().collect();
-        Ok(Answer::Found { highest_modseq: view.highest_modseq_of(&uids), uids })
-    }
 }
 
 impl Open {
@@ -299,10 +290,6 @@ impl Waiter {
 }
 
 impl ImapFront {
-    pub(super) fn search(&self, id: AskId, replier: &Replier<Answer>, key: SearchKey, within: UidSet) {
-        self.later(id, replier, move |talk| talk.find(key, within));
-    }
-
     pub(super) fn watch(&mut self, id: AskId, since: ModSeq, replier: &Replier<Answer>) {
         self.end_watch();
         let Ok(place) = self.talk.place() else { return replier.reply(id, Answer::Changed) };

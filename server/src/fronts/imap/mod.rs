@@ -1,7 +1,7 @@
 //! The front of IMAP: the selected mailbox as a snapshot, pages of FETCH, commands for the engine.
 //!
-//! * What: the host's half of IMAP connections: [`mailbox`] opens, compares and watches, [`fetch`] shows messages,
-//!   [`change`] changes them, [`append`] takes new ones in, [`access`] tells rights and quotas.
+//! * What: the host's half of IMAP connections: [`mailbox`] opens, compares and watches, [`find`] searches, [`fetch`] shows
+//!   messages, [`change`] changes them, [`append`] takes new ones in, [`access`] tells rights and quotas.
 //! * In: what an IMAP session asks.
 //! * Out: answers out of snapshots and records, commands for the engine, one log line for each message taken in.
 //! * Never: blocks a worker, keeps more than one page of a message or of an answer, or holds a snapshot while the client
@@ -12,6 +12,7 @@ mod access;
 mod append;
 mod change;
 mod fetch;
+mod find;
 mod mailbox;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -176,7 +177,13 @@ impl ImapFront {
                 let page = PageOf { uids, request, numbers, recent, changed_since, cursor };
                 self.answer(id, replier, move |talk, reach| talk.fetch(&page, reach));
             }
-            Ask::Search { key, within } => self.search(id, replier, key, within),
+            Ask::Search { key, within } => self.later(id, replier, move |talk| talk.find(key, within)),
+            Ask::Sort { key, within, criteria } => {
+                self.later(id, replier, move |talk| talk.sort(key, within, &criteria));
+            }
+            Ask::Thread { key, within, algorithm } => {
+                self.later(id, replier, move |talk| talk.thread(key, within, algorithm));
+            }
             ask => self.ask_change(id, ask, replier),
         }
     }

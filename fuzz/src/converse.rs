@@ -136,6 +136,8 @@ pub(crate) fn converse_secured<S: Session>(
                 host(Event::Secured { lost });
                 session.handle(Tick::default(), Input::TlsReady(TlsFacts::default()));
             }
+            // What follows would be compressed.
+            Step::Compress => pieces.clear(),
             Step::Close => return sent,
             Step::Idle { receive } => {
                 assert!(receive || !unanswered.is_empty(), "the session waits for nothing");

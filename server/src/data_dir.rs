@@ -3,6 +3,7 @@
 //! ```text
 //! rockdove.lock     held by the one process that uses the folder; its process id
 //! store/            mail and directory
+//! checkpoints/      moments of the store that a backup is copying
 //! control.sock      administration of the running server
 //! imap.sock         the administrator's door to every account
 //! lmtp.sock         local delivery, unless the configuration says otherwise
@@ -101,6 +102,11 @@ impl DataDir {
                 Err(Failure::Refused(format!("data_dir {path} is in use by another Rockdove{who}; stop it first")))
             }
         }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The folder of the store.

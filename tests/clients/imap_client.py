@@ -1,10 +1,13 @@
 """imaplib against an account with five messages in INBOX. Argument: what the server is like, as JSON."""
 
+import base64
 import imaplib
 import json
 import smtplib
+import socket
 import ssl
 import sys
+import zlib
 
 from scram import Scram
 
@@ -100,4 +103,88 @@ assert any(b"Archive/2027" in line for line in ok(imap.lsub()))
 ok(imap.delete("Archive/2027"))
 ok(imap.close())
 imap.logout()
+
+
+class Compressed:
+    """COMPRESS (RFC 4978), QRESYNC (RFC 7162), MULTIAPPEND (RFC 3502) and BINARY (RFC 3516) by hand, under TLS."""
+
+    def __init__(self):
+        self.wire = tls.wrap_socket(socket.create_connection(("localhost", server["imaps"]), 30), server_hostname="localhost")
+        self.pack = self.unpack = None
+        self.heard = b""
+        assert self.line().startswith(b"* OK")
+
+    def octets(self, count):
+        while len(self.heard) < count:
+            received = self.wire.recv(4096)
+            assert received, "the connection has ended"
+            self.heard += self.unpack.decompress(received) if self.unpack else received
+        octets, self.heard = self.heard[:count], self.heard[count:]
+        return octets
+
+    def line(self):
+        line = b""
+        while not line.endswith(b"\r\n"):
+            line += self.octets(1)
+        return line
+
+    def send(self, octets):
+        if self.pack:
+            octets = self.pack.compress(octets) + self.pack.flush(zlib.Z_SYNC_FLUSH)
+        self.wire.sendall(octets)
+
+    def say(self, command):
+        """Everything up to the tagged response, literals in place."""
+        self.send(b"x " + command + b"\r\n")
+        said = []
+        while True:
+            line = self.line()
+            while line.endswith(b"}\r\n"):
+                line += self.octets(int(line[line.rindex(b"{") + 1 : -3])) + self.line()
+            said.append(line)
+            if line.startswith(b"x "):
+                assert line.startswith(b"x OK"), (command, said)
+                return said
+
+    def compress(self):
+        self.say(b"COMPRESS DEFLATE")
+        self.pack = zlib.compressobj(wbits=-15)
+        self.unpack = zlib.decompressobj(wbits=-15)
+
+
+def login():
+    client = Compressed()
+    client.say(b'LOGIN %s "%s"' % (user.encode(), password.encode()))
+    client.compress()
+    assert client.say(b"ENABLE QRESYNC")[0] == b"* ENABLED QRESYNC\r\n"
+    return client
+
+
+def code(said, name):
+    found = [line for line in said if name in line]
+    return int(found[0].split(name + b" ")[1].split(b"]")[0])
+
+
+one, other = login(), login()
+one.say(b"CREATE Many")
+large = b"Subject: large\r\n\r\n" + b"".join(b"%d lines of it\r\n" % number for number in range(40_000))
+binary = b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(bytes(range(256)) * 1000).replace(b"\n", b"\r\n")
+messages = [b"Subject: a\r\n\r\na", large, binary, b"Subject: NUL\r\n\r\n\0"]
+append = b"APPEND Many" + b"".join(b" (\\Seen) ~{%d+}\r\n" % len(text) + text for text in messages)
+for uids in [b" 1:4]", b" 5:8]"]:
+    assert uids in one.say(append)[-1]
+said = one.say(b"SELECT Many")
+uid_validity, modseq = code(said, b"UIDVALIDITY"), code(said, b"HIGHESTMODSEQ")
+assert any(b"* 8 EXISTS" in line for line in said), said
+for number, text in enumerate(messages, 1):
+    assert text in one.say(b"FETCH %d BODY.PEEK[]" % number)[0], number
+decoded = one.say(b"FETCH 3 (BINARY.SIZE[1] BINARY.PEEK[1] BINARY.PEEK[1]<65530.20>)")[0]
+assert b"BINARY.SIZE[1] 256000 BINARY[1] ~{256000}\r\n" + bytes(range(256)) * 1000 in decoded
+assert b"BINARY[1]<65530> ~{20}\r\n" + (bytes(range(256)) * 1000)[65530:65550] in decoded
+other.say(b"SELECT Many")
+other.say(b"UID STORE 1,5 +FLAGS (\\Deleted)")
+assert other.say(b"UID EXPUNGE 5")[0] == b"* VANISHED 5\r\n"
+assert b"* VANISHED 5\r\n" in one.say(b"NOOP")
+said = login().say(b"EXAMINE Many (QRESYNC (%d %d 1:8 (4,7 4,7)))" % (uid_validity, modseq))
+assert b"* VANISHED (EARLIER) 5\r\n" in said and len([line for line in said if b" FETCH (UID 1 FLAGS " in line]) == 1, said
 print("ok")

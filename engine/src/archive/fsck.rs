@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, fmt, ops::ControlFlow, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{account::AccountCheck, parts::PartCheck};
+use super::{
+    account::AccountCheck,
+    parts::{PartCheck, remove_stray_hashes, stray_hashes},
+};
 use crate::{
     command::{AccountId, EngineError, MailboxId},
     directory::Directory,
@@ -22,6 +25,8 @@ use crate::{
 
 /// Parts checked on one snapshot, which must not be held long.
 const PARTS_PER_SNAPSHOT: usize = 256;
+/// Hash rows checked on one snapshot, or while no group is written.
+pub(super) const HASHES_PER_SNAPSHOT: usize = 4_096;
 /// Beyond every key.
 pub(super) const KEYS_END: [u8; 32] = [0xff; 32];
 
@@ -228,19 +233,42 @@ impl Run<'_> {
         let mut findings = Vec::new();
         super::parts::check_reference_keys(&*engine.kv().snapshot(), &mut findings)?;
         self.tell(findings);
+        self.hashes()?;
         self.allocator("part", highest, PART_IDS_PER_BLOCK)
+    }
+
+    /// Checks that every hash row leads to a part with that hash; the other way was looked at with the parts.
+    fn hashes(&mut self) -> Result<(), EngineError> {
+        let engine = self.engine;
+        let mut next = Some(Bytes::from_static(&[keys::REFERENCE_HASH]));
+        while let Some(from) = next {
+            let (mut strays, more) = stray_hashes(&*engine.kv().snapshot(), &from, HASHES_PER_SNAPSHOT)?;
+            if self.repair && !strays.is_empty() {
+                strays = remove_stray_hashes(engine, &from, HASHES_PER_SNAPSHOT)?.0;
+            }
+            let repair = if self.repair { Repair::Done } else { Repair::Possible };
+            let finding = |key| Finding {
+                family: Family::Reference,
+                repair,
+                ..system_finding(key, "the hash leads to no part with these bytes")
+            };
+            self.tell(strays.iter().map(|key| finding(key)).collect());
+            next = more;
+        }
+        Ok(())
     }
 
     fn part(&mut self, mut check: PartCheck) -> Result<(), EngineError> {
         let engine = self.engine;
         if self.repair && check.findings.iter().any(|finding| finding.repair == Repair::Possible) {
             let all_known = self.all_known;
-            check = engine.exclusive(|| {
-                let read = &**engine.kv() as &dyn Read;
-                let mut check = PartCheck::run(read, engine.parts().hasher(), check.part, all_known)?;
+            let repair = || {
+                let read = engine.kv().snapshot();
+                let mut check = PartCheck::run(&*read, engine.parts().hasher(), check.part, all_known)?;
                 write_repairs(engine, &mut check.findings, &check.repairs)?;
                 Ok::<_, EngineError>(check)
-            })?;
+            };
+            check = engine.exclusive(|| engine.parts().standstill(repair))?;
         }
         self.summary.parts += u64::from(check.is_there);
         self.tell(check.findings);
@@ -274,8 +302,11 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
     read.scan(Family::Sys, &[], &KEYS_END, &mut |key, _| {
         let known = match key.split_first() {
             Some((&first, [])) => [first] == *keys::SYS_VERSION,
-            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part"].contains(&name),
-            Some((&first, _)) => (keys::SYS_SETTING..=keys::SYS_ALIAS).contains(&first),
+            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group"].contains(&name),
+            Some((&first, _)) => {
+                (keys::SYS_SETTING..=keys::SYS_LEAVING).contains(&first)
+                    || [keys::SYS_GROUP, keys::SYS_PUBLIC].contains(&first)
+            }
             None => false,
         };
         if !known {
@@ -289,7 +320,12 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
 /// Every account that has a row somewhere.
 pub(super) fn account_ids(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<BTreeSet<AccountId>, EngineError> {
     let mut found = BTreeSet::new();
-    for family in [Family::Account, Family::Segment, Family::Message, Family::Text] {
+    let leaving = [keys::SYS_LEAVING];
+    read.scan(Family::Sys, &leaving, &keys::prefix_end(&leaving), &mut |key, _| {
+        found.extend(KeyReader::new(key.get(1..).unwrap_or_default()).u32().map(AccountId));
+        ControlFlow::Continue(())
+    })?;
+    for family in [Family::Account, Family::Segment, Family::Message, Family::Change, Family::Text] {
         let mut cursor = Bytes::new();
         while let Some(key) = first_key(read, family, &cursor)? {
             if let Some(id) = KeyReader::new(&key).u32() {

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use super::fsck::{Finding, KEYS_END, Repair};
 use crate::{
     command::{AccountId, EngineError, MessageId},
+    engine::Engine,
     kv::{
-        Batch, Family, Read,
+        Batch, Durability, Family, Read,
         keys::{self, KeyReader},
     },
-    store::{frame, parts::PartHead, record::MessageRecord},
+    store::{
+        frame,
+        parts::{PartHead, decode_hash},
+        record::MessageRecord,
+    },
 };
 
 /// References looked at together.
@@ -55,7 +60,9 @@ impl PartCheck {
         };
         check.read_uses(read)?;
         let damaged = check.read_chunks(read, hasher)?;
-        check.check_head(read, damaged)?;
+        if let Some(head) = check.check_head(read, damaged)? {
+            check.check_hash(read, &head)?;
+        }
         check.check_uses(all_known);
         Ok(check)
     }
@@ -100,13 +107,14 @@ impl PartCheck {
     /// Reads the chunks and answers whether one is damaged.
     fn read_chunks(&mut self, read: &dyn Read, mut hasher: blake3::Hasher) -> Result<bool, EngineError> {
         let (first, end) = (keys::part_chunk(self.part, 0), keys::prefix_end(&self.part.to_be_bytes()));
-        let (mut length, mut chunks, mut damaged) = (0_u64, 0_u32, false);
+        let (mut length, mut stored, mut chunks, mut damaged) = (0_u64, 0_u64, 0_u32, false);
         read.scan(Family::Part, &first, &end, &mut |key, row| {
             let raw = frame::decode(&Bytes::copy_from_slice(row));
             let in_order = keys::part_chunk(self.part, chunks)[..] == *key;
             if let (Some(raw), true) = (&raw, in_order) {
                 hasher.update(raw);
                 length += raw.len() as u64;
+                stored += row.len() as u64;
             } else {
                 damaged = true;
                 let what = if in_order { "a chunk is damaged" } else { "a chunk is missing before this one" };
@@ -117,28 +125,54 @@ impl PartCheck {
         })?;
         self.is_there = chunks > 0;
         if chunks > 0 && !damaged {
-            self.head = Some(PartHead { length, chunks, hash: *hasher.finalize().as_bytes() });
+            self.head = Some(PartHead { length, stored, chunks, hash: *hasher.finalize().as_bytes() });
         }
         Ok(damaged)
     }
 
-    fn check_head(&mut self, read: &dyn Read, damaged: bool) -> Result<(), EngineError> {
+    /// Answers the head that there is or should be.
+    fn check_head(&mut self, read: &dyn Read, damaged: bool) -> Result<Option<PartHead>, EngineError> {
         let key = keys::part_head(self.part);
         let row = read.get(Family::Reference, &key)?;
         let stored = row.as_deref().map(PartHead::decode);
         match (stored, self.head) {
             // It is still coming in, or was abandoned.
-            (None, _) if self.needed == 0 => {}
+            (None, _) if self.needed == 0 => return Ok(None),
             (_, None) if !damaged => self.found(Family::Part, key, "none of its bytes are there", Repair::Impossible),
             (_, None) => {}
             (Some(Some(stored)), Some(head)) if stored == head => {}
             (Some(Some(_)), Some(_)) => {
+                // Whether the octets or the head are wrong cannot be told: nothing new may refer to them.
+                self.head = None;
                 self.found(Family::Reference, key, "its bytes are not what was stored", Repair::Impossible);
             }
             (None | Some(None), Some(head)) => {
                 self.repairs.put(Family::Reference, key.clone(), head.encode());
                 self.found(Family::Reference, key, "its head is missing or unreadable", Repair::Possible);
             }
+        }
+        Ok(stored.flatten().or(self.head))
+    }
+
+    /// The row of the hash must lead to a sound part with these octets: this one or an equal one.
+    fn check_hash(&mut self, read: &dyn Read, head: &PartHead) -> Result<(), EngineError> {
+        let key = keys::part_of_hash(&head.hash);
+        let named = read.get(Family::Reference, &key)?.and_then(|row| decode_hash(&row));
+        if self.head.is_none() {
+            if named == Some(self.part) {
+                self.repairs.delete(Family::Reference, key.clone());
+                self.found(Family::Reference, key, "new mail would be led to its damaged bytes", Repair::Possible);
+            }
+            return Ok(());
+        }
+        let equal = match named {
+            Some(part) if part == self.part => true,
+            Some(part) => head_of(read, part)?.is_some_and(|other| other.hash == head.hash),
+            None => false,
+        };
+        if !equal {
+            self.repairs.put(Family::Reference, key.clone(), self.part.to_le_bytes().to_vec());
+            self.found(Family::Reference, key, "its hash does not lead to it", Repair::Possible);
         }
         Ok(())
     }
@@ -159,6 +193,58 @@ impl PartCheck {
             self.found(Family::Reference, key, "nobody known needs it", Repair::Impossible);
         }
     }
+}
+
+fn head_of(read: &dyn Read, part: u64) -> Result<Option<PartHead>, EngineError> {
+    Ok(read.get(Family::Reference, &keys::part_head(part))?.and_then(|row| PartHead::decode(&row)))
+}
+
+/// Hash rows from `from` on that lead to no part with that hash, out of the first `limit`, and where to go on.
+pub(super) fn stray_hashes(
+    read: &dyn Read,
+    from: &[u8],
+    limit: usize,
+) -> Result<(Vec<Bytes>, Option<Bytes>), EngineError> {
+    let mut rows: Vec<(Bytes, Option<u64>)> = Vec::new();
+    let mut next = None;
+    read.scan(Family::Reference, from, &keys::prefix_end(&[keys::REFERENCE_HASH]), &mut |key, row| {
+        let key = Bytes::copy_from_slice(key);
+        if rows.len() == limit {
+            next = Some(key);
+            return ControlFlow::Break(());
+        }
+        rows.push((key, decode_hash(row)));
+        ControlFlow::Continue(())
+    })?;
+    let mut strays = Vec::new();
+    for (key, part) in rows {
+        let head = match part {
+            Some(part) => head_of(read, part)?,
+            None => None,
+        };
+        if head.is_none_or(|head| keys::part_of_hash(&head.hash) != key) {
+            strays.push(key);
+        }
+    }
+    Ok((strays, next))
+}
+
+/// Looks at a page of hash rows while no group is written, and removes those that lead nowhere.
+pub(super) fn remove_stray_hashes(
+    engine: &Engine,
+    from: &[u8],
+    limit: usize,
+) -> Result<(Vec<Bytes>, Option<Bytes>), EngineError> {
+    let look = || {
+        let found = stray_hashes(&**engine.kv() as &dyn Read, from, limit)?;
+        let mut batch = Batch::default();
+        found.0.iter().for_each(|key| batch.delete(Family::Reference, key.clone()));
+        if !batch.changes.is_empty() {
+            engine.kv().write(&batch, Durability::Synced)?;
+        }
+        Ok(found)
+    };
+    engine.exclusive(|| engine.parts().standstill(look))
 }
 
 /// The first part from `from` on that has any row.

@@ -1,9 +1,11 @@
 //! Writing derived rows anew.
 
+use bytes::Bytes;
+
 use super::{
     account::AccountCheck,
-    fsck::all_accounts,
-    parts::{PartCheck, next_part},
+    fsck::{HASHES_PER_SNAPSHOT, all_accounts},
+    parts::{PartCheck, next_part, remove_stray_hashes},
 };
 use crate::{
     command::{AccountId, EngineError},
@@ -24,8 +26,9 @@ pub struct RebuildSummary {
 
 impl Engine {
     /// Writes every derived row of an account, or of the whole store, from the ground: state and counters, counts of
-    /// entries, references to parts (texts go, and are made again in the background), and for the whole store the missing heads of parts and the marks of those that
-    /// nobody needs. One batch for each account and part; other work goes on meanwhile.
+    /// entries, references to parts (texts go, and are made again in the background), and for the whole store the missing
+    /// heads of parts, what their hashes lead to, and the marks of those that nobody needs. One batch for each account and
+    /// part; other work goes on meanwhile.
     pub fn rebuild(&self, account: Option<AccountId>) -> Result<RebuildSummary, EngineError> {
         let mut summary = RebuildSummary::default();
         let accounts = match account {
@@ -47,18 +50,25 @@ impl Engine {
         }
         let mut cursor = 0;
         while let Some(part) = next_part(&**self.kv() as &dyn Read, cursor)? {
-            let batch = self.exclusive(|| {
-                let check = PartCheck::run(&**self.kv() as &dyn Read, self.parts().hasher(), part, all_known)?;
+            let look = || {
+                let check = PartCheck::run(&*self.kv().snapshot(), self.parts().hasher(), part, all_known)?;
                 let batch = rebuilt(&check, account);
                 if !batch.changes.is_empty() {
                     self.kv().write(&batch, Durability::Synced)?;
                 }
                 Ok::<_, EngineError>(batch)
-            })?;
+            };
+            let batch = self.exclusive(|| self.parts().standstill(look))?;
             summary.parts += u64::from(!batch.changes.is_empty());
             summary.rows += batch.changes.len() as u64;
             let Some(next) = part.checked_add(1) else { break };
             cursor = next;
+        }
+        let mut next = account.is_none().then(|| Bytes::from_static(&[keys::REFERENCE_HASH]));
+        while let Some(from) = next {
+            let (strays, more) = remove_stray_hashes(self, &from, HASHES_PER_SNAPSHOT)?;
+            summary.rows += strays.len() as u64;
+            next = more;
         }
         Ok(summary)
     }

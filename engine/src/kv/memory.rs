@@ -5,7 +5,7 @@
 //! would look after a power cut, [`MemoryKv::fail_write`] and [`MemoryKv::fail_until_healed`] refuse writes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ops::{Bound, ControlFlow},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -155,6 +155,16 @@ impl MemoryKv {
         let state = self.state();
         let writes = state.history.as_ref().map(|history| history.writes.as_slice()).unwrap_or_default();
         writes.iter().map(|(_, durability)| *durability == Durability::Synced).collect()
+    }
+
+    /// The families that writes from this number on have touched.
+    pub fn families_written(&self, from: usize) -> BTreeSet<Family> {
+        let state = self.state();
+        let writes = state.history.as_ref().and_then(|history| history.writes.get(from..)).unwrap_or_default();
+        let family = |change: &Change| match change {
+            Change::Put(family, ..) | Change::Delete(family, _) | Change::DeleteRange(family, ..) => *family,
+        };
+        writes.iter().flat_map(|(batch, _)| batch.changes.iter().map(family)).collect()
     }
 
     /// The store as the disk would look if the machine died after `writes` writes had returned: the last synced write

@@ -19,11 +19,12 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, ErrorKind,
-    Options, ReadOptions, WriteBatch, WriteOptions, properties,
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
+    DBCompressionType, DBRecoveryMode, ErrorKind, Options, ReadOptions, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint, properties,
 };
 
-use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit};
+use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit, wal};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -48,6 +49,13 @@ const BLOB_FILE_BYTES: u64 = 256 * 1024 * 1024;
 const BLOB_GC_AGE_CUTOFF: f64 = 0.9;
 /// Garbage share that forces collection. Never 0: an idle database would then compact for ever.
 const BLOB_GC_FORCE: f64 = 0.5;
+/// Compression of message records at the bottom: level, octets of the dictionary of a file, octets of rows that it is
+/// trained on. Beside none it saves 14 % of all that is stored of real mail.
+const MESSAGE_ZSTD_LEVEL: i32 = 3;
+const MESSAGE_DICTIONARY_BYTES: i32 = 64 * 1024;
+const MESSAGE_TRAIN_BYTES: i32 = 4 * 1024 * 1024;
+/// RocksDB's own default; zstd has no use for it.
+const WINDOW_BITS: i32 = -14;
 /// Bits per key of the bloom filters: about 1 % of absent keys cost a read.
 const BLOOM_BITS: f64 = 10.0;
 /// Table and blob files held open at once, so that sockets keep most of the descriptors.
@@ -174,11 +182,41 @@ impl RocksKv {
         if wrong.is_empty() { Ok(store) } else { Err(OpenError::Options(wrong)) }
     }
 
+    /// Opens a store to read it: nothing in the folder is changed but RocksDB's own diary, and any number of processes
+    /// may do so. Its files may be links. Writing is refused with [`KvError::Io`]. It shows what is there now, so
+    /// nobody should be writing it.
+    pub fn open_for_reading(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
+        let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
+        let blob_cache = Cache::new_lru_cache(options.blob_cache_bytes);
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &cache, &blob_cache))
+        });
+        let mut database = database_options(options);
+        database.create_if_missing(false);
+        database.create_missing_column_families(false);
+        DB::open_cf_descriptors_read_only(&database, path, families, false)
+            .map(|db| Self { db })
+            .map_err(|error| open_error(path, &error))
+    }
+
+    /// Makes a store of its own in the folder `path`, which must not exist but whose parent must: everything that was
+    /// written when this was called, synced. Tables and blob files are the same files under a second name, so it takes
+    /// no time and no room, but what this store drops from now on stays on the disk until the folder is removed. Write
+    /// buffers are flushed first; what comes in meanwhile is in the copied log. Writing goes on.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), KvError> {
+        let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(path));
+        made.map_err(|error| kv_error(&error))?;
+        wal::cut_logs(path).map_err(|error| KvError::Io(format!("cannot cut the log of a checkpoint: {error}")))
+    }
+
     /// Compacts every family to its bottom, which also drops deleted blobs that are due. Slow; for maintenance.
     pub fn compact(&self) -> Result<(), KvError> {
+        let mut options = CompactOptions::default();
+        // A file that is merely moved down keeps the compression of the top.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         for family in Family::ALL {
             self.db.flush_cf(self.family(family)?).map_err(|error| kv_error(&error))?;
-            self.db.compact_range_cf(self.family(family)?, None::<&[u8]>, None::<&[u8]>);
+            self.db.compact_range_cf_opt(self.family(family)?, None::<&[u8]>, None::<&[u8]>, &options);
         }
         Ok(())
     }
@@ -391,6 +429,12 @@ fn family_options(family: Family, options: &RocksOptions, cache: &Cache, blob_ca
     chosen.set_write_buffer_size(options.write_buffers_bytes / 4);
     chosen.set_compression_type(DBCompressionType::Lz4);
     chosen.set_bottommost_compression_type(bottom_compression(family));
+    if family == Family::Message {
+        // Records are much alike and are stored as they are: each file has a dictionary of its own, trained on its rows.
+        let (level, dictionary) = (MESSAGE_ZSTD_LEVEL, MESSAGE_DICTIONARY_BYTES);
+        chosen.set_bottommost_compression_options(WINDOW_BITS, level, 0, dictionary, true);
+        chosen.set_bottommost_zstd_max_train_bytes(MESSAGE_TRAIN_BYTES, true);
+    }
     if family == Family::Part {
         chosen.set_enable_blob_files(true);
         chosen.set_min_blob_size(BLOB_BYTES_MIN);
@@ -543,12 +587,135 @@ mod tests {
     }
 
     #[test]
+    fn records_much_alike_are_packed_with_a_dictionary() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = RocksKv::open(folder.path(), &RocksOptions::for_machine(GIB, 2)).expect("opens");
+        // Every row is noise of its own, and a text that all share: more rows than share a block.
+        let noise = |seed: u64| blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
+        let mut shared = vec![0; 4 * KIB];
+        noise(u64::MAX).fill(&mut shared);
+        let mut batch = Batch::default();
+        for number in 0..500_u64 {
+            let mut row = vec![0; 64];
+            noise(number).fill(&mut row);
+            row.extend_from_slice(&shared);
+            batch.put(Family::Message, number.to_be_bytes().to_vec(), row);
+        }
+        store.write(&batch, Durability::Ordered).expect("written");
+        store.compact().expect("compacts");
+        // Without a dictionary each of the 170 blocks has the text once: 700 KB.
+        let bytes = store.figures().table_bytes;
+        assert!(bytes < 300_000, "{bytes} octets");
+        assert_eq!(store.get(Family::Message, &7_u64.to_be_bytes()).expect("read").map(|row| row.len()), Some(4_160));
+    }
+
+    #[test]
     fn a_store_in_use_says_so() {
         let folder = tempfile::tempdir().expect("a folder");
         let _first = RocksKv::open(folder.path(), &RocksOptions::default()).expect("opens");
         let second = RocksKv::open(folder.path(), &RocksOptions::default()).expect_err("is locked");
         assert_eq!(second, OpenError::InUse(folder.path().to_owned()));
         assert!(second.to_string().ends_with("is in use by another process; use the running server"));
+    }
+
+    #[test]
+    fn a_checkpoint_is_a_store_of_its_own_that_can_be_read_through_links() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [store, copy, links] = ["store", "copy", "links"].map(|name| folder.path().join(name));
+        let options = RocksOptions::default();
+        let kv = RocksKv::open(&store, &options).expect("opens");
+        let put = |kv: &RocksKv, key: &'static str| {
+            let mut batch = Batch::default();
+            batch.put(Family::Part, key, vec![7; 64 * KIB]);
+            kv.write(&batch, Durability::Ordered)
+        };
+        put(&kv, "a").expect("written");
+        kv.checkpoint(&copy).expect("made");
+        assert!(matches!(kv.checkpoint(&copy), Err(KvError::Io(_))), "a folder that is there is left alone");
+        put(&kv, "b").expect("written");
+        kv.compact().expect("compacts");
+        let ends = |end: &str| {
+            let names = fs::read_dir(&copy).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(end)).count()
+        };
+        assert!(ends(".sst") > 0 && ends(".blob") > 0, "tables and blob files are in it");
+        fs::create_dir(&links).expect("a folder");
+        for entry in fs::read_dir(&copy).expect("a folder") {
+            let entry = entry.expect("an entry");
+            std::os::unix::fs::symlink(entry.path(), links.join(entry.file_name())).expect("linked");
+        }
+        for path in [&links, &copy] {
+            let read = RocksKv::open_for_reading(path, &options).expect("opens");
+            assert_eq!(read.get(Family::Part, b"a").expect("read"), Some(vec![7; 64 * KIB].into()));
+            assert_eq!(read.get(Family::Part, b"b").expect("read"), None, "what came later is not in it");
+            assert!(matches!(put(&read, "c"), Err(KvError::Io(_))), "nothing is written");
+        }
+        put(&RocksKv::open(&copy, &options).expect("opens"), "c").expect("a store like any other");
+        assert_eq!(kv.get(Family::Part, b"c").expect("read"), None, "and apart from the first");
+    }
+
+    #[test]
+    fn a_checkpoint_leaves_out_what_a_log_had_in_its_earlier_life() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kv = RocksKv::open(&folder.path().join("store"), &RocksOptions::default()).expect("opens");
+        let mut written = 0;
+        for round in 0..4_u32 {
+            for _ in 0..3 {
+                put_many(&kv, &mut written, 40);
+                kv.db.flush_cf(kv.family(Family::Part).expect("a family")).expect("flushed");
+            }
+            let copy = folder.path().join(round.to_string());
+            // Something is written while it is made, so that the log is not empty.
+            let done = std::sync::atomic::AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Acquire) {
+                        put_many(&kv, &mut written, 1);
+                    }
+                });
+                kv.checkpoint(&copy).expect("made");
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let logs = || {
+                let entries = fs::read_dir(&copy).expect("a folder").map(|entry| entry.expect("an entry").path());
+                entries.filter(|path| path.extension().is_some_and(|end| end == "log")).collect::<Vec<_>>()
+            };
+            assert!(!logs().is_empty());
+            for log in logs() {
+                let text = fs::read(&log).expect("read");
+                let number = wal::log_number(&log).expect("a number");
+                assert_eq!(
+                    wal::end_of_log(&text[..], number).expect("read"),
+                    None,
+                    "nothing is left of the earlier life"
+                );
+            }
+            let rows = |path: &Path| {
+                let read = RocksKv::open_for_reading(path, &RocksOptions::default()).expect("opens");
+                let mut rows = Vec::new();
+                let (from, to) = (&[][..], &[255; 5][..]);
+                let mut visit = |key: &[u8], _: &[u8]| {
+                    rows.push(key.to_vec());
+                    ControlFlow::Continue(())
+                };
+                read.scan(Family::Part, from, to, &mut visit).expect("read");
+                rows
+            };
+            let found = rows(&copy);
+            assert!(found.len() >= usize::try_from(120 * (round + 1)).expect("small"), "{}", found.len());
+            let all: Vec<Vec<u8>> =
+                (0..found.len()).map(|n| u32::try_from(n).expect("small").to_be_bytes().to_vec()).collect();
+            assert_eq!(found, all, "what was written, up to a moment");
+        }
+    }
+
+    fn put_many(kv: &RocksKv, next: &mut u32, count: u32) {
+        for _ in 0..count {
+            let mut batch = Batch::default();
+            batch.put(Family::Part, next.to_be_bytes().to_vec(), vec![7; 32 * KIB]);
+            kv.write(&batch, Durability::Ordered).expect("written");
+            *next += 1;
+        }
     }
 
     #[test]

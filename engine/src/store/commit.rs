@@ -118,7 +118,8 @@ impl Committer {
 
     /// Queues a plan. Call it under the locks of the accounts it touches.
     pub(crate) fn push(&self, plan: Plan, outcome: Outcome, done: Done) {
-        let bytes = plan.batch.size_bytes();
+        let parts: usize = plan.staged.iter().map(|staged| staged.part_bytes()).sum();
+        let bytes = plan.batch.size_bytes() + parts;
         self.queue().waiting.push_back(Waiting { plan, bytes, outcome, done });
         self.work.notify_one();
     }
@@ -190,11 +191,15 @@ impl Committer {
     fn write_group(&self, group: Vec<Waiting>, directory: &DirectorySlot) -> Committed {
         let mut committed = Committed { answers: Vec::with_capacity(group.len()), ..Committed::default() };
         let mut batch = Batch::default();
+        let mut written = BTreeSet::new();
         let (mut standing, mut fallen) = (Vec::with_capacity(group.len()), Fallen::default());
         for mut waiting in group {
             if fallen.takes_along(&waiting.plan, directory) {
                 fallen.plans.push(waiting);
             } else {
+                for staged in &waiting.plan.staged {
+                    staged.put_parts(&mut batch, &mut written);
+                }
                 batch.changes.append(&mut waiting.plan.batch.changes);
                 standing.push(waiting);
             }

@@ -1,57 +1,49 @@
 //! Streaming a message in.
 //!
-//! A message is read once, while it comes: its MIME skeleton is taken, its bytes are cut into chunks, hashed and
-//! compressed. One chunk stays in memory; from the second chunk on they go to the store as they fill up, under a part
-//! that a candidate row marks for collection until somebody's record refers to it.
+//! A message is read once, while it comes: its MIME skeleton is taken, and along it the octets are cut into pieces. Large
+//! bodies become parts, written in chunks as they fill up; the rest stays in the record. A part that is in the store before
+//! its message has a candidate row, which marks it for collection until somebody's record refers to it.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use bytes::Bytes;
-use rockdove_mail::mime::{self, Scanner, Structure};
+use rockdove_mail::mime::{self, Cut, Kind, Scanner, Structure};
 
 use super::{
     digest::digest,
-    frame::{self, FRAME_BYTES_MAX},
-    parts::{LivePart, PartHead, Parts},
-    record::{self, Digest, MessageRecord, Piece, Shared},
+    frame::FRAME_BYTES_MAX,
+    parts::Parts,
+    pieces::{INLINE_BYTES_MAX, Pieces},
+    record::{self, Digest, Kept, MessageRecord, Piece, Shared},
+    staged::StagedPart,
 };
 use crate::{
     command::EngineError,
     engine::EngineOptions,
-    kv::{Batch, Durability, Family, SharedKv, keys},
+    kv::{Batch, SharedKv},
 };
 
 /// Octets of header that ENVELOPE, dates and threads are taken from; what comes later in a longer header is not
 /// looked at. RFC 5322 has no limit; real headers stay under 64 KiB.
 pub const HEADER_BYTES_MAX: usize = 128 * 1024;
 
+/// Octets that wait to be told from a delimiter: a line end, and the start of a line. A longer line that begins as a
+/// delimiter is taken for part of the body before it.
+const WAITING_BYTES_MAX: usize = 1024;
+
 /// A message that is coming in. Dropping it abandons it; what it has written is collected later.
 pub struct Staging {
-    kv: SharedKv,
-    parts: Arc<Parts>,
-    part_inline_max: usize,
     size_max: u64,
     scanner: Scanner,
-    hasher: blake3::Hasher,
-    /// The chunk that is filling up.
-    chunk: Vec<u8>,
+    pieces: Pieces,
     size_bytes: u64,
-    spilled: Option<Spilled>,
-    failed: Option<EngineError>,
-}
-
-/// What is left in memory of a message whose first chunks are in the store.
-struct Spilled {
-    part: LivePart,
-    chunks: u32,
-    /// The beginning of the message, which has the header.
+    /// The beginning of the message, until the end of its header is known; then the header.
     header: Vec<u8>,
+    header_ends: bool,
+    /// The last octets, which may be the end of a body or belong behind it.
+    waiting: Vec<u8>,
+    /// Where the body that has begun and not ended begins.
+    body: Option<u64>,
+    failed: Option<EngineError>,
 }
 
 impl fmt::Debug for Staging {
@@ -60,30 +52,58 @@ impl fmt::Debug for Staging {
     }
 }
 
+/// The octets that are not in a piece yet: those that waited, and those that have just come.
+struct Window<'a> {
+    waiting: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl Window<'_> {
+    fn len(&self) -> usize {
+        self.waiting.len() + self.bytes.len()
+    }
+
+    /// Passes on so many octets.
+    fn pass(&mut self, count: usize, pieces: &mut Pieces) -> Result<(), EngineError> {
+        let first = count.min(self.waiting.len());
+        let (waiting, rest) = self.waiting.split_at(first);
+        self.waiting = rest;
+        let (bytes, rest) = self.bytes.split_at((count - first).min(self.bytes.len()));
+        self.bytes = rest;
+        pieces.write(waiting)?;
+        pieces.write(bytes)
+    }
+}
+
 impl Staging {
-    /// Most octets of a message that are in memory at once, beside what is known of its parts: a chunk, the header, and
-    /// the header of a part. A smaller message never touches the disk before it is delivered.
-    pub const MEMORY_BYTES_MAX: usize = FRAME_BYTES_MAX + HEADER_BYTES_MAX + mime::HEADER_OCTETS_MAX;
+    /// Most octets of a message that are in memory at once, beside what is known of its parts: a chunk and its frame, what
+    /// stays in the record and a body that may, the header, and the header of a part. A message smaller than a chunk never
+    /// touches the disk before it is delivered.
+    pub const MEMORY_BYTES_MAX: usize =
+        2 * FRAME_BYTES_MAX + 2 * INLINE_BYTES_MAX + HEADER_BYTES_MAX + WAITING_BYTES_MAX + mime::HEADER_OCTETS_MAX;
 
     pub(crate) fn new(kv: SharedKv, parts: Arc<Parts>, options: &EngineOptions) -> Self {
-        let hasher = parts.hasher();
         Self {
-            kv,
-            parts,
-            part_inline_max: options.part_inline_max,
             // Sizes are 32 bits wide in the columns; the rest is for the trace header.
             size_max: options.message_size_max.min(u64::from(u32::MAX / 2)),
             scanner: Scanner::new(),
-            hasher,
-            chunk: Vec::new(),
+            pieces: Pieces::new(kv, parts, options.part_inline_max),
             size_bytes: 0,
-            spilled: None,
+            header: Vec::new(),
+            header_ends: false,
+            waiting: Vec::new(),
+            body: None,
             failed: None,
         }
     }
 
-    /// Takes the next bytes. Writes to the store when a chunk of 256 KiB is full, so call it where blocking is allowed
-    /// once a message is that large. After an error every further call answers it again.
+    /// Answers `error` to everything from now on.
+    pub(crate) fn refuse(&mut self, error: EngineError) {
+        self.failed = Some(error);
+    }
+
+    /// Takes the next bytes. Writes to the store when the message has more than a chunk of 256 KiB, so call it where
+    /// blocking is allowed once it is that large. After an error every further call answers it again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -91,26 +111,61 @@ impl Staging {
         let taken = self.take(bytes);
         if let Err(error) = &taken {
             self.failed = Some(error.clone());
-            self.chunk = Vec::new();
         }
         taken
     }
 
-    fn take(&mut self, mut bytes: &[u8]) -> Result<(), EngineError> {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), EngineError> {
         self.size_bytes = self.size_bytes.saturating_add(bytes.len() as u64);
         if self.size_bytes > self.size_max {
             return Err(EngineError::Limit(format!("a message has at most {} octets", self.size_max)));
         }
-        self.scanner.push(bytes);
-        while !bytes.is_empty() {
-            if self.chunk.len() == FRAME_BYTES_MAX {
-                self.flush()?;
-            }
-            let room = bytes.len().min(FRAME_BYTES_MAX - self.chunk.len());
-            self.chunk.extend_from_slice(&bytes[..room]);
-            bytes = &bytes[room..];
+        if self.size_bytes > FRAME_BYTES_MAX as u64 {
+            self.pieces.write_out()?;
         }
+        self.scanner.push(bytes);
+        self.take_header(bytes);
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut window = Window { waiting: &waiting, bytes };
+        for cut in self.scanner.take_cuts() {
+            let (Cut::Begins { at, .. } | Cut::Ends { at }) = cut;
+            self.pass(&mut window, at)?;
+            match cut {
+                Cut::Begins { encoding, .. } => {
+                    self.pieces.begin_body(encoding);
+                    self.body = Some(at);
+                }
+                Cut::Ends { .. } => {
+                    self.pieces.end_body()?;
+                    self.body = None;
+                }
+            }
+        }
+        let least = self.size_bytes.saturating_sub(WAITING_BYTES_MAX as u64);
+        self.pass(&mut window, self.scanner.settled().max(least))?;
+        let mut left = window.waiting.to_vec();
+        left.extend_from_slice(window.bytes);
+        self.waiting = left;
         Ok(())
+    }
+
+    /// Passes on the octets before `at`.
+    fn pass(&mut self, window: &mut Window<'_>, at: u64) -> Result<(), EngineError> {
+        let passed = self.size_bytes - window.len() as u64;
+        let count = usize::try_from(at.saturating_sub(passed)).unwrap_or(usize::MAX).min(window.len());
+        window.pass(count, &mut self.pieces)
+    }
+
+    fn take_header(&mut self, bytes: &[u8]) {
+        if self.header_ends {
+            return;
+        }
+        let room = HEADER_BYTES_MAX - self.header.len();
+        self.header.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        if let Some(end) = self.scanner.header_end() {
+            self.header.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+            self.header_ends = true;
+        }
     }
 
     /// Octets taken so far.
@@ -118,65 +173,36 @@ impl Staging {
         self.size_bytes
     }
 
-    /// Writes the full chunk.
-    fn flush(&mut self) -> Result<(), EngineError> {
-        let mut batch = Batch::default();
-        if self.spilled.is_none() {
-            let part = self.parts.allocate(&self.kv)?;
-            batch.put(Family::Reference, keys::part_candidate(part.id), 0_i64.to_le_bytes().to_vec());
-            let header = self.chunk[..HEADER_BYTES_MAX].to_vec();
-            self.spilled = Some(Spilled { part, chunks: 0, header });
-        }
-        let Some(spilled) = &mut self.spilled else { return Ok(()) };
-        self.hasher.update(&self.chunk);
-        batch.put(Family::Part, keys::part_chunk(spilled.part.id, spilled.chunks), frame::encode(&self.chunk));
-        self.kv.write(&batch, Durability::Ordered)?;
-        spilled.chunks += 1;
-        self.chunk.clear();
-        Ok(())
-    }
-
     /// Ends the message. It can then be delivered any number of times.
     pub fn finish(mut self) -> Result<Arc<StagedMessage>, EngineError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.spilled.is_some() {
-            self.flush()?;
-        }
-        let inline = self.spilled.is_none() && self.chunk.len() < self.part_inline_max;
         let structure = std::mem::take(&mut self.scanner).finish();
-        let start = self.spilled.as_ref().map_or(&self.chunk, |spilled| &spilled.header);
-        let derived = Derived::of(start, self.size_bytes, &structure);
-        let mut rows = Vec::new();
-        let (part, piece) = if inline {
-            (None, Piece::Inline(frame::encode(&self.chunk).into()))
-        } else {
-            let part = self.store(&mut rows)?;
-            let piece = Piece::Part { part: part.id, offset: 0, length: self.size_bytes };
-            (Some(part), piece)
-        };
-        let shared = derived.row(&[piece]);
-        let (size_bytes, spilled) = (self.size_bytes, rows.is_empty());
-        Ok(Arc::new(StagedMessage { size_bytes, shared, part, rows, in_store: AtomicBool::new(spilled) }))
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut window = Window { waiting: &waiting, bytes: &[] };
+        let mut leaves = structure.skeleton.parts().iter().filter(|part| part.kind == Kind::Leaf);
+        if let Some(body) = self.body
+            && let Some(leaf) = leaves.find(|leaf| leaf.body.start == body)
+        {
+            self.pass(&mut window, leaf.body.end)?;
+        }
+        self.pieces.end_body()?;
+        self.pass(&mut window, self.size_bytes)?;
+        let derived = Derived::of(&self.header, self.size_bytes, &structure);
+        let cut = self.pieces.finish(derived.header)?;
+        let octets = cut.pieces.iter().try_fold(0, |sum: u64, piece| sum.checked_add(piece.length()?));
+        if octets != Some(self.size_bytes) {
+            // Never seen; but what does not come back as it came in is not taken.
+            return Err(EngineError::Corrupt("the pieces of a message do not have its length".to_owned()));
+        }
+        let shared = derived.row(&cut.kept, &cut.pieces);
+        Ok(Arc::new(StagedMessage { size_bytes: self.size_bytes, shared, parts: cut.parts }))
     }
 
-    /// The part of a message that is too large for its record. Its rows are in the store already, or in `rows`.
-    fn store(&mut self, rows: &mut Vec<(Family, Bytes, Bytes)>) -> Result<LivePart, EngineError> {
-        let hash = |hasher: &blake3::Hasher| *hasher.finalize().as_bytes();
-        if let Some(spilled) = self.spilled.take() {
-            let head = PartHead { length: self.size_bytes, chunks: spilled.chunks, hash: hash(&self.hasher) };
-            let mut batch = Batch::default();
-            batch.put(Family::Reference, keys::part_head(spilled.part.id), head.encode());
-            self.kv.write(&batch, Durability::Ordered)?;
-            return Ok(spilled.part);
-        }
-        let part = self.parts.allocate(&self.kv)?;
-        self.hasher.update(&self.chunk);
-        let head = PartHead { length: self.size_bytes, chunks: 1, hash: hash(&self.hasher) };
-        rows.push((Family::Part, keys::part_chunk(part.id, 0), frame::encode(&self.chunk).into()));
-        rows.push((Family::Reference, keys::part_head(part.id), head.encode().into()));
-        Ok(part)
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.pieces.memory_bytes() + self.header.capacity() + self.waiting.capacity()
     }
 }
 
@@ -207,7 +233,7 @@ impl Derived {
         }
     }
 
-    fn row(&self, pieces: &[Piece]) -> Vec<u8> {
+    fn row(&self, kept: &Kept, pieces: &[Piece]) -> Vec<u8> {
         Shared {
             size: self.size,
             header: self.header,
@@ -216,6 +242,7 @@ impl Derived {
             body: &self.body,
             body_structure: &self.body_structure,
             skeleton: &self.skeleton,
+            kept,
             pieces,
         }
         .encode()
@@ -227,7 +254,7 @@ pub(crate) fn record_again(record: &MessageRecord, octets: &[u8]) -> Vec<u8> {
     let mut scanner = Scanner::new();
     scanner.push(octets);
     let derived = Derived::of(octets, octets.len() as u64, &scanner.finish());
-    record::encode(&record.trace, &derived.row(&record.pieces))
+    record::encode(&record.trace, &derived.row(&record.kept, &record.pieces))
 }
 
 /// A whole message, ready to be delivered or appended.
@@ -236,11 +263,8 @@ pub struct StagedMessage {
     size_bytes: u64,
     /// What the records of all recipients have in common.
     shared: Vec<u8>,
-    part: Option<LivePart>,
-    /// Rows of the part that the first delivery writes.
-    rows: Vec<(Family, Bytes, Bytes)>,
-    /// The rows of the part are in the store, be it not for sure on disk.
-    in_store: AtomicBool,
+    /// Each once.
+    parts: Vec<Arc<StagedPart>>,
 }
 
 impl StagedMessage {
@@ -253,24 +277,24 @@ impl StagedMessage {
         &self.shared
     }
 
-    pub(crate) fn part(&self) -> Option<u64> {
-        self.part.as_ref().map(|part| part.id)
+    pub(crate) fn parts(&self) -> Vec<u64> {
+        self.parts.iter().map(|part| part.id()).collect()
     }
 
-    /// Adds the rows of the part to a batch that refers to it.
-    pub(crate) fn put_part(&self, batch: &mut Batch) {
-        let Some(part) = &self.part else { return };
-        if self.in_store.load(Ordering::Acquire) {
-            batch.delete(Family::Reference, keys::part_candidate(part.id));
-            return;
-        }
-        for (family, key, value) in &self.rows {
-            batch.put(*family, key.clone(), value.clone());
+    /// Octets that a group has to write beside the records.
+    pub(crate) fn part_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.size_bytes()).sum()
+    }
+
+    /// Adds what the parts need to a batch that refers to them. `written`: parts whose rows are in the batch.
+    pub(crate) fn put_parts(&self, batch: &mut Batch, written: &mut BTreeSet<u64>) {
+        for part in &self.parts {
+            part.put(batch, !written.insert(part.id()));
         }
     }
 
-    /// A batch with the rows of the part is durable.
+    /// A batch with the rows of the parts is durable.
     pub(crate) fn set_in_store(&self) {
-        self.in_store.store(true, Ordering::Release);
+        self.parts.iter().for_each(|part| part.set_in_store());
     }
 }

@@ -2,23 +2,29 @@
 //!
 //! ```text
 //! Part       part8 chunk4        -> frame of up to 256 KiB (see `frame`)
-//! Reference  head                -> 01 length8 chunks4 hash32         hash: keyed BLAKE3 of the content
+//! Reference  head                -> 02 length8 stored8 chunks4 hash32
+//!                                   length: octets; stored: octets of its frames; hash: keyed BLAKE3 of the octets
+//! Reference  hash                -> part8, the part with these octets; written and removed with its head
 //! Reference  use                 -> (empty)
 //! Reference  candidate           -> since8, seconds since 1970; 0 for one that was never referenced
 //! ```
 //! Ids are given out in blocks; the end of the block is stored before any of its ids is used, so an id never comes
 //! twice. A part is *live* while a message being staged, or staged and not yet dropped, holds it; only a part that is
-//! neither live nor referenced is collected.
+//! neither live nor referenced is collected, and one that is being collected cannot be held any more: who looks for its
+//! octets then writes them anew.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::{ControlFlow, Range},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use bytes::{Bytes, BytesMut};
 
-use super::frame::{self, FRAME_BYTES_MAX};
+use super::{
+    frame::{self, FRAME_BYTES_MAX},
+    staged::{Row, StagedPart},
+};
 use crate::{
     command::EngineError,
     kv::{Batch, Durability, Family, SharedKv, keys},
@@ -31,7 +37,9 @@ pub const PART_GRACE_S: i64 = 600;
 /// Chunks of a part that are deleted one by one; the default largest message has as many.
 const CHUNKS_REMOVED_SINGLY_MAX: u32 = 256;
 const ALLOCATOR: &str = "part";
-const HEAD_VERSION: u8 = 1;
+const HEAD_VERSION: u8 = 2;
+/// Locks of the parts that are staged; who waits for one waits for a read of the store.
+const STAGED_SHARDS: usize = 64;
 const ALLOCATOR_VERSION: u8 = 1;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -42,6 +50,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartHead {
     pub(crate) length: u64,
+    pub(crate) stored: u64,
     pub(crate) chunks: u32,
     pub(crate) hash: [u8; 32],
 }
@@ -50,6 +59,7 @@ impl PartHead {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut row = vec![HEAD_VERSION];
         row.extend_from_slice(&self.length.to_le_bytes());
+        row.extend_from_slice(&self.stored.to_le_bytes());
         row.extend_from_slice(&self.chunks.to_le_bytes());
         row.extend_from_slice(&self.hash);
         row
@@ -57,18 +67,33 @@ impl PartHead {
 
     pub(crate) fn decode(row: &[u8]) -> Option<Self> {
         let mut take = super::octets::Take::versioned(row, HEAD_VERSION)?;
-        let head = Self { length: take.u64()?, chunks: take.u32()?, hash: take.array()? };
+        let head = Self { length: take.u64()?, stored: take.u64()?, chunks: take.u32()?, hash: take.array()? };
         take.end().map(|()| head)
     }
+}
+
+/// The part that a row of a hash names.
+pub(crate) fn decode_hash(row: &[u8]) -> Option<u64> {
+    row.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// The parts of the server.
 #[derive(Debug)]
 pub(crate) struct Parts {
     ids: Mutex<Range<u64>>,
-    live: Mutex<BTreeMap<u64, usize>>,
+    lives: Mutex<Lives>,
+    /// Parts that are staged, by their hashes.
+    staged: Vec<Mutex<HashMap<[u8; 32], Weak<StagedPart>>>>,
     cache: Mutex<ChunkCache>,
     hash_key: [u8; 32],
+}
+
+#[derive(Debug, Default)]
+struct Lives {
+    /// Who is held, and how often.
+    live: BTreeMap<u64, usize>,
+    /// Who is being collected.
+    going: BTreeSet<u64>,
 }
 
 /// Keeps a part from being collected.
@@ -78,9 +103,22 @@ pub(crate) struct LivePart {
     parts: Arc<Parts>,
 }
 
+impl LivePart {
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+}
+
 impl Drop for LivePart {
     fn drop(&mut self) {
-        lock(&self.parts.live).remove(&self.id);
+        let mut lives = lock(&self.parts.lives);
+        let left = lives.live.get_mut(&self.id).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            lives.live.remove(&self.id);
+        }
     }
 }
 
@@ -88,7 +126,8 @@ impl Parts {
     pub(crate) fn new(hash_key: [u8; 32], cache_bytes_max: usize) -> Self {
         Self {
             ids: Mutex::new(0..0),
-            live: Mutex::default(),
+            lives: Mutex::default(),
+            staged: (0..STAGED_SHARDS).map(|_| Mutex::default()).collect(),
             cache: Mutex::new(ChunkCache::new(cache_bytes_max)),
             hash_key,
         }
@@ -107,8 +146,76 @@ impl Parts {
         let id = ids.start;
         ids.start += 1;
         drop(ids);
-        lock(&self.live).insert(id, 1);
+        lock(&self.lives).live.insert(id, 1);
         Ok(LivePart { id, parts: Arc::clone(self) })
+    }
+
+    /// Holds a part, unless it is being collected.
+    fn hold(self: &Arc<Self>, id: u64) -> Option<LivePart> {
+        let mut lives = lock(&self.lives);
+        if lives.going.contains(&id) {
+            return None;
+        }
+        *lives.live.entry(id).or_default() += 1;
+        Some(LivePart { id, parts: Arc::clone(self) })
+    }
+
+    /// The part with these octets: one that is staged, one that is stored, or else what `make` answers with the rows that
+    /// are not in the store.
+    pub(crate) fn staged(
+        self: &Arc<Self>,
+        kv: &SharedKv,
+        hash: &[u8; 32],
+        length: u64,
+        make: impl FnOnce() -> Result<(LivePart, Vec<Row>), EngineError>,
+    ) -> Result<Arc<StagedPart>, EngineError> {
+        // Under the lock, so that of two who look for the same octets the second finds what the first has made.
+        let mut staged = lock(self.shard(hash));
+        if let Some(part) = staged.get(hash).and_then(Weak::upgrade) {
+            return Ok(part);
+        }
+        let (live, rows) = match self.stored(kv, hash, length)? {
+            Some(live) => (live, Vec::new()),
+            None => make()?,
+        };
+        let part = Arc::new(StagedPart::new(live, *hash, rows));
+        staged.insert(*hash, Arc::downgrade(&part));
+        Ok(part)
+    }
+
+    fn shard(&self, hash: &[u8; 32]) -> &Mutex<HashMap<[u8; 32], Weak<StagedPart>>> {
+        &self.staged[usize::from(hash[0]) % STAGED_SHARDS]
+    }
+
+    /// The stored part with these octets, held.
+    fn stored(self: &Arc<Self>, kv: &SharedKv, hash: &[u8; 32], length: u64) -> Result<Option<LivePart>, EngineError> {
+        let row = kv.get(Family::Reference, &keys::part_of_hash(hash))?;
+        let Some(live) = row.and_then(|row| decode_hash(&row)).and_then(|part| self.hold(part)) else {
+            return Ok(None);
+        };
+        // Only now that it is held it cannot go between looking and referring to it.
+        let head = kv.get(Family::Reference, &keys::part_head(live.id))?.and_then(|row| PartHead::decode(&row));
+        Ok(head.is_some_and(|head| head.hash == *hash && head.length == length).then_some(live))
+    }
+
+    /// Runs `work` while the staged part of this hash is not looked for.
+    pub(crate) fn at_hash<T>(&self, hash: &[u8; 32], work: impl FnOnce() -> T) -> T {
+        let _staged = lock(self.shard(hash));
+        work()
+    }
+
+    /// Runs `work` while no part that is being staged reaches the store as a whole.
+    pub(crate) fn standstill<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _staged: Vec<_> = self.staged.iter().map(lock).collect();
+        work()
+    }
+
+    /// Nobody stages the part with this hash any more, unless somebody has begun to since.
+    pub(crate) fn forget_staged(&self, hash: &[u8; 32]) {
+        let mut staged = lock(self.shard(hash));
+        if staged.get(hash).is_some_and(|part| part.strong_count() == 0) {
+            staged.remove(hash);
+        }
     }
 
     /// Makes the next id come from the allocator's row, because that was repaired.
@@ -166,11 +273,12 @@ impl Parts {
             }
             ControlFlow::Continue(())
         })?;
+        let going = Going(self);
         let mut batch = Batch::default();
         let mut collected = 0;
         for part in candidates {
             // In this order: a reference is on disk before the staged message that brought it lets go of the part.
-            if lock(&self.live).contains_key(&part) {
+            if !going.begin(part) {
                 continue;
             }
             if !is_referenced(kv, part)? {
@@ -186,22 +294,54 @@ impl Parts {
     }
 }
 
+/// Keeps parts from being held until they are collected.
+struct Going<'a>(&'a Parts);
+
+impl Going<'_> {
+    /// `false` when it is held.
+    fn begin(&self, part: u64) -> bool {
+        let mut lives = lock(&self.0.lives);
+        let free = !lives.live.contains_key(&part);
+        if free {
+            lives.going.insert(part);
+        }
+        free
+    }
+}
+
+impl Drop for Going<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.lives).going.clear();
+    }
+}
+
 fn damaged(part: u64) -> EngineError {
     EngineError::Corrupt(format!("part {part}"))
 }
 
-/// Adds the removal of a part. One by one where it is known how many chunks there are, because many range deletes slow
-/// all reading down until they are compacted away.
+/// Adds the removal of a part.
 fn remove(kv: &SharedKv, part: u64, batch: &mut Batch) -> Result<(), EngineError> {
-    let head = kv.get(Family::Reference, &keys::part_head(part))?;
-    match head.and_then(|row| PartHead::decode(&row)).filter(|head| head.chunks <= CHUNKS_REMOVED_SINGLY_MAX) {
-        Some(head) => (0..head.chunks).for_each(|chunk| batch.delete(Family::Part, keys::part_chunk(part, chunk))),
+    let head = kv.get(Family::Reference, &keys::part_head(part))?.and_then(|row| PartHead::decode(&row));
+    remove_chunks(part, head.map(|head| head.chunks), batch);
+    batch.delete(Family::Reference, keys::part_head(part));
+    if let Some(head) = head {
+        let key = keys::part_of_hash(&head.hash);
+        if kv.get(Family::Reference, &key)?.is_some_and(|row| decode_hash(&row) == Some(part)) {
+            batch.delete(Family::Reference, key);
+        }
+    }
+    Ok(())
+}
+
+/// Adds the removal of chunks. One by one where it is known how many there are, because many range deletes slow all
+/// reading down until they are compacted away.
+pub(crate) fn remove_chunks(part: u64, chunks: Option<u32>, batch: &mut Batch) {
+    match chunks.filter(|chunks| *chunks <= CHUNKS_REMOVED_SINGLY_MAX) {
+        Some(chunks) => (0..chunks).for_each(|chunk| batch.delete(Family::Part, keys::part_chunk(part, chunk))),
         None => {
             batch.delete_range(Family::Part, keys::part_chunk(part, 0), keys::part_chunk(part.saturating_add(1), 0));
         }
     }
-    batch.delete(Family::Reference, keys::part_head(part));
-    Ok(())
 }
 
 fn is_referenced(kv: &SharedKv, part: u64) -> Result<bool, EngineError> {

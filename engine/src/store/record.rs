@@ -1,12 +1,16 @@
 //! Message records: what FETCH needs without the body.
 //!
 //! ```text
-//! 01 trace(..) shared                      the trace header of this recipient; the rest is alike for all recipients
+//! 02 trace(..) shared                      the trace header of this recipient; the rest is alike for all recipients
 //! shared: size.. header.. sent1 [sent± zone±] message_id8 subject8 count.. reference8*
-//!         envelope(..) body(..) body_structure(..) skeleton(..) count.. piece*
-//! piece:  00 frame(..)                     bytes kept here
-//!         01 part8 offset.. length.. encoding1          bytes of a part; encoding 0: as they are
+//!         envelope(..) body(..) body_structure(..) skeleton(..) head(..) rest(..) count.. piece*
+//! head:   a frame with the header of the message, when it is kept here; empty for none
+//! rest:   a frame with what else is kept here; empty for none
+//! piece:  00 length..                      the next octets of what is kept here, the head first
+//!         01 part8 offset.. length.. encoding           octets of a part, and how they stand in the message (`encoding`)
 //! ```
+//! The pieces are the message, in their order, without its trace header.
+//!
 //! `size` and `header` are octets without the trace header. `message_id`, `subject` (base subject) and `reference` are
 //! the first eight octets of BLAKE3, 0 for none: what threads and sorting need, kept so that they need no body.
 
@@ -16,6 +20,7 @@ use bytes::{Bytes, BytesMut};
 use rockdove_mail::mime::Skeleton;
 
 use super::{
+    encoding::Encoding,
     frame,
     octets::{Take, put_bytes, put_step, put_varint},
     parts::Parts,
@@ -25,27 +30,41 @@ use crate::{
     kv::SharedKv,
 };
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const INLINE: u8 = 0;
 const PART: u8 = 1;
-const AS_IS: u8 = 0;
 /// References that are remembered: threads longer than this hang together by the nearest ones.
 pub(crate) const REFERENCES_MAX: usize = 32;
 
 /// Where some of a message's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// In the record, as a frame.
-    Inline(Bytes),
+    /// The next ones that are in the record.
+    Inline {
+        /// Octets.
+        length: u64,
+    },
     /// In a part.
     Part {
         /// Its id.
         part: u64,
         /// First octet there.
         offset: u64,
-        /// Octets.
+        /// Octets there.
         length: u64,
+        /// How they stand in the message.
+        encoding: Encoding,
     },
+}
+
+impl Piece {
+    /// Octets of the message. `None` when there are too many to count.
+    pub(crate) fn length(&self) -> Option<u64> {
+        match self {
+            Self::Inline { length } => Some(*length),
+            Self::Part { length, encoding, .. } => encoding.length(*length),
+        }
+    }
 }
 
 /// What a message is found and ordered by, beside its columns.
@@ -55,6 +74,26 @@ pub(crate) struct Digest {
     pub(crate) message_id: u64,
     pub(crate) subject: u64,
     pub(crate) references: Vec<u64>,
+}
+
+/// What is kept in a record of the octets of a message: two frames, so that reading the header touches it alone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kept {
+    /// The header of the message.
+    pub(crate) head: Bytes,
+    /// What comes behind it, without the parts.
+    pub(crate) rest: Bytes,
+}
+
+impl Kept {
+    /// All octets; `None` when some are damaged.
+    pub(crate) fn octets(&self) -> Option<Bytes> {
+        let mut octets = BytesMut::new();
+        for frame in [&self.head, &self.rest].into_iter().filter(|frame| !frame.is_empty()) {
+            octets.extend_from_slice(&frame::decode(frame)?);
+        }
+        Some(octets.freeze())
+    }
 }
 
 /// What is known of a message without its body. Immutable; offsets are those of the message as the client sees it,
@@ -75,10 +114,11 @@ pub struct MessageRecord {
     pub body_structure: Bytes,
     pub(crate) digest: Digest,
     pub(crate) trace: Bytes,
+    pub(crate) kept: Kept,
     pub(crate) pieces: Vec<Piece>,
     skeleton: Bytes,
-    /// The inline piece, once it was read.
-    unpacked: OnceLock<Bytes>,
+    /// What is kept of the head and the rest, once it was read.
+    unpacked: [OnceLock<Bytes>; 2],
 }
 
 /// The part of a record that all recipients share.
@@ -91,6 +131,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) body: &'a [u8],
     pub(crate) body_structure: &'a [u8],
     pub(crate) skeleton: &'a [u8],
+    pub(crate) kept: &'a Kept,
     pub(crate) pieces: &'a [Piece],
 }
 
@@ -110,22 +151,23 @@ impl Shared<'_> {
         for reference in &self.digest.references {
             row.extend_from_slice(&reference.to_le_bytes());
         }
-        for bytes in [self.envelope, self.body, self.body_structure, self.skeleton] {
+        let kept = [&self.kept.head[..], &self.kept.rest[..]];
+        for bytes in [self.envelope, self.body, self.body_structure, self.skeleton].into_iter().chain(kept) {
             put_bytes(&mut row, bytes);
         }
         put_varint(&mut row, self.pieces.len() as u64);
         for piece in self.pieces {
             match piece {
-                Piece::Inline(frame) => {
+                Piece::Inline { length } => {
                     row.push(INLINE);
-                    put_bytes(&mut row, frame);
+                    put_varint(&mut row, *length);
                 }
-                Piece::Part { part, offset, length } => {
+                Piece::Part { part, offset, length, encoding } => {
                     row.push(PART);
                     row.extend_from_slice(&part.to_le_bytes());
                     put_varint(&mut row, *offset);
                     put_varint(&mut row, *length);
-                    row.push(AS_IS);
+                    encoding.put(&mut row);
                 }
             }
         }
@@ -157,16 +199,17 @@ fn take_digest(take: &mut Take<'_>) -> Option<Digest> {
     Some(Digest { sent, message_id, subject, references })
 }
 
-fn take_piece(take: &mut Take<'_>, row: &Bytes) -> Option<Piece> {
-    match take.u8()? {
-        INLINE => Some(Piece::Inline(take.bytes_of(row)?)),
+fn take_piece(take: &mut Take<'_>) -> Option<Piece> {
+    let piece = match take.u8()? {
+        INLINE => Piece::Inline { length: take.varint()? },
         PART => {
             let (part, offset, length) = (take.u64()?, take.varint()?, take.varint()?);
             offset.checked_add(length)?;
-            (take.u8()? == AS_IS).then_some(Piece::Part { part, offset, length })
+            Piece::Part { part, offset, length, encoding: Encoding::take(take)? }
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    piece.length().map(|_| piece)
 }
 
 impl MessageRecord {
@@ -178,8 +221,9 @@ impl MessageRecord {
         let digest = take_digest(&mut take)?;
         let mut next = || take.bytes_of(row);
         let (envelope, body, body_structure, skeleton) = (next()?, next()?, next()?, next()?);
+        let kept = Kept { head: next()?, rest: next()? };
         let count: usize = take.small().filter(|count| *count <= row.len())?;
-        let pieces = (0..count).map(|_| take_piece(&mut take, row)).collect::<Option<_>>()?;
+        let pieces = (0..count).map(|_| take_piece(&mut take)).collect::<Option<_>>()?;
         take.end()?;
         let extra = trace.len() as u64;
         Some(Self {
@@ -191,9 +235,10 @@ impl MessageRecord {
             body_structure,
             digest,
             trace,
+            kept,
             pieces,
             skeleton,
-            unpacked: OnceLock::new(),
+            unpacked: Default::default(),
         })
     }
 
@@ -224,24 +269,34 @@ impl MessageRecord {
     pub(crate) fn read(&self, kv: &SharedKv, parts: &Parts, range: Range<u64>) -> Result<Bytes, EngineError> {
         let range = range.start.min(self.size_bytes)..range.end.min(self.size_bytes);
         let mut found: Vec<Bytes> = Vec::new();
-        let mut start = 0;
+        let mut start = 0_u64;
         let mut visit = |length: u64, slice: &mut dyn FnMut(Range<u64>) -> Result<Bytes, EngineError>| {
-            let (from, until) = (range.start.max(start), range.end.min(start + length));
+            let end = start.saturating_add(length);
+            let (from, until) = (range.start.max(start), range.end.min(end));
             if from < until {
                 found.push(slice(from - start..until - start)?);
             }
-            start += length;
+            start = end;
             Ok::<(), EngineError>(())
         };
         visit(self.trace.len() as u64, &mut |cut| Ok(sliced(&self.trace, cut)))?;
+        // Octets of the head and of the rest that the pieces have not used yet.
+        let mut left = [&self.kept.head, &self.kept.rest].map(|frame| frame::raw_length(frame));
+        let whole = left;
         for piece in &self.pieces {
             match piece {
-                Piece::Inline(frame) => {
-                    let raw = self.unpacked(frame)?;
-                    visit(raw.len() as u64, &mut |cut| Ok(sliced(&raw, cut)))?;
+                Piece::Inline { length } => {
+                    let head = left[0].min(*length);
+                    for (number, octets) in [(0, head), (1, length - head)] {
+                        let start = whole[number] - left[number];
+                        visit(octets, &mut |cut| self.unpacked(number, start, cut))?;
+                        left[number] = left[number].saturating_sub(octets);
+                    }
                 }
-                Piece::Part { part, offset, length } => {
-                    visit(*length, &mut |cut| parts.read(kv, *part, cut.start + offset..cut.end + offset))?;
+                Piece::Part { part, offset, length, encoding } => {
+                    let from_part = |cut: Range<u64>| parts.read(kv, *part, cut.start + offset..cut.end + offset);
+                    let octets = encoding.length(*length).unwrap_or(u64::MAX);
+                    visit(octets, &mut |cut| encoding.read(*length, cut, from_part))?;
                 }
             }
         }
@@ -255,16 +310,21 @@ impl MessageRecord {
         Ok(whole.freeze())
     }
 
-    fn unpacked(&self, frame: &Bytes) -> Result<Bytes, EngineError> {
-        if let Some(raw) = self.unpacked.get() {
-            return Ok(raw.clone());
+    /// Octets of the head (0) or the rest (1) that is kept, counted from `start` on.
+    fn unpacked(&self, number: usize, start: u64, cut: Range<u64>) -> Result<Bytes, EngineError> {
+        let damaged = || EngineError::Corrupt(format!("message {}", self.id.0));
+        let raw = if let Some(raw) = self.unpacked[number].get() {
+            raw
+        } else {
+            let frame = [&self.kept.head, &self.kept.rest][number];
+            let raw = frame::decode(frame).ok_or_else(damaged)?;
+            self.unpacked[number].get_or_init(|| raw)
+        };
+        let cut = cut.start.saturating_add(start)..cut.end.saturating_add(start);
+        if cut.end > raw.len() as u64 {
+            return Err(damaged());
         }
-        let raw = frame::decode(frame).ok_or_else(|| EngineError::Corrupt(format!("message {}", self.id.0)))?;
-        // There is one inline piece in a record so far; with more, only the first would be remembered.
-        if self.pieces.len() == 1 {
-            return Ok(self.unpacked.get_or_init(|| raw).clone());
-        }
-        Ok(raw)
+        Ok(sliced(raw, cut))
     }
 }
 

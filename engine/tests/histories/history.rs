@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use rockdove_engine::{
-    AccountId, AppendMessage, Command, Credential, Delivery, Engine, EngineError, EngineOptions, InternalDate,
-    MailboxId, Outcome, StagedMessage, kv::SharedKv,
+    AccountId, AppendMessage, Command, Credential, Deleted, Delivery, Engine, EngineError, EngineOptions, InternalDate,
+    MailboxId, MessageId, Outcome, StagedMessage, kv::SharedKv,
 };
 use rockdove_mail::{FlagUpdate, Flags, Keyword, MailboxName, SpecialUse, SystemFlags, UidSet};
 
+use crate::agree::NOW;
+use crate::deleted::{KEPT_BYTES, KEPT_S};
 use crate::model::{Account, Act, Content, Mailbox, Model, No, Place};
 
 /// A number is a history: splitmix64.
@@ -52,6 +54,25 @@ pub(crate) fn mail(number: u64, octets: usize) -> Vec<u8> {
     mail
 }
 
+/// A message with an attachment: one of few, in lines of one length or another, and now and then broken.
+pub(crate) fn attached(rng: &mut Rng, octets: usize) -> Vec<u8> {
+    const SYMBOLS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut noise = Rng(rng.next() % 3);
+    let symbols: Vec<u8> = (0..octets / 4 * 4).map(|_| *noise.pick(SYMBOLS)).collect();
+    let (line, line_end) = (*rng.pick(&[76, 76, 64, 1_000, octets]), if rng.one_in(4) { "\n" } else { "\r\n" });
+    let mut body = symbols.chunks(line).collect::<Vec<_>>().join(line_end.as_bytes());
+    if rng.one_in(4) {
+        let at = rng.below(body.len());
+        body[at] = *rng.pick(b"=* \r\nA");
+    }
+    let number = rng.next() % 10;
+    let start = format!(
+        "Subject: a{number}\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nsee\r\n--b\r\n\
+         Content-Transfer-Encoding: base64\r\n\r\n"
+    );
+    [start.as_bytes(), &body, b"\r\n--b--\r\n"].concat()
+}
+
 /// Makes up commands that fit what is there, and a few that do not.
 #[derive(Clone, Debug)]
 pub(crate) struct Commands {
@@ -81,14 +102,16 @@ impl Commands {
         let state = &model.accounts[&account];
         match self.rng.below(100) {
             0..3 => Act::Create { account, name: self.name(), special_use: self.special_use() },
-            3..5 => Act::Delete { account, name: self.name() },
-            5..8 => Act::Rename { account, from: self.name(), to: self.name() },
+            3..6 => Act::Delete { account, name: self.name() },
+            6..8 => Act::Rename { account, from: self.name(), to: self.name() },
             8..11 => Act::Subscribe { account, name: self.name(), subscribed: !self.rng.one_in(3) },
             11..25 => self.deliver(&ids, account),
             25..45 => self.append(account, state),
             45..70 => self.store(account, state),
             70..78 => self.copy(account, state, false),
             78..86 => self.copy(account, state, true),
+            86..90 => self.restore(account, state),
+            90..93 => Act::Purge { account, everything: self.rng.one_in(8) },
             _ => self.expunge(account, state),
         }
     }
@@ -144,6 +167,10 @@ impl Commands {
     }
 
     fn content(&mut self) -> Content {
+        if self.rng.one_in(4) {
+            let octets = if self.large && self.rng.one_in(4) { 400_000 } else { 8_000 };
+            return Arc::new(attached(&mut self.rng, octets));
+        }
         let octets = match self.rng.below(if self.large { 60 } else { 50 }) {
             0..30 => 60,
             30..40 => 2_000,
@@ -217,6 +244,27 @@ impl Commands {
     }
 }
 
+impl Commands {
+    fn restore(&mut self, account: AccountId, state: &Account) -> Act {
+        let which = match self.rng.below(4) {
+            0 => Deleted::Mailbox(self.name()),
+            1 => Deleted::Since(NOW + self.rng.below(120) as i64 - 10),
+            _ => {
+                let there = state.deleted_messages();
+                let pick = |rng: &mut Rng| if there.is_empty() { MessageId(77) } else { rng.pick(&there).message };
+                Deleted::Messages((0..=self.rng.below(5)).map(|_| pick(&mut self.rng)).collect())
+            }
+        };
+        let to = self.rng.one_in(3).then(|| self.name());
+        Act::Restore { account, which, to }
+    }
+}
+
+/// Options of an engine that keeps what is expunged, as the model does.
+pub(crate) fn keeping() -> EngineOptions {
+    EngineOptions { undelete_s: KEPT_S, undelete_bytes_max: KEPT_BYTES, ..EngineOptions::default() }
+}
+
 /// An engine on a store.
 pub(crate) struct House {
     pub(crate) kv: SharedKv,
@@ -236,7 +284,29 @@ impl House {
     }
 
     pub(crate) fn perform(&self, now: i64, act: &Act) -> Result<Outcome, EngineError> {
-        self.engine.execute(now, self.command(act)?)
+        let (mut messages, mut mailboxes) = (0, 0);
+        loop {
+            match self.engine.execute(now, self.command(act)?)? {
+                Outcome::Restored { messages: some, mailboxes: several, more } => {
+                    (messages, mailboxes) = (messages + some, mailboxes + several);
+                    if !more {
+                        return Ok(Outcome::Restored { messages, mailboxes, more });
+                    }
+                }
+                Outcome::Purged { messages: some, more } => {
+                    messages += some;
+                    if !more {
+                        return Ok(Outcome::Purged { messages, more });
+                    }
+                }
+                outcome => return Ok(outcome),
+            }
+        }
+    }
+
+    /// Removes every row of the accounts that were removed.
+    pub(crate) fn sweep(&self) {
+        while self.engine.sweep_removed(NOW).expect("a slice") {}
     }
 
     pub(crate) fn stage(&self, content: &[u8]) -> Result<Arc<StagedMessage>, EngineError> {
@@ -282,6 +352,8 @@ impl House {
             Act::Expunge { account, mailbox, uids, deleted_only } => {
                 Command::Expunge { account, mailbox, uids, deleted_only }
             }
+            Act::Restore { account, which, to } => Command::Restore { account, which, to },
+            Act::Purge { account, everything } => Command::Purge { account, everything },
         })
     }
 
@@ -328,6 +400,6 @@ pub(crate) fn reason(error: &EngineError) -> Option<No> {
         EngineError::Invalid(_) => Some(No::Invalid),
         EngineError::OverQuota => Some(No::OverQuota),
         EngineError::Limit(_) => Some(No::Limit),
-        EngineError::Unavailable(_) | EngineError::Corrupt(_) => None,
+        EngineError::NoPermission(_) | EngineError::Unavailable(_) | EngineError::Corrupt(_) => None,
     }
 }

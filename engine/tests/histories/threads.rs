@@ -22,7 +22,7 @@ use rockdove_mail::{
 
 use crate::{
     agree::NOW,
-    history::{House, mail},
+    history::{House, Rng, attached, keeping, mail},
     model::Act,
 };
 
@@ -112,7 +112,7 @@ fn work(house: &House, own: AccountId, shared: AccountId, thread: usize) -> BTre
 #[test]
 fn many_threads_share_syncs_and_get_what_they_were_told() {
     let kv = Arc::new(SlowKv::default());
-    let options = EngineOptions { segment_cache_bytes_max: 40_000, ..EngineOptions::default() };
+    let options = EngineOptions { segment_cache_bytes_max: 40_000, ..keeping() };
     let house = House::open(Arc::clone(&kv) as SharedKv, options);
     let ids = accounts(&house, THREADS + 1);
     let (shared, notices) = (ids[THREADS], Arc::new(Mutex::new(Vec::<ChangeNotice>::new())));
@@ -189,7 +189,7 @@ fn assert_in_order(notices: &[ChangeNotice], ids: &[AccountId]) {
 #[test]
 fn threads_commit_for_each_other_when_nobody_else_does() {
     let kv = Arc::new(SlowKv::default());
-    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     let ids = accounts(&house, 2);
     let before = kv.syncs.load(Ordering::Relaxed);
     thread::scope(|scope| {
@@ -211,4 +211,68 @@ fn threads_commit_for_each_other_when_nobody_else_does() {
     let (syncs, commands) = (kv.syncs.load(Ordering::Relaxed) - before, THREADS * ROUNDS);
     assert!(syncs * 2 < commands, "{commands} commands took {syncs} syncs");
     house.check("afterwards");
+}
+
+/// Brings equal attachments and expunges them again, so that parts are found, needed and let go of all the time.
+fn come_and_go(house: &House, own: AccountId, thread: usize) {
+    let mut rng = Rng(thread as u64);
+    for _ in 0..40 {
+        let octets = if rng.one_in(3) { 400_000 } else { 8_000 };
+        let content = attached(&mut rng, octets);
+        let message = house.stage(&content).expect("staged");
+        if rng.one_in(5) {
+            continue;
+        }
+        let delivery = Delivery {
+            account: own,
+            mailbox: MailboxName::inbox(),
+            trace_header: bytes::Bytes::new(),
+            flags: Flags::default(),
+            internal_date: InternalDate::default(),
+        };
+        let outcome = house.engine.execute(NOW, Command::Deliver { message, deliveries: vec![delivery] });
+        let Ok(Outcome::Delivered(delivered)) = outcome else { panic!("{outcome:?}") };
+        let record = house.engine.record(own, delivered[0].message).expect("record");
+        assert!(house.engine.read(own, &record, 0..u64::MAX).expect("readable") == content);
+        if rng.one_in(2) {
+            let (account, mailbox) = (own, delivered[0].mailbox);
+            let expunge = Command::Expunge { account, mailbox, uids: None, deleted_only: false };
+            house.engine.execute(NOW, expunge).expect("accepted");
+        }
+    }
+}
+
+#[test]
+fn equal_attachments_come_and_go_while_parts_are_collected() {
+    let house = House::open(Arc::new(MemoryKv::new()) as SharedKv, EngineOptions::default());
+    let ids = accounts(&house, 4);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (house, stop) = (&house, &stop);
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                house.engine.collect_parts(NOW * 2, 100).expect("collects");
+            }
+        });
+        scope.spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                house.check("beside collection");
+            }
+        });
+        let workers: Vec<_> =
+            ids.iter().enumerate().map(|(number, own)| scope.spawn(move || come_and_go(house, *own, number))).collect();
+        let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        stop.store(true, Ordering::Relaxed);
+        for worker in ended {
+            worker.expect("no worker fails");
+        }
+    });
+    for account in ids {
+        let expunge = Command::Expunge { account, mailbox: MailboxId(1), uids: None, deleted_only: false };
+        house.engine.execute(NOW, expunge).expect("accepted");
+    }
+    house.check("at the end");
+    house.engine.collect_parts(NOW * 2, usize::MAX).expect("collects");
+    house.check("when all is gone");
+    assert_eq!(house.engine.stats().expect("adds up").waiting_bytes, 0);
 }

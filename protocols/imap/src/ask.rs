@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet, UidValidity,
+    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet, UidValidity,
     sasl::{Password, ScramKeys},
-    search::SearchKey,
+    search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
 };
 
 pub use rockdove_mail::sasl::LoginAnswer;
@@ -19,6 +19,34 @@ use crate::{
     fetch::{FetchCursor, FetchRequest},
     numbers::Numbers,
 };
+
+/// What never changes and is never used again: of a mailbox MAILBOXID, of a message and its copies EMAILID (RFC 8474).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ObjectId {
+    /// Whose it is.
+    pub account: u32,
+    /// Which of the account's.
+    pub number: u32,
+}
+
+impl ObjectId {
+    /// MAILBOXID on the wire.
+    pub fn mailbox(self) -> String {
+        format!("F{}-{}", self.account, self.number)
+    }
+
+    /// EMAILID on the wire.
+    pub fn email(self) -> String {
+        format!("M{}-{}", self.account, self.number)
+    }
+
+    /// The message of an EMAILID; `None`: it is none of ours.
+    pub fn of_email(text: &str) -> Option<Self> {
+        let (account, number) = text.strip_prefix('M')?.split_once('-')?;
+        let id = Self { account: account.parse().ok()?, number: number.parse().ok()? };
+        (id.email() == text).then_some(id)
+    }
+}
 
 /// What the host tells a session about itself at the beginning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +64,10 @@ pub struct ImapConfig {
     pub external: bool,
     /// Octets of one message.
     pub message_size_max: u64,
+    /// First level of the names of other users' mailboxes (RFC 2342).
+    pub other_users: &'static str,
+    /// First level of the names of public mailboxes.
+    pub public: &'static str,
     /// From the greeting to a login, in milliseconds.
     pub login_ms_max: u64,
     /// Silence after login, in milliseconds; RFC 9051 section 5.4 demands 30 minutes at least.
@@ -75,14 +107,18 @@ pub enum Ask {
         /// SASL authorization identity: the account.
         authorize_as: String,
     },
+    /// May this connection be compressed? Answered by [`Answer::Done`]; then the memory for it is put aside.
+    MayCompress,
     /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
     Mailboxes,
     /// Counters of a mailbox. Answered by [`Answer::Status`].
     Status {
         /// Which.
         mailbox: MailboxName,
+        /// Whether [`Status::deleted_bytes`] is wanted, which costs a look at every message.
+        deleted_bytes: bool,
     },
-    /// Create a mailbox. Answered by [`Answer::Done`].
+    /// Create a mailbox. Answered by [`Answer::Created`].
     Create {
         /// Its name.
         mailbox: MailboxName,
@@ -108,6 +144,51 @@ pub enum Ask {
         /// Add or remove.
         subscribed: bool,
     },
+    /// Change what somebody may do with a mailbox (RFC 4314). Answered by [`Answer::Done`].
+    SetRights {
+        /// Which.
+        mailbox: MailboxName,
+        /// Who; with `-` before it for what is denied.
+        identifier: String,
+        /// How.
+        update: RightsUpdate,
+        /// What; none with [`RightsUpdate::Replace`] takes the identifier out.
+        rights: Rights,
+    },
+    /// Who may do what with a mailbox. Answered by [`Answer::Acl`].
+    Acl {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// What an identifier may do with a mailbox in any case. Answered by [`Answer::Rights`].
+    ListRights {
+        /// Which.
+        mailbox: MailboxName,
+        /// Who.
+        identifier: String,
+    },
+    /// What the user may do with a mailbox. Answered by [`Answer::Rights`].
+    MyRights {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// A quota root (RFC 9208). Answered by [`Answer::Quota`].
+    Quota {
+        /// Its name.
+        root: String,
+    },
+    /// The quota root of a mailbox. Answered by [`Answer::Quota`].
+    QuotaRoot {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// Replace the limits of a quota root. Answered by [`Answer::Done`].
+    SetQuota {
+        /// Its name.
+        root: String,
+        /// Names of resources, upper case, and their limits in their units.
+        limits: Vec<(String, u64)>,
+    },
     /// Open a mailbox in place of the one that is open. Answered by [`Answer::Selected`]; after [`Answer::Refused`] none
     /// is open.
     Select {
@@ -128,6 +209,12 @@ pub enum Ask {
         keywords_known: usize,
         /// Claim new messages as recent (not in EXAMINE).
         claim_recent: bool,
+    },
+    /// UIDs of messages that have been removed from the open mailbox after this mod-sequence. Does not renew the view.
+    /// Answered by [`Answer::Vanished`].
+    Vanished {
+        /// Removals up to here are known.
+        since: ModSeq,
     },
     /// Wait until the open mailbox has changed after this mod-sequence. Answered by [`Answer::Changed`], at once when it
     /// has already, or when [`Ask::EndWatch`] comes. At most one is open.
@@ -171,6 +258,24 @@ pub enum Ask {
         /// Only messages that the session knows.
         within: UidSet,
     },
+    /// The same, ordered. Answered by [`Answer::Sorted`].
+    Sort {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+        /// By what.
+        criteria: Vec<SortCriterion>,
+    },
+    /// Threads of the open mailbox's messages that match. Answered by [`Answer::Threads`].
+    Thread {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+        /// How threads are found.
+        algorithm: ThreadAlgorithm,
+    },
     /// Copy or move messages of the open mailbox. Answered by [`Answer::Copied`].
     Copy {
         /// Which messages.
@@ -195,14 +300,23 @@ pub enum Ask {
     },
     /// More octets of the message. Answered by [`Answer::Done`].
     AppendOctets(Vec<Bytes>),
-    /// The message is complete. Answered by [`Answer::Appended`] when it is durable.
+    /// The message is complete and another follows, which will be stored together with it. Answered by [`Answer::Done`].
+    AppendNext {
+        /// Flags to begin with.
+        flags: Flags,
+        /// Internal date, as in [`Ask::AppendEnd`].
+        date: Option<(i64, i16)>,
+        /// Octets announced of the next one.
+        size_bytes: u64,
+    },
+    /// The message is complete, and no other follows. Answered by [`Answer::Appended`] when all of this APPEND are durable.
     AppendEnd {
         /// Flags to begin with.
         flags: Flags,
         /// Internal date: seconds since 1970 and zone east of UTC in minutes; `None` for now.
         date: Option<(i64, i16)>,
     },
-    /// The message is given up. Answered by [`Answer::Done`].
+    /// All messages of this APPEND are given up. Answered by [`Answer::Done`].
     AppendAbort,
 }
 
@@ -211,6 +325,10 @@ pub enum Ask {
 pub enum Refusal {
     /// No such mailbox.
     NoSuchMailbox,
+    /// The user may not do that.
+    NoPermission,
+    /// No such quota root, or not for this user.
+    NoSuchQuotaRoot,
     /// It is there already.
     Exists,
     /// It makes no sense; the text says why.
@@ -234,6 +352,17 @@ pub struct MailboxLine {
     pub name: MailboxName,
     /// Its use.
     pub special_use: Option<SpecialUse>,
+    /// What the user may do with it.
+    pub rights: Rights,
+}
+
+/// A quota root and what is limited in it (RFC 9208).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaFacts {
+    /// Its name.
+    pub root: String,
+    /// Resource, usage and limit, in the unit of the resource; what has no limit is left out.
+    pub resources: Vec<(&'static str, u64, u64)>,
 }
 
 /// The mailboxes and subscriptions of an account.
@@ -264,6 +393,10 @@ pub struct Status {
     pub size_bytes: u64,
     /// HIGHESTMODSEQ.
     pub highest_modseq: ModSeq,
+    /// MAILBOXID.
+    pub mailbox_id: ObjectId,
+    /// DELETED-STORAGE, in octets; only when it was asked for.
+    pub deleted_bytes: u64,
 }
 
 /// An open mailbox.
@@ -286,6 +419,10 @@ pub struct Selected {
     pub first_unseen: Option<Uid>,
     /// The first UID that is `\Recent` for this session.
     pub recent_from: Uid,
+    /// MAILBOXID.
+    pub mailbox_id: ObjectId,
+    /// What the user may do with it.
+    pub rights: Rights,
 }
 
 /// What has changed in the open mailbox.
@@ -319,12 +456,22 @@ pub enum Answer {
     Scram(ScramKeys),
     /// To [`Ask::Mailboxes`].
     Mailboxes(Arc<Mailboxes>),
+    /// To [`Ask::Acl`]: identifiers and their rights.
+    Acl(Vec<(String, Rights)>),
+    /// To [`Ask::ListRights`] and [`Ask::MyRights`].
+    Rights(Rights),
+    /// To [`Ask::Quota`] and [`Ask::QuotaRoot`].
+    Quota(QuotaFacts),
     /// To [`Ask::Status`].
     Status(Status),
+    /// To [`Ask::Create`]: MAILBOXID.
+    Created(ObjectId),
     /// To [`Ask::Select`].
     Selected(Box<Selected>),
     /// To [`Ask::Sync`].
     Changes(Box<Changes>),
+    /// To [`Ask::Vanished`]: may name UIDs that no message ever had, where it is not remembered who has gone.
+    Vanished(UidSet),
     /// To [`Ask::Watch`].
     Changed,
     /// To [`Ask::Fetch`]: FETCH responses, ready to be sent.
@@ -335,6 +482,8 @@ pub enum Answer {
         next: Option<FetchCursor>,
         /// Messages that are gone and were passed over.
         missing: u32,
+        /// Messages were left out because it is not known how their content is encoded.
+        unknown_cte: bool,
     },
     /// To [`Ask::Fetch`]: a message became unreadable in the middle of a literal; the connection cannot go on.
     Broken,
@@ -358,6 +507,15 @@ pub enum Answer {
         /// The highest mod-sequence among them; zero when there is none.
         highest_modseq: ModSeq,
     },
+    /// To [`Ask::Sort`].
+    Sorted {
+        /// The messages, in order.
+        uids: Vec<Uid>,
+        /// The highest mod-sequence among them; zero when there is none.
+        highest_modseq: ModSeq,
+    },
+    /// To [`Ask::Thread`].
+    Threads(Vec<ThreadNode>),
     /// To [`Ask::Copy`].
     Copied {
         /// UIDVALIDITY of the target.
@@ -373,8 +531,8 @@ pub enum Answer {
     Appended {
         /// UIDVALIDITY of the mailbox.
         uid_validity: UidValidity,
-        /// UID there.
-        uid: Uid,
+        /// UIDs there, in the order of the messages.
+        uids: UidSet,
     },
     /// To the asks that have nothing to tell.
     Done,

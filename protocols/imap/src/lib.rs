@@ -21,6 +21,9 @@ pub mod limits;
 mod numbers;
 mod session;
 
-pub use ask::{Answer, Ask, Changes, ImapConfig, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status};
+pub use ask::{
+    Answer, Ask, Changes, ImapConfig, LoginAnswer, MailboxLine, Mailboxes, ObjectId, QuotaFacts, Refusal, Selected,
+    Status,
+};
 pub use numbers::{NoSuchNumber, Numbers};
 pub use session::ImapSession;

@@ -28,11 +28,20 @@ pub const SEARCH_KEYS_MAX: usize = 2_048;
 /// Nesting of a SEARCH. A list of alternatives is written as `OR a OR b OR c d`, one level each.
 pub const SEARCH_DEPTH_MAX: usize = 256;
 
-/// RECENT, NEW and OLD in one SEARCH: each holds the set of the recent messages once more.
+/// RECENT, NEW, OLD and `$` in one SEARCH: each holds a set of messages once more.
 pub const SEARCH_RECENT_MAX: usize = 16;
+
+/// Criteria of one SORT: each at most a few times.
+pub const SORT_CRITERIA_MAX: usize = 32;
 
 /// Patterns of one LIST.
 pub const LIST_PATTERNS_MAX: usize = 256;
+
+/// Octets of an identifier in a list of rights: an address has at most 320, a name of a group less.
+pub const IDENTIFIER_OCTETS_MAX: usize = 512;
+
+/// Resources of one SETQUOTA. RFC 9208 knows four.
+pub const QUOTA_RESOURCES_MAX: usize = 16;
 
 /// Flags and keywords named in one command.
 pub const FLAGS_MAX: usize = 256;
@@ -50,6 +59,9 @@ pub const LITERAL_OCTETS_MIN: u64 = 16 * 1024;
 /// Octets from here on are passed on as the slice that they came in; fewer are copied into one buffer with what is
 /// around them.
 pub const SLICE_OCTETS_MIN: usize = 4 * 1024;
+
+/// Octets of an encoded part that are decoded at a time.
+pub const DECODED_OCTETS_AIM: u64 = 64 * 1024;
 
 /// Octets of a header that HEADER.FIELDS looks through. Fields behind are not shown.
 pub const HEADER_OCTETS_MAX: u64 = 1024 * 1024;
@@ -73,6 +85,16 @@ pub const NUMBERS_PIECE_MAX: usize = 2_048;
 
 /// Octets of a message that are gathered before they are handed over.
 pub const APPEND_OCTETS_AIM: u64 = 64 * 1024;
+
+/// Messages of one APPEND (RFC 3502): they are stored at once, and the store works on one command at a time.
+pub const APPEND_MESSAGES_MAX: usize = 1_000;
+
+/// Octets of one APPEND's messages that may wait in memory until all have come; of a message counts no more than
+/// [`APPEND_HELD_EACH_MAX`].
+pub const APPEND_HELD_OCTETS_MAX: u64 = 16 * 1024 * 1024;
+
+/// What is held of a message that waits for others, however large it is: the rest is on disk.
+pub const APPEND_HELD_EACH_MAX: u64 = 512 * 1024;
 
 /// Octets of a refused message that are read to get past it, when the largest message that is taken is smaller. A client
 /// that announces more without waiting (LITERAL+) loses the connection.

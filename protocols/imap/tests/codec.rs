@@ -85,7 +85,11 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::Since(field, day) => date_key("SINCE", field, day),
         SearchProgram::Larger(size) => format!("LARGER {size}"),
         SearchProgram::Smaller(size) => format!("SMALLER {size}"),
+        SearchProgram::Older(seconds) => format!("OLDER {seconds}"),
+        SearchProgram::Younger(seconds) => format!("YOUNGER {seconds}"),
         SearchProgram::ModSeq(modseq) => format!("MODSEQ {modseq}"),
+        SearchProgram::EmailId(id) => format!("EMAILID {id}"),
+        SearchProgram::ThreadId => "THREADID".to_owned(),
         SearchProgram::Text(SearchField::Header(name), needle) => format!("Header {name:?} {needle:?}"),
         SearchProgram::Text(field, needle) => format!("{field:?} {needle:?}"),
     }
@@ -191,8 +195,14 @@ fn their_items(names: &MacroOrMessageDataItemNames<'_>, uid: bool) -> Option<Vec
                         partial: partial.map(|(first, octets)| (first, octets.get())),
                         peek: *peek,
                     },
-                    // BINARY is not offered.
-                    MessageDataItemName::Binary { .. } | MessageDataItemName::BinarySize { .. } => return None,
+                    MessageDataItemName::Binary { section, partial, peek } => FetchItem::Binary {
+                        path: section.iter().map(|number| number.get()).collect(),
+                        partial: partial.map(|(first, octets)| (first, octets.get())),
+                        peek: *peek,
+                    },
+                    MessageDataItemName::BinarySize { section } => {
+                        FetchItem::BinarySize { path: section.iter().map(|number| number.get()).collect() }
+                    }
                 })
             };
             names.iter().map(item).collect::<Option<_>>()?
@@ -238,7 +248,7 @@ fn their_mailbox(mailbox: &Mailbox<'_>) -> MailboxArg {
 fn ours(command: &Command) -> Option<String> {
     Some(match command {
         Command::Search { uid, charset, key } => format!("search {uid} {charset:?} {}", our_search(key)),
-        Command::Fetch { uid, set, request, changed_since } => {
+        Command::Fetch { uid, set, request, changed_since, vanished: false, partial: None } => {
             format!("fetch {uid} {} {:?} {changed_since:?}", our_set(set), request.items)
         }
         Command::Store { uid, set, update, flags, silent, unchanged_since } => {
@@ -248,18 +258,32 @@ fn ours(command: &Command) -> Option<String> {
         Command::UidExpunge(set) => format!("expunge {}", our_set(set)),
         Command::Login { login, password } => format!("login {login:?} {:?}", password.as_str()),
         Command::Rename { from, to } => format!("rename {from:?} {to:?}"),
-        Command::Select { mailbox, read_only, condstore } => format!("select {mailbox:?} {read_only} {condstore}"),
+        Command::Select { mailbox, read_only, condstore, resync } => {
+            let set = |set: &Option<SequenceSet>| set.as_ref().map(our_set);
+            let resync = resync.as_ref().map(|resync| {
+                let matching = resync.matching.as_ref().map(|(numbers, uids)| (our_set(numbers), our_set(uids)));
+                (resync.uid_validity, resync.modseq, set(&resync.known), matching)
+            });
+            format!("select {mailbox:?} {read_only} {condstore} {resync:?}")
+        }
         _ => return None,
     })
 }
 
-/// QRESYNC is not offered.
-fn condstore(parameters: &[SelectParameter]) -> Option<bool> {
-    match parameters {
-        [] => Some(false),
-        [SelectParameter::CondStore] => Some(true),
-        _ => None,
+/// The parameters of SELECT, each at most once.
+fn their_parameters(parameters: &[SelectParameter]) -> String {
+    let (mut condstore, mut resync) = (false, None);
+    for parameter in parameters {
+        match parameter {
+            SelectParameter::CondStore => condstore = true,
+            SelectParameter::QResync { uid_validity, mod_sequence_value, known_uids, seq_match_data } => {
+                let matching = seq_match_data.as_ref().map(|(numbers, uids)| (their_set(numbers), their_set(uids)));
+                resync =
+                    Some((uid_validity.get(), mod_sequence_value.get(), known_uids.as_ref().map(their_set), matching));
+            }
+        }
     }
+    format!("{condstore} {resync:?}")
 }
 
 fn theirs(command: &TheirCommand<'_>) -> Option<String> {
@@ -309,10 +333,10 @@ fn theirs(command: &TheirCommand<'_>) -> Option<String> {
         }
         CommandBody::Rename { from, to } => format!("rename {:?} {:?}", their_mailbox(from), their_mailbox(to)),
         CommandBody::Select { mailbox, parameters } => {
-            format!("select {:?} false {}", their_mailbox(mailbox), condstore(parameters)?)
+            format!("select {:?} false {}", their_mailbox(mailbox), their_parameters(parameters))
         }
         CommandBody::Examine { mailbox, parameters } => {
-            format!("select {:?} true {}", their_mailbox(mailbox), condstore(parameters)?)
+            format!("select {:?} true {}", their_mailbox(mailbox), their_parameters(parameters))
         }
         _ => return None,
     })
@@ -358,7 +382,9 @@ fn known() -> Vec<String> {
 }
 
 /// Where we mean to differ.
-const DIFFERENT: [&str; 6] = [
+const DIFFERENT: [&str; 7] = [
+    // What is known has no `*` (RFC 7162 section 7).
+    "1:*))",
     // It leaves modified UTF-7 as it is.
     "&",
     // It takes the largest number there can be for `*`.
@@ -518,12 +544,24 @@ fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
 }
 
-/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST.
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
+/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH and PREVIEW. A list of capabilities may be cut short
+/// there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        if line.contains("\"CHILDINFO\"") {
+        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS "];
+        let object_id = line.starts_with("* ")
+            && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
+        // RFC 2087 has an empty list where nothing is limited.
+        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW "].iter().any(|unknown| line.contains(unknown))
+            || line.ends_with(" ()")
+            || unknown.iter().any(|response| line.starts_with(response))
+            || object_id
+            || (line.contains("CAPABILITY ") && line.ends_with("..."))
+            || line.ends_with("[MAILBOXID (F1-...")
+        {
             continue;
         }
         let (line, space) = line.strip_suffix('~').map_or((line, ""), |line| (line, " "));

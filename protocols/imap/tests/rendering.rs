@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use bytes::Bytes;
 use proptest::prelude::*;
 use rockdove_imap::{
-    Numbers,
+    Numbers, ObjectId,
     command::Command,
     fetch::{
         FetchCursor, FetchFailure, FetchNews, FetchRequest, MessageFacts, MessageSource, Rendered, SectionText,
@@ -13,7 +13,7 @@ use rockdove_imap::{
     },
     grammar::parse,
 };
-use rockdove_mail::{Flags, Keyword, SystemFlags, UidSet};
+use rockdove_mail::{Flags, Keyword, SystemFlags, UidSet, mime::Encoding, text};
 
 const HEADER: &[u8] = b"From: ann@example.com\r\nSubject: a\r\n folded one\r\nto: bob\r\nX-Y: z\r\n\r\n";
 const BODY: &[u8] = b"Hello,\r\n.\r\nbye\r\n";
@@ -22,6 +22,8 @@ const BODY: &[u8] = b"Hello,\r\n.\r\nbye\r\n";
 #[derive(Default)]
 struct Store {
     messages: BTreeMap<u32, (MessageFacts, Vec<u8>, u64)>,
+    /// How their content is encoded.
+    encoding: Encoding,
     /// Its facts are not there any more.
     gone: Option<u32>,
     /// It cannot be read from this octet on.
@@ -40,7 +42,14 @@ impl Store {
 
     fn add(&mut self, uid: u32, flags: Flags, modseq: u64, body: &[u8]) {
         let octets = [HEADER, body].concat();
-        let facts = MessageFacts { flags, modseq, internal_date: (837_596_665, -420), size_bytes: octets.len() as u64 };
+        let email_id = ObjectId { account: 3, number: uid };
+        let facts = MessageFacts {
+            flags,
+            modseq,
+            internal_date: (837_596_665, -420),
+            size_bytes: octets.len() as u64,
+            email_id,
+        };
         self.messages.insert(uid, (facts, octets, HEADER.len() as u64));
     }
 
@@ -73,6 +82,10 @@ impl MessageSource for Store {
         self.ready(uid, b"(\"structure\")")
     }
 
+    fn preview(&mut self, uid: u32, lazy: bool) -> Result<Option<String>, FetchFailure> {
+        self.ready(uid, b"").map(|_| (!lazy).then(|| "caf\u{e9} \"x\"".to_owned()))
+    }
+
     fn section(&mut self, uid: u32, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure> {
         let (_, octets, header) = self.messages.get(&uid).ok_or(FetchFailure::Gone)?;
         let length = octets.len() as u64;
@@ -83,6 +96,11 @@ impl MessageSource for Store {
             ([], _) => Some(0..*header),
             _ => None,
         })
+    }
+
+    fn content(&mut self, uid: u32, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure> {
+        let encoding = if path.is_empty() { Encoding::Identity } else { self.encoding };
+        Ok(self.section(uid, path, &SectionText::All)?.map(|range| (range, encoding)))
     }
 
     fn read(&mut self, uid: u32, range: Range<u64>) -> Result<Bytes, FetchFailure> {
@@ -147,6 +165,7 @@ fn items() {
         ("FLAGS", "FLAGS (\\Seen $Work)".to_owned()),
         ("FAST", "FLAGS (\\Seen $Work) INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" RFC822.SIZE 83".to_owned()),
         ("(MODSEQ UID)", "MODSEQ (10) UID 4".to_owned()),
+        ("(EMAILID THREADID)", "EMAILID (M3-4) THREADID NIL".to_owned()),
         ("ENVELOPE", "ENVELOPE (\"envelope\")".to_owned()),
         ("(BODY BODYSTRUCTURE)", "BODY (\"body\") BODYSTRUCTURE (\"structure\")".to_owned()),
         ("BODY.PEEK[]", format!("BODY[] {{83}}\r\n{whole}")),
@@ -271,6 +290,46 @@ fn pages_are_about_as_large_as_they_should_be() {
             assert!(octets > 0 && octets <= aim + 16 * 1024 + 400, "{octets} octets with an aim of {aim}");
         }
     }
+}
+
+/// Content of several pieces, decoded in pages of every size, is what it is when decoded as a whole.
+#[test]
+fn decoded_in_pages() {
+    let mut octets: Vec<u8> =
+        (0..200_000u32).map(|at| u8::try_from(at.wrapping_mul(2_654_435_761) % 251 + 1).expect("an octet")).collect();
+    for has_nul in [false, true] {
+        let mut encoded = base64(&octets);
+        encoded.extend_from_slice(b"\r\n-- \r\nbehind the padding\r\n");
+        let mut messages = Store { encoding: Encoding::Base64, ..Store::default() };
+        messages.add(1, Flags::default(), 1, &encoded);
+        assert_eq!(text::decode(&encoded, Encoding::Base64).as_deref(), Some(&octets[..]));
+        let uids = UidSet::range(1, 1);
+        for (items, first, most) in
+            [("BINARY.PEEK[1]", 0, 200_000), ("BINARY[1]<0.10>", 0, 10), ("BINARY[1]<65530.70000>", 65_530, 70_000)]
+        {
+            let part = &octets[first..first + most];
+            let tilde = if part.contains(&0) { "~" } else { "" };
+            let partial = if items.contains('<') { format!("<{first}>") } else { String::new() };
+            let wanted =
+                [format!("* 1 FETCH (BINARY[1]{partial} {tilde}{{{most}}}\r\n").as_bytes(), part, b")\r\n"].concat();
+            for aim in [1, 70_000, 1_000_000] {
+                assert!(whole(pages(&mut messages, &uids, items, None, aim)) == wanted, "{items} {aim} {has_nul}");
+            }
+        }
+        let size = whole(pages(&mut messages, &uids, "BINARY.SIZE[1]", None, 1));
+        assert_eq!(String::from_utf8_lossy(&size), "* 1 FETCH (BINARY.SIZE[1] 200000)\r\n");
+        octets[70_000] = 0;
+    }
+}
+
+fn whole((pages, outcome): (Vec<Rendered>, Result<(), FetchFailure>)) -> Vec<u8> {
+    outcome.expect("all pages");
+    pages.iter().flat_map(|page| page.octets.concat()).collect()
+}
+
+fn base64(octets: &[u8]) -> Vec<u8> {
+    let encoded = rockdove_mail::sasl::encode_line(octets);
+    encoded.as_bytes().chunks(76).flat_map(|line| [line, b"\r\n"].concat()).collect()
 }
 
 proptest! {

@@ -128,7 +128,7 @@ fn one_page_at_a_time() {
     assert!(matches!(asked.as_slice(), [(_, Ask::Fetch { .. })]) && !receive && sent.is_empty());
     let page = Bytes::from(vec![b'x'; 300_000]);
     let cursor = rockdove_imap::fetch::FetchCursor::default();
-    let answer = Answer::Page { octets: vec![page], next: Some(cursor), missing: 0 };
+    let answer = Answer::Page { octets: vec![page], next: Some(cursor), missing: 0, unknown_cte: false };
     host.session.handle(host.now, Input::Answered(asked[0].0, answer));
     assert!(matches!(host.session.poll(), Step::Send(_)));
     host.session.handle(host.now, Input::Flushed);

@@ -12,7 +12,9 @@
 //!    A session may drop interest in an answer; it then ignores it when it comes.
 //! 4. After [`Step::StartTls`] the host throws away every byte it received in clear that the session had not been
 //!    given, performs the handshake and feeds [`Input::TlsReady`]. The session forgets what it buffered.
-//! 5. After [`Step::Close`] the session is dropped.
+//! 5. After [`Step::Compress`] the host goes on at once. Nothing that a peer sends before it has been told may follow,
+//!    so the session forgets what it buffered.
+//! 6. After [`Step::Close`] the session is dropped.
 
 use std::net::SocketAddr;
 
@@ -104,6 +106,8 @@ pub enum Step<Q> {
     Ask(AskId, Q),
     /// Switch the connection to TLS.
     StartTls,
+    /// From the next octet on what is sent is compressed, and what is received is to be decompressed (RFC 4978).
+    Compress,
     /// Close the connection.
     Close,
     /// Nothing to do until the next input. With `receive: false` the host must not read from the peer (back-pressure).

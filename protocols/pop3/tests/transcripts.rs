@@ -94,6 +94,7 @@ impl Host {
                 }
                 Step::Ask(id, ask) => self.answer(id, ask),
                 Step::StartTls => self.handshake = true,
+                Step::Compress => unreachable!("POP3 does not compress"),
                 Step::Close => {
                     self.events.push_back("!closed".to_owned());
                     self.closed = true;

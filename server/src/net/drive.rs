@@ -61,6 +61,10 @@ where
                 let facts = Box::pin(start_tls(&mut link, context)).await;
                 facts.map(|facts| session.handle(now(), Input::TlsReady(facts)))
             }
+            Step::Compress => {
+                link.compress();
+                Ok(())
+            }
             Step::Idle { receive } => {
                 let deadline = session.deadline();
                 let input = poll_fn(|cx| waiting.poll(&mut link, &mut replies, receive, deadline, cx)).await;

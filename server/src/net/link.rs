@@ -1,4 +1,4 @@
-//! One connection's byte stream: the wire, with TLS over it when there is some, and the time-outs that belong to both.
+//! One connection's byte stream: the wire, with TLS and compression over it when there is some, and the time-outs that belong to both.
 
 use std::{
     future::poll_fn,
@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use rockdove_mail::TlsFacts;
 
-use super::tls::{Tls, TlsSwitch};
+use super::{
+    compress::Deflate,
+    tls::{Tls, TlsSwitch},
+};
 use crate::runtime::{
     alarm::Alarm,
     clock::monotonic_ms,
@@ -37,6 +40,8 @@ const JOIN_BELOW_OCTETS: usize = 4096;
 pub struct Link {
     wire: Wire,
     tls: Option<Box<Tls>>,
+    /// Above TLS.
+    deflate: Option<Box<Deflate>>,
     /// Bytes read from the wire too early, before TLS.
     back: Bytes,
     /// Bytes for the session, decrypted but not given yet.
@@ -82,7 +87,17 @@ impl Link {
     /// A connection in clear, whose task sits on `seat`.
     pub fn new(wire: Wire, seat: Seat) -> Self {
         let (back, clear) = (Bytes::new(), Bytes::new());
-        Self { wire, tls: None, back, clear, alarm: Alarm::default(), seat, writing: false, ended: false }
+        Self {
+            wire,
+            tls: None,
+            deflate: None,
+            back,
+            clear,
+            alarm: Alarm::default(),
+            seat,
+            writing: false,
+            ended: false,
+        }
     }
 
     /// How far the worker's stopping has come; the task is woken when it changes.
@@ -129,11 +144,34 @@ impl Link {
         .await
     }
 
+    /// From now on what is sent is compressed, and what is received is decompressed.
+    pub fn compress(&mut self) {
+        self.deflate = Some(Box::new(Deflate::new()));
+    }
+
     /// Bytes for the session; `None` when the peer will send no more.
     ///
     /// # Errors
-    /// When the connection is lost, the peer breaks TLS, or the worker aborts.
+    /// When the connection is lost, the peer breaks TLS or compression, or the worker aborts.
     pub fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        loop {
+            if let Some(deflate) = &mut self.deflate {
+                if let Some(clear) = deflate.inflate()? {
+                    return Poll::Ready(Ok(Some(clear)));
+                }
+                if deflate.is_over() {
+                    return Poll::Ready(Ok(None));
+                }
+            }
+            match (ready!(self.poll_decrypted(cx))?, &mut self.deflate) {
+                (Some(received), Some(deflate)) => deflate.feed(received),
+                (input, _) => return Poll::Ready(Ok(input)),
+            }
+        }
+    }
+
+    /// Bytes above TLS.
+    fn poll_decrypted(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
             if self.writing {
                 ready!(self.wire.poll_written(cx))?;
@@ -174,6 +212,10 @@ impl Link {
     /// # Errors
     /// When the connection is lost, the peer reads too slowly, or the worker aborts.
     pub async fn send(&mut self, bytes: Vec<Bytes>) -> io::Result<()> {
+        let bytes = match &mut self.deflate {
+            Some(deflate) => deflate.deflate(&bytes)?,
+            None => bytes,
+        };
         let octets: usize = bytes.iter().map(Bytes::len).sum();
         let allowance_ms = u64::try_from(octets).unwrap_or(u64::MAX).saturating_mul(1000) / WRITE_RATE_MIN;
         let deadline_ms = monotonic_ms().saturating_add(WRITE_PATIENCE_MS).saturating_add(allowance_ms);

@@ -6,6 +6,7 @@
 //! * Never: knows what a protocol's bytes mean, beyond the line that refuses a connection.
 //! * Fails: a broken handshake, header or peer ends that connection, with a counter and a log line.
 
+pub mod compress;
 pub mod drive;
 pub mod limits;
 pub mod link;

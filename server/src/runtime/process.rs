@@ -92,6 +92,19 @@ pub fn memory_bytes() -> Option<u64> {
     machine.into_iter().chain(limit).min()
 }
 
+/// Octets that this process may still write to the file system of `path`.
+///
+/// # Errors
+/// When there is no such path, or the file system does not say.
+pub fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    // SAFETY: statvfs is plain data of integers, for which all zeroes is valid.
+    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is a NUL-terminated string and `facts` a valid place for the result.
+    check(unsafe { libc::statvfs(path.as_ptr(), &raw mut facts) })?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -204,6 +217,12 @@ mod tests {
         assert!(group_id("no-such-group-here").is_err());
         assert_eq!(group_id("root").expect("root exists"), 0);
         assert_eq!(user_ids(&CString::new("root").expect("name")).expect("root exists"), (0, 0));
+    }
+
+    #[test]
+    fn a_file_system_says_how_much_is_free() {
+        assert!(free_bytes(std::path::Path::new("/")).is_ok());
+        assert!(free_bytes(std::path::Path::new("/no-such-folder-here")).is_err());
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl<S: Session, F: Front<S>> Client<S, F> {
                 Step::Ask(id, ask) => self.front.ask(id, ask, &self.replier),
                 Step::Idle { receive: false } => self.wait(),
                 Step::Idle { receive: true } | Step::Close => return out,
-                Step::StartTls => panic!("no TLS here"),
+                Step::StartTls | Step::Compress => panic!("a plain connection"),
             }
         }
     }

@@ -7,6 +7,7 @@
 //! * Fails: a message that is gone before its response began is passed over and counted; one that breaks off inside a
 //!   literal ends the connection, because half a literal cannot be taken back.
 
+mod binary;
 mod render;
 mod request;
 

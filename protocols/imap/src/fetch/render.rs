@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use rockdove_mail::{Flags, ModSeq, Uid, UidSet, header};
+use rockdove_mail::{Flags, ModSeq, Uid, UidSet, header, mime::Encoding};
 
 use super::{FetchItem, FetchRequest, Section, SectionText};
 use crate::{
+    ask::ObjectId,
     grammar::write,
     limits::{HEADER_OCTETS_MAX, LITERAL_OCTETS_MIN, PAGE_MESSAGES_MAX, SLICE_OCTETS_MIN},
     numbers::Numbers,
@@ -21,6 +22,25 @@ pub struct FetchCursor {
     pub(crate) item: usize,
     /// Octets of this item's literal that are out.
     pub(crate) octet: u64,
+    /// Where the encoded octets go on that have not been decoded; of BINARY only.
+    pub(crate) encoded: u64,
+}
+
+impl FetchCursor {
+    /// Whether a response has begun.
+    pub(crate) fn is_inside_message(&self) -> bool {
+        self.item > 0 || self.is_inside_item()
+    }
+
+    /// Whether a literal has begun.
+    pub(super) fn is_inside_item(&self) -> bool {
+        self.octet > 0 || self.encoded > 0
+    }
+
+    /// The beginning of an item.
+    fn item(uid: Uid, item: usize) -> Self {
+        Self { uid, item, octet: 0, encoded: 0 }
+    }
 }
 
 /// What is known of a message without reading it.
@@ -34,6 +54,8 @@ pub struct MessageFacts {
     pub internal_date: (i64, i16),
     /// RFC822.SIZE, in octets.
     pub size_bytes: u64,
+    /// EMAILID.
+    pub email_id: ObjectId,
 }
 
 /// Why a message cannot be shown.
@@ -55,9 +77,13 @@ pub trait MessageSource {
     fn body(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
     /// Ready BODYSTRUCTURE.
     fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
+    /// The preview; `None` when `lazy` and it is not there without undue delay.
+    fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure>;
     /// Where a part's octets are; for `HeaderFields` and `HeaderFieldsNot` the header they are chosen from. `None` when
     /// the message has no such part.
     fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure>;
+    /// Where the content of a part is, and how it is encoded. `None` when the message has no such part.
+    fn content(&mut self, uid: Uid, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure>;
     /// Octets of a message; all that was asked for.
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure>;
 }
@@ -71,6 +97,8 @@ pub struct Rendered {
     pub next: Option<FetchCursor>,
     /// Messages that were gone and passed over.
     pub missing: u32,
+    /// Messages were left out because it is not known how their content is encoded.
+    pub unknown_cte: bool,
 }
 
 /// Writes one page of FETCH responses: about `octets_aim` octets of those of `uids` that changed after `changed_since`,
@@ -91,21 +119,25 @@ pub fn render_page(
     octets_aim: usize,
     source: &mut dyn MessageSource,
 ) -> Result<Rendered, FetchFailure> {
-    let mut page = Page { request, recent, source, octets_aim, written: Written::default() };
+    let mut page = Page { request, recent, source, octets_aim, written: Written::default(), unknown_cte: false };
     let (mut missing, mut looked_at) = (0u32, 0usize);
     for uid in from(uids, cursor.uid) {
         if looked_at >= PAGE_MESSAGES_MAX || page.is_full() {
-            return Ok(page.finish(Some(FetchCursor { uid, item: 0, octet: 0 }), missing));
+            return Ok(page.finish(Some(FetchCursor::item(uid, 0)), missing));
         }
         looked_at = looked_at.saturating_add(1);
-        let start = if cursor.uid == uid { cursor } else { FetchCursor { uid, item: 0, octet: 0 } };
-        let begun = start.item > 0 || start.octet > 0;
+        let start = if cursor.uid == uid { cursor } else { FetchCursor::item(uid, 0) };
+        let begun = start.is_inside_message();
         let facts = page.source.facts(uid);
         if !begun && facts.as_ref().is_some_and(|facts| changed_since.is_some_and(|since| facts.modseq <= since)) {
             continue;
         }
         let mark = page.written.mark();
         let outcome = match (facts, numbers.number(uid)) {
+            (Some(_), Some(_)) if !begun && page.has_unknown_encoding(uid) => {
+                page.unknown_cte = true;
+                continue;
+            }
             (Some(facts), Some(number)) => page.message(number, &facts, start),
             _ => Err(FetchFailure::Gone),
         };
@@ -129,22 +161,31 @@ fn from(uids: &UidSet, first: Uid) -> impl Iterator<Item = Uid> + '_ {
     ranges.iter().flat_map(move |range| range.0.max(first)..=range.1)
 }
 
-struct Page<'a> {
+pub(super) struct Page<'a> {
     request: &'a FetchRequest,
     recent: &'a UidSet,
-    source: &'a mut dyn MessageSource,
+    pub(super) source: &'a mut dyn MessageSource,
     octets_aim: usize,
-    written: Written,
+    pub(super) written: Written,
+    unknown_cte: bool,
 }
 
 impl Page<'_> {
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.written.octets() >= self.octets_aim
+    }
+
+    /// Whether a part that is to be decoded cannot be.
+    fn has_unknown_encoding(&mut self, uid: Uid) -> bool {
+        self.request.items_of(uid).any(|item| {
+            let (FetchItem::Binary { path, .. } | FetchItem::BinarySize { path }) = item else { return false };
+            matches!(self.source.content(uid, path), Ok(Some((_, Encoding::Unknown))))
+        })
     }
 
     fn finish(mut self, next: Option<FetchCursor>, missing: u32) -> Rendered {
         self.written.flush();
-        Rendered { octets: self.written.slices, next, missing }
+        Rendered { octets: self.written.slices, next, missing, unknown_cte: self.unknown_cte }
     }
 
     /// One response, or the rest of it as far as the page goes. Tells where to go on when it is not done.
@@ -154,23 +195,30 @@ impl Page<'_> {
         facts: &MessageFacts,
         start: FetchCursor,
     ) -> Result<Option<FetchCursor>, FetchFailure> {
-        if start.item == 0 && start.octet == 0 {
+        if !start.is_inside_message() {
             self.written.text(b"* ");
             write::number(&mut self.written.small, u64::from(number));
             self.written.text(b" FETCH (");
         }
-        let mut octet = start.octet;
+        let mut at = start;
         for (item, asked) in self.request.items_of(start.uid).enumerate().skip(start.item) {
-            if item > start.item && self.is_full() {
-                return Ok(Some(FetchCursor { uid: start.uid, item, octet: 0 }));
+            if item > start.item {
+                at = FetchCursor::item(start.uid, item);
+                if self.is_full() {
+                    return Ok(Some(at));
+                }
             }
-            if item > 0 && octet == 0 {
+            if item > 0 && !at.is_inside_item() {
                 self.written.text(b" ");
             }
-            if let Some(octet) = self.item(start.uid, asked, facts, octet)? {
-                return Ok(Some(FetchCursor { uid: start.uid, item, octet }));
+            let next = match asked {
+                FetchItem::Binary { path, partial, .. } => self.binary(path, *partial, at)?,
+                FetchItem::BinarySize { path } => self.binary_size(start.uid, path).map(|()| None)?,
+                asked => self.item(start.uid, asked, facts, at.octet)?.map(|octet| FetchCursor { octet, ..at }),
+            };
+            if next.is_some() {
+                return Ok(next);
             }
-            octet = 0;
         }
         self.written.text(b")\r\n");
         Ok(None)
@@ -215,6 +263,12 @@ impl Page<'_> {
 
     /// Items that need no literal of their own.
     fn simple(&mut self, uid: Uid, item: &FetchItem, facts: &MessageFacts) -> Result<(), FetchFailure> {
+        if let FetchItem::Preview { lazy } = item {
+            let preview = self.source.preview(uid, *lazy)?;
+            self.written.text(b"PREVIEW ");
+            write::nstring(&mut self.written.small, preview.as_deref().map(str::as_bytes));
+            return Ok(());
+        }
         let (label, ready) = match item {
             FetchItem::Envelope => (&b"ENVELOPE "[..], Some(self.source.envelope(uid)?)),
             FetchItem::Body => (&b"BODY "[..], Some(self.source.body(uid)?)),
@@ -223,6 +277,8 @@ impl Page<'_> {
             FetchItem::Flags => (&b"FLAGS "[..], None),
             FetchItem::InternalDate => (&b"INTERNALDATE "[..], None),
             FetchItem::Size => (&b"RFC822.SIZE "[..], None),
+            FetchItem::EmailId => (&b"EMAILID ("[..], None),
+            FetchItem::ThreadId => (&b"THREADID NIL"[..], None),
             _ => (&b"MODSEQ ("[..], None),
         };
         self.written.text(label);
@@ -236,6 +292,11 @@ impl Page<'_> {
             FetchItem::Flags => write::flag_list(out, &facts.flags, self.recent.contains(uid)),
             FetchItem::InternalDate => write::date_time(out, facts.internal_date),
             FetchItem::Size => write::number(out, facts.size_bytes),
+            FetchItem::EmailId => {
+                out.extend_from_slice(facts.email_id.email().as_bytes());
+                out.push(b')');
+            }
+            FetchItem::ThreadId => {}
             _ => {
                 write::number(out, facts.modseq);
                 out.push(b')');
@@ -326,21 +387,26 @@ impl Page<'_> {
 //# text is truncated as appropriate.  A partial fetch that
 //# starts at octet 0 is returned as a partial fetch, even if
 //# this truncation happened.
-fn narrowed(length: u64, partial: Option<(u32, u32)>) -> Range<u64> {
+pub(super) fn narrowed(length: u64, partial: Option<(u32, u32)>) -> Range<u64> {
     let Some((first, octets)) = partial else { return 0..length };
     let first = u64::from(first).min(length);
     first..first.saturating_add(u64::from(octets)).min(length)
 }
 
-/// `"BODY" section ["<" number ">"]`
-fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32)>) {
-    out.extend_from_slice(b"BODY[");
-    for (at, number) in section.path.iter().enumerate() {
+/// `section-part = nz-number *("." nz-number)`
+pub(super) fn section_part(out: &mut Vec<u8>, path: &[u32]) {
+    for (at, number) in path.iter().enumerate() {
         if at > 0 {
             out.push(b'.');
         }
         write::number(out, u64::from(*number));
     }
+}
+
+/// `"BODY" section ["<" number ">"]`
+fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32)>) {
+    out.extend_from_slice(b"BODY[");
+    section_part(out, &section.path);
     let (text, names) = match &section.text {
         SectionText::All => ("", None),
         SectionText::Header => ("HEADER", None),
@@ -360,6 +426,11 @@ fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32
     if names.is_some() {
         out.push(b')');
     }
+    end_of_label(out, partial);
+}
+
+/// `"]" ["<" number ">"]`
+pub(super) fn end_of_label(out: &mut Vec<u8>, partial: Option<(u32, u32)>) {
     out.push(b']');
     if let Some((first, _)) = partial {
         out.push(b'<');
@@ -370,9 +441,9 @@ fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32
 
 /// What is written: small things in one buffer, large ones as the slices they are.
 #[derive(Default)]
-struct Written {
+pub(super) struct Written {
     slices: Vec<Bytes>,
-    small: Vec<u8>,
+    pub(super) small: Vec<u8>,
     /// Octets of the slices.
     sliced: usize,
 }
@@ -390,11 +461,11 @@ impl Written {
         self.sliced.saturating_add(self.small.len())
     }
 
-    fn text(&mut self, text: &[u8]) {
+    pub(super) fn text(&mut self, text: &[u8]) {
         self.small.extend_from_slice(text);
     }
 
-    fn slice(&mut self, slice: Bytes) {
+    pub(super) fn slice(&mut self, slice: Bytes) {
         if slice.len() < SLICE_OCTETS_MIN {
             self.text(&slice);
             return;

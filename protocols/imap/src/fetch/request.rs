@@ -39,6 +39,15 @@ pub enum FetchItem {
     BodyStructure,
     /// MODSEQ (RFC 7162).
     ModSeq,
+    /// EMAILID (RFC 8474).
+    EmailId,
+    /// THREADID (RFC 8474): always `NIL`.
+    ThreadId,
+    /// PREVIEW (RFC 8970).
+    Preview {
+        /// LAZY: only when it is there already.
+        lazy: bool,
+    },
     /// RFC822: the whole message; sets `\Seen`.
     Rfc822,
     /// RFC822.HEADER.
@@ -53,6 +62,20 @@ pub enum FetchItem {
         partial: Option<(u32, u32)>,
         /// BODY.PEEK: leaves `\Seen` alone.
         peek: bool,
+    },
+    /// BINARY[part]<partial> (RFC 3516): content without its transfer encoding.
+    Binary {
+        /// Part numbers; empty for the message itself.
+        path: Vec<u32>,
+        /// First octet and number of octets, of those that are decoded.
+        partial: Option<(u32, u32)>,
+        /// BINARY.PEEK: leaves `\Seen` alone.
+        peek: bool,
+    },
+    /// BINARY.SIZE[part]: octets that BINARY has.
+    BinarySize {
+        /// Part numbers; empty for the message itself.
+        path: Vec<u32>,
     },
 }
 
@@ -106,7 +129,7 @@ impl FetchRequest {
     pub fn sets_seen(&self) -> bool {
         self.items.iter().any(|item| match item {
             FetchItem::Rfc822 | FetchItem::Rfc822Text => true,
-            FetchItem::Section { peek, .. } => !peek,
+            FetchItem::Section { peek, .. } | FetchItem::Binary { peek, .. } => !peek,
             _ => false,
         })
     }

@@ -28,6 +28,7 @@ pub(super) fn items(words: &mut Words<'_>) -> Result<Vec<FetchItem>, Wrong> {
 }
 
 /// `fetch-att = "ENVELOPE" / "FLAGS" / "INTERNALDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY" ["STRUCTURE"] /
+/// "BINARY" [".PEEK"] section-binary [partial] / "BINARY.SIZE" section-binary /
 /// "UID" / "BODY" section ["<" number "." nz-number ">"] / "BODY.PEEK" section ["<" number "." nz-number ">"] / "MODSEQ"`
 fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
     Ok(match words.keyword().as_str() {
@@ -37,6 +38,9 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
         "ENVELOPE" => FetchItem::Envelope,
         "BODYSTRUCTURE" => FetchItem::BodyStructure,
         "MODSEQ" => FetchItem::ModSeq,
+        "EMAILID" => FetchItem::EmailId,
+        "THREADID" => FetchItem::ThreadId,
+        "PREVIEW" => preview(words)?,
         "RFC822" => FetchItem::Rfc822,
         "RFC822.SIZE" => FetchItem::Size,
         "RFC822.HEADER" => FetchItem::Rfc822Header,
@@ -44,33 +48,73 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
         "BODY" if words.peek() != Some(b'[') => FetchItem::Body,
         "BODY" => section(words, false)?,
         "BODY.PEEK" => section(words, true)?,
+        "BINARY" => binary(words, false)?,
+        "BINARY.PEEK" => binary(words, true)?,
+        "BINARY.SIZE" => FetchItem::BinarySize { path: section_binary(words)? },
         _ => return Err("there is no such item"),
     })
 }
 
-/// `section = "[" [section-spec] "]"`; `section-spec = section-msgtext / (section-part ["." section-text])`;
+/// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`; `preview-mod = "LAZY"` (RFC 8970)
+fn preview(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
+    let mut ahead = *words;
+    ahead.spaces();
+    if ahead.peek() != Some(b'(') {
+        return Ok(FetchItem::Preview { lazy: false });
+    }
+    let modifiers = ahead.list(FETCH_ITEMS_MAX, |words| match words.keyword().as_str() {
+        "LAZY" => Ok(()),
+        _ => Err("there is no such preview modifier"),
+    })?;
+    *words = ahead;
+    if modifiers.is_empty() { Err("a preview modifier is missing") } else { Ok(FetchItem::Preview { lazy: true }) }
+}
+
+/// `section = "[ [section-spec] "]"`; `section-spec = section-msgtext / (section-part ["." section-text])`;
 /// `section-part = nz-number *("." nz-number)`
 fn section(words: &mut Words<'_>, peek: bool) -> Result<FetchItem, Wrong> {
     words.expect(b'[', "a section is missing")?;
     words.spaces();
     let mut section = Section::default();
-    let mut text_follows = words.peek() != Some(b']');
-    while words.peek().is_some_and(|next| next.is_ascii_digit()) {
-        if section.path.len() >= SECTION_DEPTH_MAX {
-            return Err("a section is too deep");
-        }
-        section.path.push(words.nz_number()?);
-        text_follows = words.eat(b'.');
-        if !text_follows {
-            break;
-        }
-    }
+    let text_follows = words.peek() != Some(b']') && section_part(words, &mut section.path)?;
     if text_follows {
         section.text = section_text(words, section.path.is_empty())?;
     }
     words.spaces();
     words.expect(b']', "a section has no end")?;
     Ok(FetchItem::Section { section, partial: partial(words)?, peek })
+}
+
+/// `section-part = nz-number *("." nz-number)`; tells whether something else is to follow.
+fn section_part(words: &mut Words<'_>, path: &mut Vec<u32>) -> Result<bool, Wrong> {
+    while words.peek().is_some_and(|next| next.is_ascii_digit()) {
+        if path.len() >= SECTION_DEPTH_MAX {
+            return Err("a section is too deep");
+        }
+        path.push(words.nz_number()?);
+        if !words.eat(b'.') {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `"BINARY" [".PEEK"] section-binary [partial]` (RFC 3516)
+fn binary(words: &mut Words<'_>, peek: bool) -> Result<FetchItem, Wrong> {
+    Ok(FetchItem::Binary { path: section_binary(words)?, partial: partial(words)?, peek })
+}
+
+/// `section-binary = "[" [section-part] "]"`
+fn section_binary(words: &mut Words<'_>) -> Result<Vec<u32>, Wrong> {
+    words.expect(b'[', "a section is missing")?;
+    words.spaces();
+    let mut path = Vec::new();
+    if words.peek() != Some(b']') && section_part(words, &mut path)? {
+        return Err("there is no such section");
+    }
+    words.spaces();
+    words.expect(b']', "a section has no end")?;
+    Ok(path)
 }
 
 /// `section-text = section-msgtext / "MIME"`; `section-msgtext = "HEADER" / "HEADER.FIELDS" [".NOT"] SP header-list / "TEXT"`

@@ -13,7 +13,8 @@ pub enum Frame {
     Command(Bytes),
     /// A synchronising literal is announced and welcome: send a continuation request, then ask for the next frame.
     Continue,
-    /// APPEND up to its message. The octets follow ([`Frames::take_octets`]), then [`Frame::AppendTail`].
+    /// APPEND up to its message. The octets follow ([`Frames::take_octets`]), then [`Frame::AppendNext`] or
+    /// [`Frame::AppendTail`].
     Append {
         /// The text before the `{`.
         head: Bytes,
@@ -21,8 +22,21 @@ pub enum Frame {
         octets: u64,
         /// The client waits for a continuation request, or for a refusal ([`Frames::refuse_append`]).
         synchronising: bool,
+        /// It is a `literal8` (RFC 3516): NUL may be in it.
+        binary: bool,
     },
-    /// The rest of the line after APPEND's message; empty when the command is well-formed.
+    /// The line after APPEND's message goes on with another one (RFC 3502), whose octets follow in the same way.
+    AppendNext {
+        /// The text before the `{`.
+        head: Bytes,
+        /// Octets announced.
+        octets: u64,
+        /// The client waits for a continuation request, or for a refusal ([`Frames::refuse_append`]).
+        synchronising: bool,
+        /// It is a `literal8` (RFC 3516).
+        binary: bool,
+    },
+    /// The rest of the line after APPEND's last message; empty when the command is well-formed.
     AppendTail(Bytes),
     /// A line or literal over a limit. Nothing of it is kept, and the next frame is the next command.
     TooLong {
@@ -212,7 +226,7 @@ impl Frames {
         if octets.is_empty() { Vec::new() } else { vec![octets] }
     }
 
-    /// The synchronising literal that [`Frame::Append`] announced is refused: its octets will not come, the next frame is
+    /// The synchronising literal that [`Frame::Append`] or [`Frame::AppendNext`] announced is refused: its octets will not come, the next frame is
     /// the next command.
     pub fn refuse_append(&mut self) {
         if let State::Octets(_) = self.state {
@@ -250,11 +264,12 @@ impl Frames {
         self.partial.extend_from_slice(line);
         let head = self.partial.get(..before).unwrap_or_default();
         if announces_message(head) {
+            let (head, binary) = without_tilde(head);
             let head = Bytes::copy_from_slice(head);
             self.forget();
             self.state = State::Octets(literal.octets);
             let Announced { octets, synchronising, .. } = *literal;
-            return Turn::Found(Frame::Append { head, octets, synchronising });
+            return Turn::Found(Frame::Append { head, octets, synchronising, binary });
         }
         let room = COMMAND_OCTETS_MAX.saturating_sub(self.partial.len());
         match usize::try_from(literal.octets) {
@@ -289,16 +304,13 @@ impl Frames {
         };
         let line = self.take_line(end);
         let line = self.finish(&line);
-        let literal = announced(&line).filter(|literal| !literal.synchronising);
-        let then = Frame::AppendTail(without_ending(line));
-        self.state = State::Line;
-        match literal {
-            Some(literal) => {
-                self.start_skip(then, literal.octets, SKIP_OCTETS_MAX);
-                Turn::GoOn
-            }
-            None => Turn::Found(then),
-        }
+        let Some(Announced { before, octets, synchronising }) = announced(&line) else {
+            self.state = State::Line;
+            return Turn::Found(Frame::AppendTail(without_ending(line)));
+        };
+        self.state = State::Octets(octets);
+        let (head, binary) = without_tilde(line.get(..before).unwrap_or_default());
+        Turn::Found(Frame::AppendNext { head: line.slice_ref(head), octets, synchronising, binary })
     }
 
     /// Getting past something.
@@ -391,6 +403,14 @@ impl Frames {
         self.line_start = 0;
         whole.extend_from_slice(line);
         whole.into()
+    }
+}
+
+/// `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 3516): the text before it, and whether it is one.
+fn without_tilde(head: &[u8]) -> (&[u8], bool) {
+    match head.strip_suffix(b"~") {
+        Some(before) if before.last() == Some(&b' ') => (before, true),
+        _ => (head, false),
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     words::{Words, Wrong},
 };
 use crate::{
-    command::{AppendHead, Command, ListRequest, MailboxArg, StatusItem},
+    command::{AppendFacts, AppendHead, Command, ListRequest, MailboxArg, Resync, SequenceSet, StatusItem},
     limits::LIST_PATTERNS_MAX,
 };
 
@@ -22,20 +22,58 @@ pub(super) fn mailbox(words: &mut Words<'_>) -> Result<MailboxArg, Wrong> {
     Ok(utf7::decode(&octets).ok_or(MailboxNameError::ForbiddenCharacter).and_then(|name| MailboxName::new(&name)))
 }
 
-/// `select = "SELECT" SP mailbox [select-params]`; `select-params = SP "(" select-param *(SP select-param) ")"` (RFC 4466)
+/// `select = "SELECT" SP mailbox [select-params]`; `select-params = SP "(" select-param *(SP select-param) ")"`
+/// (RFC 4466); `select-param =/ "CONDSTORE" / "QRESYNC" SP "(" ... ")"` (RFC 7162)
 pub(super) fn select(words: &mut Words<'_>, read_only: bool) -> Result<Command, Wrong> {
     let mailbox = mailbox(words)?;
-    let mut condstore = false;
+    let (mut condstore, mut resync) = (false, None);
     if another(words) {
         words.list(OPTIONS_MAX, |words| match words.keyword().as_str() {
             "CONDSTORE" => {
                 condstore = true;
                 Ok(())
             }
+            "QRESYNC" => {
+                words.space()?;
+                resync = Some(Box::new(quick_resync(words)?));
+                Ok(())
+            }
             _ => Err("there is no such parameter"),
         })?;
     }
-    Ok(Command::Select { mailbox, read_only, condstore })
+    Ok(Command::Select { mailbox, read_only, condstore, resync })
+}
+
+/// `"(" uidvalidity SP mod-sequence-value [SP known-uids] [SP seq-match-data] ")"`;
+/// `seq-match-data = "(" known-sequence-set SP known-uid-set ")"` (RFC 7162 section 7)
+fn quick_resync(words: &mut Words<'_>) -> Result<Resync, Wrong> {
+    words.expect(b'(', "a parenthesis is missing")?;
+    words.spaces();
+    let uid_validity = words.nz_number()?;
+    words.space()?;
+    let (modseq, mut known, mut matching) = (words.number64()?, None, None);
+    if words.spaces() && words.peek().is_some_and(|next| next.is_ascii_digit()) {
+        known = Some(known_set(words)?);
+        words.spaces();
+    }
+    if words.eat(b'(') {
+        words.spaces();
+        let numbers = known_set(words)?;
+        words.space()?;
+        matching = Some((numbers, known_set(words)?));
+        words.spaces();
+        words.expect(b')', "a parenthesis is missing")?;
+        words.spaces();
+    }
+    words.expect(b')', "a parenthesis is missing")?;
+    Ok(Resync { uid_validity, modseq, known, matching })
+}
+
+/// `known-uids = sequence-set ;; sequence of UIDs; "*" is not allowed`
+fn known_set(words: &mut Words<'_>) -> Result<SequenceSet, Wrong> {
+    let set = words.sequence_set()?;
+    let open_ended = set.ranges.iter().any(|(first, last)| first.is_none() || last.is_none());
+    if open_ended { Err("what is known has no *") } else { Ok(set) }
 }
 
 /// `create = "CREATE" SP mailbox [create-params]`; `create-param =/ "USE" SP "(" [use-attr *(SP use-attr)] ")"` (RFC 6154)
@@ -126,12 +164,14 @@ fn selection(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wro
     Ok(())
 }
 
-/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "STATUS" SP status-list` (RFC 5258, 6154, 5819)
+/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "MYRIGHTS" / "STATUS" SP status-list` (RFC 5258,
+/// 6154, 8440, 5819)
 fn returned(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wrong> {
     match words.keyword().as_str() {
         "SUBSCRIBED" => request.return_subscribed = true,
         "CHILDREN" => request.return_children = true,
         "SPECIAL-USE" => request.return_special_use = true,
+        "MYRIGHTS" => request.return_my_rights = true,
         "STATUS" => {
             words.space()?;
             request.return_status = Some(status_items(words)?);
@@ -166,6 +206,9 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
             "DELETED" => StatusItem::Deleted,
             "SIZE" => StatusItem::Size,
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+            "MAILBOXID" => StatusItem::MailboxId,
+            "APPENDLIMIT" => StatusItem::AppendLimit,
+            "DELETED-STORAGE" => StatusItem::DeletedStorage,
             _ => return Err("there is no such status item"),
         };
         if !items.contains(&item) {
@@ -176,10 +219,16 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
     if items.is_empty() { Err("a status item is missing") } else { Ok(items) }
 }
 
-/// `append = "APPEND" SP mailbox [SP flag-list] [SP date-time] SP literal`
+/// `append = "APPEND" SP mailbox 1*append-message` (RFC 3502), up to the first literal
 pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
     words.space()?;
     let mailbox = mailbox(words)?;
+    let (flags, date) = append_message(words)?;
+    Ok(Command::Append(AppendHead { mailbox, flags, date }))
+}
+
+/// `append-message = [SP flag-list] [SP date-time] SP literal`, up to the literal
+pub(super) fn append_message(words: &mut Words<'_>) -> Result<AppendFacts, Wrong> {
     words.space()?;
     let flags = if words.peek() == Some(b'(') {
         let flags = words.flags()?;
@@ -195,7 +244,7 @@ pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
     } else {
         None
     };
-    Ok(Command::Append(AppendHead { mailbox, flags, date }))
+    Ok((flags, date))
 }
 
 /// `date-time = DQUOTE date-day-fixed "-" date-month "-" date-year SP time SP zone DQUOTE`

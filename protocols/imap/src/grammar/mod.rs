@@ -8,7 +8,9 @@
 //!   [`COMMAND_OCTETS_MAX`](crate::limits::COMMAND_OCTETS_MAX), or knows which command is allowed when.
 //! * Fails: a bad command with its tag, where it had one, and a text for the client.
 
+mod access;
 mod fetch;
+mod find;
 mod frame;
 mod mailbox;
 mod message;
@@ -20,5 +22,5 @@ mod words;
 pub mod write;
 
 pub use frame::{Frame, Frames, LineTooLong};
-pub use parse::{BadCommand, parse, parse_append};
+pub use parse::{BadCommand, parse, parse_append, parse_append_next};
 pub use pattern::matches;

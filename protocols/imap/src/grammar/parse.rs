@@ -3,11 +3,12 @@
 use rockdove_mail::sasl::Password;
 
 use super::{
-    mailbox, message, search,
+    access::access,
+    find, mailbox, message, search,
     words::{Words, Wrong, tag_of, utf8},
 };
 use crate::{
-    command::{Command, Tagged},
+    command::{AppendFacts, Command, Tagged},
     limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX},
 };
 
@@ -46,6 +47,13 @@ pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
     })
 }
 
+/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)).
+pub fn parse_append_next(head: &[u8]) -> Result<AppendFacts, &'static str> {
+    let mut words = Words::new(head);
+    let message = mailbox::append_message(&mut words)?;
+    if words.rest().is_empty() { Ok(message) } else { Err("a literal is misplaced") }
+}
+
 fn tagged(command: &[u8], decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>) -> Result<Tagged, BadCommand> {
     let mut words = Words::new(command);
     let bad = |text: Wrong| BadCommand { tag: tag_of(command), text: text.to_owned() };
@@ -70,6 +78,8 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "ID" => arguments(words, id),
         "LOGIN" => arguments(words, login),
         "AUTHENTICATE" => arguments(words, authenticate),
+        // compress = "COMPRESS" SP algorithm (RFC 4978)
+        "COMPRESS" => arguments(words, |words| Ok(Command::Compress(words.atom()?.to_ascii_uppercase()))),
         "ENABLE" => enable(words),
         "SELECT" => arguments(words, |words| mailbox::select(words, false)),
         "EXAMINE" => arguments(words, |words| mailbox::select(words, true)),
@@ -82,7 +92,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "LSUB" => arguments(words, mailbox::lsub),
         "STATUS" => arguments(words, mailbox::status),
         "UID" => arguments(words, uid),
-        _ => on_messages(name, words, false).unwrap_or(Err("there is no such command")),
+        _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
     }
 }
 
@@ -97,6 +107,8 @@ fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
 fn on_messages(name: &str, words: &mut Words<'_>, uid: bool) -> Option<Result<Command, Wrong>> {
     Some(match name {
         "SEARCH" => arguments(words, |words| search::search(words, uid)),
+        "SORT" => arguments(words, |words| find::sort(words, uid)),
+        "THREAD" => arguments(words, |words| find::thread(words, uid)),
         "FETCH" => arguments(words, |words| message::fetch(words, uid)),
         "STORE" => arguments(words, |words| message::store(words, uid)),
         "COPY" => arguments(words, |words| message::copy(words, uid, false)),

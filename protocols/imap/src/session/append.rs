@@ -1,7 +1,8 @@
-//! APPEND (RFC 3501 section 6.3.11): the message passes through as it comes in, it is never held as a whole.
+//! APPEND (RFC 3501 section 6.3.11) of one or more messages (RFC 3502): each passes through as it comes in, none is held
+//! as a whole.
 
 use bytes::Bytes;
-use rockdove_mail::MailboxName;
+use rockdove_mail::{MailboxName, UidSet, UidValidity};
 
 use super::{
     Doing, ImapSession, State,
@@ -10,8 +11,10 @@ use super::{
 use crate::{
     ask::Ask,
     command::{AppendHead, Command},
-    grammar::{Frame, parse_append},
-    limits::{APPEND_OCTETS_AIM, REFUSED_OCTETS_MAX},
+    grammar::{Frame, parse_append, parse_append_next, write},
+    limits::{
+        APPEND_HELD_EACH_MAX, APPEND_HELD_OCTETS_MAX, APPEND_MESSAGES_MAX, APPEND_OCTETS_AIM, REFUSED_OCTETS_MAX,
+    },
 };
 
 /// A message that is coming in.
@@ -22,14 +25,21 @@ pub(super) struct Append {
     /// Octets that have come and are not handed over yet.
     pieces: Vec<Bytes>,
     held: u64,
+    /// It may have NULs (RFC 3516).
+    binary: bool,
+    /// Messages of this APPEND with this one, and octets of those before that wait in memory.
+    messages: usize,
+    waiting: u64,
 }
 
 /// What comes after a message was given up.
 pub(super) enum GivenUp {
     /// The rest of it is thrown away, then this is said.
     Refuse(String),
-    /// This is said: the whole of it has been read.
-    Bad(&'static str),
+    /// This is said: nothing more of it will come.
+    Say(String),
+    /// This is said, and the connection ends: there is no getting past it.
+    Endless(String),
     /// The connection ends.
     Leave,
     /// The connection ends with this word.
@@ -38,15 +48,23 @@ pub(super) enum GivenUp {
 
 impl ImapSession {
     /// The command has come up to the literal.
-    pub(super) fn append(&mut self, head: &[u8], octets: u64, synchronising: Synchronising) {
+    pub(super) fn append(&mut self, head: &[u8], octets: u64, synchronising: Synchronising, binary: bool) {
         // Nothing is kept of an APPEND that is refused; but one without synchronisation may be too large to wait for its
         // end.
-        let endless = !synchronising && octets > self.config.message_size_max.max(REFUSED_OCTETS_MAX);
+        let endless = !synchronising && self.is_endless(octets);
         self.numbers_stay = false;
         self.uid_command = false;
         match self.check_append(head, octets) {
             Ok((head, mailbox)) => {
-                let append = Box::new(Append { head, left: octets, pieces: Vec::new(), held: 0 });
+                let append = Box::new(Append {
+                    head,
+                    left: octets,
+                    pieces: Vec::new(),
+                    held: 0,
+                    binary,
+                    messages: 1,
+                    waiting: held_of(octets),
+                });
                 let ask = Ask::AppendBegin { mailbox, size_bytes: octets };
                 self.ask(ask, Purpose::AppendBegin(append, synchronising));
             }
@@ -69,13 +87,26 @@ impl ImapSession {
             return Err("BAD log in first".to_owned());
         }
         let mailbox = head.mailbox.clone().map_err(|why| format!("NO [CANNOT] {why}"))?;
+        self.check_size(octets)?;
+        Ok((head, mailbox))
+    }
+
+    fn check_size(&self, octets: u64) -> Result<(), String> {
         if octets > self.config.message_size_max {
             return Err("NO [TOOBIG] the message is too large".to_owned());
         }
+        //= rfc3502#section-6.3.11
+        //# A zero-length message literal argument is an error, and MUST
+        //# return a NO.  This can be used to cancel the append.
         if octets == 0 {
             return Err("NO [CANNOT] the message is empty".to_owned());
         }
-        Ok((head, mailbox))
+        Ok(())
+    }
+
+    /// Whether so much of a refused message is not worth reading.
+    fn is_endless(&self, octets: u64) -> bool {
+        octets > self.config.message_size_max.max(REFUSED_OCTETS_MAX)
     }
 
     /// Refuses a message of which nothing has come.
@@ -102,6 +133,14 @@ impl ImapSession {
         }
         match self.frames.next() {
             Some(Frame::TooLong { fatal: true, .. }) => self.bye("the command is too long to get past it"),
+            Some(Frame::AppendNext { synchronising: true, .. }) => {
+                self.frames.refuse_append();
+                self.answer_refused(text);
+            }
+            Some(Frame::AppendNext { octets, .. }) if self.is_endless(octets) => {
+                self.append_given_up(GivenUp::Endless(text));
+            }
+            Some(Frame::AppendNext { .. }) => self.doing = Doing::Refusing(text),
             Some(_) => self.answer_refused(text),
             None => {
                 let over = self.is_over(true);
@@ -141,7 +180,7 @@ impl ImapSession {
                 //= rfc3501#section-4.3
                 //# A literal is a sequence of zero or more octets (including CR and LF),
                 // but none of them is NUL: `CHAR8 = %x01-ff`.
-                if memchr::memchr(0, &piece).is_some() {
+                if !append.binary && memchr::memchr(0, &piece).is_some() {
                     self.abort_append(GivenUp::Refuse("BAD a message must not contain NUL".to_owned()));
                     return true;
                 }
@@ -164,7 +203,10 @@ impl ImapSession {
                 let AppendHead { flags, date, .. } = append.head;
                 self.ask(Ask::AppendEnd { flags, date }, Purpose::AppendEnd);
             }
-            Some(_) => self.abort_append(GivenUp::Bad("nothing may follow the message")),
+            Some(Frame::AppendNext { head, octets, synchronising, binary }) => {
+                self.append_next(append, &head, octets, synchronising, binary);
+            }
+            Some(_) => self.abort_append(GivenUp::Say("BAD nothing may follow the message".to_owned())),
             None if self.stopping => self.abort_append(GivenUp::Bye(super::STOPPING)),
             None if self.peer_closed => self.abort_append(GivenUp::Leave),
             None => {
@@ -175,6 +217,62 @@ impl ImapSession {
         true
     }
 
+    pub(super) fn appended(&mut self, uid_validity: UidValidity, uids: &UidSet) {
+        let mut set = Vec::new();
+        write::uid_set(&mut set, uids);
+        let set = String::from_utf8_lossy(&set);
+        self.complete(format!("OK [APPENDUID {uid_validity} {set}] stored"));
+    }
+
+    /// One message has come, another follows (RFC 3502).
+    fn append_next(
+        &mut self,
+        mut append: Box<Append>,
+        head: &[u8],
+        octets: u64,
+        synchronising: Synchronising,
+        binary: bool,
+    ) {
+        append.messages = append.messages.saturating_add(1);
+        append.waiting = append.waiting.saturating_add(held_of(octets));
+        let parsed = parse_append_next(head).map_err(|wrong| format!("BAD {wrong}")).and_then(|parsed| {
+            self.check_size(octets)?;
+            if append.messages > APPEND_MESSAGES_MAX || append.waiting > APPEND_HELD_OCTETS_MAX {
+                return Err("NO [LIMIT] there are too many messages in one APPEND".to_owned());
+            }
+            Ok(parsed)
+        });
+        let (flags, date) = match parsed {
+            Ok(next) => next,
+            Err(text) => return self.refuse_next(octets, synchronising, text),
+        };
+        let ask = Ask::AppendNext {
+            flags: std::mem::replace(&mut append.head.flags, flags),
+            date: std::mem::replace(&mut append.head.date, date),
+            size_bytes: octets,
+        };
+        (append.left, append.binary) = (octets, binary);
+        self.ask(ask, Purpose::AppendNext(append, synchronising));
+    }
+
+    /// Gives up all messages, because the one that is announced is refused.
+    ///
+    //= rfc3502#section-6.3.11
+    //# If the append is unsuccessful for any reason (including being
+    //# cancelled), the mailbox MUST be restored to its state before the
+    //# APPEND attempt; no partial appending is permitted.
+    pub(super) fn refuse_next(&mut self, octets: u64, synchronising: Synchronising, text: String) {
+        let given_up = if synchronising {
+            self.frames.refuse_append();
+            GivenUp::Say(text)
+        } else if self.is_endless(octets) {
+            GivenUp::Endless(text)
+        } else {
+            GivenUp::Refuse(text)
+        };
+        self.abort_append(given_up);
+    }
+
     /// The message is given up by us or by the client.
     pub(super) fn abort_append(&mut self, given_up: GivenUp) {
         self.ask(Ask::AppendAbort, Purpose::AppendAbort(given_up));
@@ -183,14 +281,28 @@ impl ImapSession {
     pub(super) fn append_given_up(&mut self, given_up: GivenUp) {
         match given_up {
             GivenUp::Refuse(text) => self.doing = Doing::Refusing(text),
-            GivenUp::Bad(text) => self.bad(text),
+            GivenUp::Say(text) => self.answer_refused(text),
+            GivenUp::Endless(text) => {
+                self.answer_refused(text);
+                self.bye("the message is too large to get past it");
+            }
             GivenUp::Leave => self.doing = Doing::Leaving,
             GivenUp::Bye(text) => self.bye(text),
         }
     }
 }
 
+/// Octets that a message may take in memory while it waits for others.
+fn held_of(octets: u64) -> u64 {
+    octets.min(APPEND_HELD_EACH_MAX)
+}
+
 impl Append {
+    /// Octets to come.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
     fn take(&mut self, piece: Bytes) {
         let octets = piece.len() as u64;
         self.left = self.left.saturating_sub(octets);

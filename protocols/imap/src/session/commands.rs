@@ -1,7 +1,7 @@
 //! Which command may come in which state, and who carries it out.
 
 use super::{ImapSession, State, store::StoreCommand};
-use crate::command::Command;
+use crate::command::{Command, FindRequest, SearchProgram};
 
 /// The states in which a command may come.
 enum When {
@@ -16,6 +16,7 @@ fn when(command: &Command) -> When {
         Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
+        | Command::Compress(_)
         | Command::Select { .. }
         | Command::Create { .. }
         | Command::Delete(_)
@@ -25,6 +26,7 @@ fn when(command: &Command) -> When {
         | Command::Lsub { .. }
         | Command::Namespace
         | Command::Status { .. }
+        | Command::Access(_)
         | Command::Append(_)
         | Command::Idle => When::Authenticated,
         Command::Check
@@ -33,9 +35,22 @@ fn when(command: &Command) -> When {
         | Command::Expunge
         | Command::UidExpunge(_)
         | Command::Search { .. }
+        | Command::Find(_)
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. } => When::Selected,
+    }
+}
+
+/// Whether a search is about sequence numbers.
+fn names_numbers(program: &SearchProgram) -> bool {
+    match program {
+        // `$` stands for messages, not for numbers.
+        SearchProgram::Sequence(set) => !set.is_saved(),
+        SearchProgram::And(all) => all.iter().any(names_numbers),
+        SearchProgram::Or(one, other) => names_numbers(one) || names_numbers(other),
+        SearchProgram::Not(inner) => names_numbers(inner),
+        _ => false,
     }
 }
 
@@ -62,14 +77,23 @@ impl ImapSession {
                 | Command::Store { uid: true, .. }
                 | Command::Search { uid: true, .. }
                 | Command::Copy { uid: true, .. }
+                | Command::Find(FindRequest { uid: true, .. })
                 | Command::UidExpunge(_)
         );
         //= rfc3501#section-7.4.1
         //# An EXPUNGE response MUST NOT be sent when no command is in
         //# progress, nor while responding to a FETCH, STORE, or SEARCH
         //# command.
-        self.numbers_stay = !self.uid_command
-            && matches!(command, Command::Fetch { .. } | Command::Store { .. } | Command::Search { .. });
+        self.numbers_stay = match &command {
+            //= rfc7162#section-3.2.10.2
+            //# However, the VANISHED response MUST NOT be
+            //# sent during a UID SEARCH command that contains message numbers in the
+            //# search criteria.
+            Command::Search { uid, key, .. } => !uid || names_numbers(key),
+            Command::Find(find) => !find.uid || names_numbers(&find.key),
+            Command::Fetch { uid, .. } | Command::Store { uid, .. } => !uid,
+            _ => false,
+        };
         match command {
             Command::Capability => self.capability(),
             Command::Noop | Command::Check => self.complete("OK done"),
@@ -79,6 +103,7 @@ impl ImapSession {
             Command::Login { login, password } => self.login(login, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
             Command::Enable(names) => self.enable(&names),
+            Command::Compress(mechanism) => self.compress(&mechanism),
             command if matches!(when(&command), When::Selected) => self.selected_command(command),
             command => self.mailbox_command(command),
         }
@@ -87,7 +112,9 @@ impl ImapSession {
     /// Commands about mailboxes as a whole.
     fn mailbox_command(&mut self, command: Command) {
         match command {
-            Command::Select { mailbox, read_only, condstore } => self.select(mailbox, read_only, condstore),
+            Command::Select { mailbox, read_only, condstore, resync } => {
+                self.select(mailbox, read_only, condstore, resync);
+            }
             Command::Create { mailbox, special_use } => self.create(mailbox, special_use),
             Command::Delete(mailbox) => self.delete(mailbox),
             Command::Rename { from, to } => self.rename(from, to),
@@ -96,6 +123,7 @@ impl ImapSession {
             Command::Lsub { reference, pattern } => self.lsub(reference, pattern),
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
+            Command::Access(command) => self.access(command),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),
@@ -110,7 +138,10 @@ impl ImapSession {
             Command::Expunge => self.expunge(None),
             Command::UidExpunge(set) => self.expunge(Some(&set)),
             Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
-            Command::Fetch { set, request, changed_since, .. } => self.fetch(&set, request, changed_since),
+            Command::Find(request) => self.find(request),
+            Command::Fetch { set, request, changed_since, vanished, partial, .. } => {
+                self.fetch(&set, request, (changed_since, vanished), partial);
+            }
             Command::Store { set, update, flags, silent, unchanged_since, .. } => {
                 if let Some(uids) = self.messages(&set) {
                     self.store(StoreCommand { uids, update, flags, silent, unchanged_since });

@@ -2,7 +2,10 @@
 
 use rockdove_mail::{UidSet, UidValidity};
 
-use super::{ImapSession, purpose::Purpose};
+use super::{
+    ImapSession,
+    purpose::{After, Purpose},
+};
 use crate::{
     ask::Ask,
     command::{MailboxArg, SequenceSet},
@@ -40,7 +43,7 @@ impl ImapSession {
             //# Servers implementing UIDPLUS are also advised to send the COPYUID response code in an untagged OK
             //# before sending EXPUNGE or moved responses.
             self.untagged(&format!("{code}] moved"));
-            return self.complete("OK done");
+            return self.sync(After::Removed);
         }
         self.complete(format!("{code}] copied"));
     }

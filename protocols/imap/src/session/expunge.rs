@@ -2,7 +2,10 @@
 
 use rockdove_mail::UidSet;
 
-use super::{ImapSession, purpose::Purpose};
+use super::{
+    ImapSession,
+    purpose::{After, Purpose},
+};
 use crate::{ask::Ask, command::SequenceSet};
 
 impl ImapSession {
@@ -27,6 +30,9 @@ impl ImapSession {
             // A message that came and went between two commands has never been there for the client.
             open.vanished = open.vanished.union(&uids.intersection(open.numbers.uids()));
         }
-        self.complete("OK done");
+        if uids.is_empty() {
+            return self.complete("OK done");
+        }
+        self.sync(After::Removed);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rockdove_mail::{FlagUpdate, Flags, ModSeq, SystemFlags, UidSet, search::SearchKey};
+use rockdove_mail::{FlagUpdate, Flags, ModSeq, Rights, SystemFlags, UidSet, search::SearchKey};
 
 use super::{
     Doing, ImapSession,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ask::Ask,
-    command::SequenceSet,
+    command::{PartialRange, SequenceSet},
     fetch::{FetchCursor, FetchItem, FetchNews, FetchRequest},
 };
 
@@ -19,11 +19,13 @@ use crate::{
 pub(super) struct Fetching {
     uids: Arc<UidSet>,
     request: Arc<FetchRequest>,
-    changed_since: Option<ModSeq>,
+    pub(super) changed_since: Option<ModSeq>,
     cursor: FetchCursor,
     /// Some messages were gone.
     missing: bool,
-    after: After,
+    /// Some could not be decoded.
+    unknown_cte: bool,
+    pub(super) after: After,
 }
 
 impl Fetching {
@@ -34,13 +36,20 @@ impl Fetching {
             changed_since: None,
             cursor: FetchCursor::default(),
             missing: false,
+            unknown_cte: false,
             after,
         }
     }
 
     /// Whether the client has half a response.
     pub(super) fn is_inside_message(&self) -> bool {
-        self.cursor.item > 0 || self.cursor.octet > 0
+        self.cursor.is_inside_message()
+    }
+
+    /// What was left out of a page.
+    pub(super) fn note(&mut self, missing: bool, unknown_cte: bool) {
+        self.missing |= missing;
+        self.unknown_cte |= unknown_cte;
     }
 }
 
@@ -54,25 +63,49 @@ impl ImapSession {
         found.ok()
     }
 
-    pub(super) fn fetch(&mut self, set: &SequenceSet, mut request: FetchRequest, changed_since: Option<ModSeq>) {
-        let Some(uids) = self.messages(set) else { return };
+    pub(super) fn fetch(
+        &mut self,
+        set: &SequenceSet,
+        mut request: FetchRequest,
+        (changed_since, vanished): (Option<ModSeq>, bool),
+        partial: Option<PartialRange>,
+    ) {
+        if vanished && !self.qresync {
+            return self.bad("enable QRESYNC first");
+        }
+        let Some(mut uids) = self.messages(set) else { return };
+        if let Some(range) = partial {
+            uids = range.of_set(&uids);
+        }
         if changed_since.is_some() || request.items.contains(&FetchItem::ModSeq) {
             self.enable_condstore();
         }
         if self.condstore && request.items.contains(&FetchItem::Flags) && !request.items.contains(&FetchItem::ModSeq) {
             request.items.push(FetchItem::ModSeq);
         }
-        if uids.is_empty() {
-            return self.complete("OK done");
-        }
-        let sets_seen = request.sets_seen() && !self.is_read_only();
-        let mut fetching = Box::new(Fetching::new(uids.clone(), request, After::Fetched));
+        let mut fetching = Box::new(Fetching::new(uids, request, After::Fetched));
         fetching.changed_since = changed_since;
-        match changed_since {
+        match self.open() {
+            Some(open) if vanished => {
+                let within = set.uid_set(open.numbers.uids().last());
+                self.ask_vanished(within, fetching);
+            }
+            _ => self.begin_fetch(fetching),
+        }
+    }
+
+    pub(super) fn begin_fetch(&mut self, fetching: Box<Fetching>) {
+        if fetching.uids.is_empty() {
+            return self.go_on(fetching.after);
+        }
+        let may = self.open().is_some_and(|open| !open.read_only && open.rights.contains(Rights::SEEN));
+        let sets_seen = fetching.request.sets_seen() && may;
+        match fetching.changed_since {
             // Marking a message as seen changes it; what has changed before must be known first.
             Some(modseq) if sets_seen => {
                 let key = SearchKey::ModSeq(modseq.saturating_add(1));
-                self.ask(Ask::Search { key, within: uids }, Purpose::FetchChanged(fetching));
+                let within = UidSet::clone(&fetching.uids);
+                self.ask(Ask::Search { key, within }, Purpose::FetchChanged(fetching));
             }
             None if sets_seen => self.ask_seen(fetching),
             _ => self.doing = Doing::Fetching(fetching),
@@ -128,17 +161,10 @@ impl ImapSession {
         self.ask(ask, Purpose::Page(fetching));
     }
 
-    pub(super) fn page(
-        &mut self,
-        mut fetching: Box<Fetching>,
-        octets: Vec<Bytes>,
-        next: Option<FetchCursor>,
-        missing: u32,
-    ) {
+    pub(super) fn page(&mut self, mut fetching: Box<Fetching>, octets: Vec<Bytes>, next: Option<FetchCursor>) {
         for piece in octets {
             self.out.piece(piece);
         }
-        fetching.missing |= missing > 0;
         if let Some(cursor) = next {
             fetching.cursor = cursor;
             self.doing = Doing::Fetching(fetching);
@@ -146,6 +172,7 @@ impl ImapSession {
         }
         match fetching.after {
             // Whether they are gone or cannot be read is known when the changes are.
+            After::Fetched if fetching.unknown_cte => self.go_on(After::UnknownCte),
             After::Fetched if fetching.missing => self.sync(After::Missing(fetching.uids)),
             after => self.go_on(after),
         }
@@ -155,7 +182,7 @@ impl ImapSession {
     pub(super) fn fetch_missing(&mut self, uids: &UidSet) {
         let Some(open) = self.open() else { return };
         let gone = !uids.intersection(&open.vanished).is_empty() || !uids.difference(open.numbers.uids()).is_empty();
-        self.tagged(match (gone, self.uid_command) {
+        self.tagged_after_news(match (gone, self.uid_command) {
             (true, false) => "NO [EXPUNGEISSUED] some of the messages have been expunged",
             // A UID that is not there is no error.
             (true, true) => "OK done",

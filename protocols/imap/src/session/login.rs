@@ -11,13 +11,18 @@ use crate::{
 
 /// What works after login.
 const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
-                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE";
+                             CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
+                             COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
+                             QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
+                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL";
 
 impl ImapSession {
     /// What works in the state the session is in.
     pub(super) fn capabilities(&self) -> String {
         if !matches!(self.state, State::NotAuthenticated(_)) {
-            return AUTHENTICATED.to_owned();
+            //= rfc7889#section-2
+            //# "APPENDLIMIT=<number>": This indicates that the IMAP server has the same upload limit for all mailboxes.
+            return format!("{AUTHENTICATED} APPENDLIMIT={}", self.append_limit());
         }
         let mut text = "IMAP4rev1 LITERAL+ ID".to_owned();
         if self.may_starttls() {
@@ -35,6 +40,11 @@ impl ImapSession {
             text.push_str(" LOGINDISABLED");
         }
         text
+    }
+
+    /// Octets of a message that is taken: a `number` of 32 bits (RFC 7889 section 5).
+    pub(super) fn append_limit(&self) -> u64 {
+        self.config.message_size_max.min(u64::from(u32::MAX))
     }
 
     fn may_starttls(&self) -> bool {
@@ -125,12 +135,44 @@ impl ImapSession {
     }
 
     pub(super) fn enable(&mut self, names: &[String]) {
-        let condstore = names.iter().any(|name| name == "CONDSTORE") && !self.condstore;
-        if condstore {
+        let named = |wanted: &str| names.iter().any(|name| name == wanted);
+        let mut enabled = "ENABLED".to_owned();
+        if named("CONDSTORE") && !self.condstore {
+            enabled.push_str(" CONDSTORE");
+        }
+        if named("QRESYNC") && !self.qresync {
+            enabled.push_str(" QRESYNC");
+            self.qresync = true;
+        }
+        if named("CONDSTORE") || named("QRESYNC") {
             self.enable_condstore();
         }
-        self.untagged(if condstore { "ENABLED CONDSTORE" } else { "ENABLED" });
+        self.untagged(&enabled);
         self.complete("OK done");
+    }
+
+    pub(super) fn compress(&mut self, mechanism: &str) {
+        if mechanism != "DEFLATE" {
+            return self.bad("there is no such compression");
+        }
+        //= rfc4978#section-3
+        //# BAD Command unknown, invalid or unknown argument, or COMPRESS
+        //#     already active.
+        if self.compressed {
+            return self.bad("DEFLATE is active already");
+        }
+        self.ask(Ask::MayCompress, Purpose::Compress);
+    }
+
+    /// There is memory for it.
+    pub(super) fn compressing(&mut self) {
+        self.compressed = true;
+        self.tagged("OK DEFLATE active");
+        //= rfc4978#section-3
+        //# The client MUST NOT send any further commands until it has seen the
+        //# result of COMPRESS.
+        self.frames.clear();
+        self.step = Some(Box::new(Step::Compress));
     }
 
     /// Nothing has come for too long.

@@ -7,11 +7,13 @@
 //!   another number while a client may still use the old one.
 //! * Fails: see the crate.
 
+mod access;
 mod append;
 mod commands;
 mod copy;
 mod expunge;
 mod fetch;
+mod find;
 mod idle;
 mod list;
 mod login;
@@ -20,6 +22,7 @@ mod open;
 mod outbox;
 mod purpose;
 mod refusal;
+mod resync;
 mod sasl_turn;
 mod search;
 mod select;
@@ -31,8 +34,8 @@ use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick};
 
 use self::{
-    append::Append, fetch::Fetching, open::OpenMailbox, outbox::Outbox, purpose::Purpose, sasl_turn::SaslTurn,
-    search::Finding, sync::Telling,
+    append::Append, fetch::Fetching, find::Listing, open::OpenMailbox, outbox::Outbox, purpose::Purpose,
+    resync::Vanishing, sasl_turn::SaslTurn, search::Finding, sync::Telling,
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
@@ -59,6 +62,10 @@ pub struct ImapSession {
     tls: bool,
     /// The client has given a CONDSTORE enabling command (RFC 7162 section 3.1).
     condstore: bool,
+    /// The client has enabled QRESYNC (RFC 7162 section 3.2.3).
+    qresync: bool,
+    /// DEFLATE is active (RFC 4978).
+    compressed: bool,
     /// The command in progress is a UID command.
     uid_command: bool,
     /// While the command in progress is carried out, no message may get another number.
@@ -101,6 +108,10 @@ enum Doing {
     Fetching(Box<Fetching>),
     /// The answer of SEARCH is being written.
     Finding(Box<Finding>),
+    /// Who has gone is being told, before a FETCH.
+    Vanishing(Box<Vanishing>),
+    /// A line of SORT, THREAD or ESEARCH is being written.
+    Listing(Box<Listing>),
     /// Changes of the mailbox are being told.
     Telling(Box<Telling>),
     /// IDLE; `Some`: the host watches.
@@ -129,6 +140,8 @@ impl ImapSession {
             tag: String::new(),
             tls: peer.tls.is_some(),
             condstore: false,
+            qresync: false,
+            compressed: false,
             uid_command: false,
             numbers_stay: false,
             idling: false,
@@ -228,6 +241,8 @@ impl ImapSession {
             Doing::Sasl(turn) => return self.take_sasl_line(turn),
             Doing::Fetching(fetching) => self.ask_page(fetching),
             Doing::Finding(finding) => self.write_found(finding),
+            Doing::Vanishing(vanishing) => self.tell_vanished(vanishing),
+            Doing::Listing(listing) => self.write_listing(listing),
             Doing::Telling(telling) => self.tell(telling),
             Doing::Idling(watch) => return self.idle_on(watch),
             Doing::Appending(append) => return self.append_on(append),
@@ -273,8 +288,10 @@ impl ImapSession {
                 }
             },
             Frame::Continue => self.out.line("+ go ahead"),
-            Frame::Append { head, octets, synchronising } => self.append(&head, octets, synchronising),
-            Frame::AppendTail(_) => {}
+            Frame::Append { head, octets, synchronising, binary } => {
+                self.append(&head, octets, synchronising, binary);
+            }
+            Frame::AppendNext { .. } | Frame::AppendTail(_) => {}
             Frame::TooLong { tag, fatal } => {
                 self.tag = tag.unwrap_or_default();
                 self.bad("[TOOBIG] the command is too long");
@@ -346,8 +363,8 @@ impl Session for ImapSession {
                 return Step::Send(self.out.take());
             }
             match self.step.take().map(|step| *step) {
-                // The last words, and the answer to STARTTLS, come before what they announce.
-                Some(step @ (Step::Close | Step::StartTls)) if self.out.octets() > 0 => {
+                // The last words, and the answers to STARTTLS and COMPRESS, come before what they announce.
+                Some(step @ (Step::Close | Step::StartTls | Step::Compress)) if self.out.octets() > 0 => {
                     self.step = Some(Box::new(step));
                     return Step::Send(self.out.take());
                 }

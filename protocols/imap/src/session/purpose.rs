@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, UidSet};
+use rockdove_mail::{MailboxName, Uid, UidSet};
 
 use super::{
     ImapSession,
     append::{Append, GivenUp},
     fetch::Fetching,
+    find::Wanted,
     list::ListStatus,
+    resync::Vanishing,
     sasl_turn::SaslTurn,
     store::StoreCommand,
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, StatusItem},
+    command::{ListRequest, Resync, ReturnOptions, StatusItem},
 };
 
 /// Why the host was asked.
@@ -23,6 +25,8 @@ pub(super) enum Purpose {
     Login,
     /// For a SASL exchange that wants keys.
     ScramKeys(Box<SaslTurn>),
+    /// COMPRESS.
+    Compress,
     /// LIST.
     List(ListRequest),
     /// LSUB: reference and pattern.
@@ -31,20 +35,34 @@ pub(super) enum Purpose {
     ListStatus(ListStatus),
     /// STATUS.
     Status(MailboxName, Vec<StatusItem>),
-    /// CREATE, SUBSCRIBE, UNSUBSCRIBE: what to say.
+    /// CREATE.
+    Create,
+    /// GETACL.
+    Acl(MailboxName),
+    /// LISTRIGHTS: mailbox and identifier.
+    ListRights(MailboxName, String),
+    /// MYRIGHTS.
+    MyRights(MailboxName),
+    /// GETQUOTA, the end of SETQUOTA, and GETQUOTAROOT with its mailbox.
+    Quota(Option<MailboxName>),
+    /// SETQUOTA.
+    SetQuota(String),
+    /// SUBSCRIBE, UNSUBSCRIBE, SETACL, DELETEACL: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
     /// RENAME.
     Rename(MailboxName, MailboxName),
     /// SELECT and EXAMINE (`true`).
-    Select(MailboxName, bool),
+    Select(MailboxName, bool, Option<Box<Resync>>),
     /// The mailbox is let go; what to say then.
     Unselect(String),
     /// CLOSE has expunged.
     Close,
     /// The client is to be told what has changed, and then this happens.
     Sync(After),
+    /// Who has gone, before a FETCH.
+    Vanished(Box<Vanishing>),
     /// A page of FETCH responses.
     Page(Box<Fetching>),
     /// Which messages a FETCH with CHANGEDSINCE is about, before it marks them as seen.
@@ -55,6 +73,12 @@ pub(super) enum Purpose {
     Store(Box<StoreCommand>),
     /// SEARCH; whether MODSEQ was among its keys.
     Search(bool),
+    /// SEARCH RETURN and SORT.
+    Find(Wanted),
+    /// The mod-sequence of the ends of what SEARCH RETURN has found.
+    FindEnds(ReturnOptions, Vec<Uid>),
+    /// THREAD.
+    Thread,
     /// COPY and MOVE (`true`).
     Copy(bool),
     /// EXPUNGE.
@@ -63,6 +87,8 @@ pub(super) enum Purpose {
     EndWatch,
     /// May the message come?
     AppendBegin(Box<Append>, Synchronising),
+    /// May the next message come?
+    AppendNext(Box<Append>, Synchronising),
     /// Octets of a message.
     AppendOctets(Box<Append>),
     /// The whole message.
@@ -80,8 +106,14 @@ pub(super) enum After {
     Complete(String),
     /// The end of a command: this.
     Tagged(String),
+    /// The end of a command that has removed messages.
+    Removed,
+    /// The end of a SELECT that tells what has changed since the client was here.
+    Selected(&'static str),
     /// The end of FETCH.
     Fetched,
+    /// The end of a FETCH that could not decode everything.
+    UnknownCte,
     /// The end of a FETCH that could not show all of these messages.
     Missing(Arc<UidSet>),
     /// IDLE goes on.
@@ -99,8 +131,15 @@ impl ImapSession {
     pub(super) fn go_on(&mut self, after: After) {
         match after {
             After::Complete(text) => self.complete(text),
-            After::Tagged(text) => self.tagged(&text),
+            After::Tagged(text) => self.tagged_after_news(&text),
+            After::Removed => self.removed(),
+            After::Selected(text) => self.tagged(text),
             After::Fetched => self.complete("OK done"),
+            //= rfc3516#section-4.3
+            //# If the server does not know how to decode the section's CTE, it
+            //# MUST fail the request and issue a "NO" response that contains
+            //# the "UNKNOWN-CTE" extended response code.
+            After::UnknownCte => self.complete("NO [UNKNOWN-CTE] it is not known how some of the content is encoded"),
             After::Missing(uids) => self.fetch_missing(&uids),
             After::Idle => self.doing = super::Doing::Idling(None),
             After::Store(command) => self.ask_store(command),
@@ -116,6 +155,7 @@ impl ImapSession {
         match (purpose, answer) {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
             (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
+            (Purpose::Compress, Answer::Done) => self.compressing(),
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
@@ -125,17 +165,32 @@ impl ImapSession {
                 self.write_status(&mailbox, &items, &status);
                 self.complete("OK done");
             }
+            (Purpose::Create, Answer::Created(id)) => {
+                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
+            }
+            (Purpose::Acl(mailbox), Answer::Acl(lines)) => self.write_acl(&mailbox, &lines),
+            (Purpose::ListRights(mailbox, identifier), Answer::Rights(always)) => {
+                self.write_list_rights(&mailbox, &identifier, always);
+            }
+            (Purpose::MyRights(mailbox), Answer::Rights(rights)) => {
+                self.write_my_rights(mailbox.as_str(), rights);
+                self.complete("OK done");
+            }
+            (Purpose::Quota(mailbox), Answer::Quota(quota)) => self.write_quota(mailbox.as_ref(), &quota),
+            (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
             (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
-            (Purpose::Select(mailbox, read_only), Answer::Selected(selected)) => {
-                self.selected(mailbox, read_only, *selected);
+            (Purpose::Select(mailbox, read_only, resync), Answer::Selected(selected)) => {
+                self.selected(mailbox, read_only, *selected, resync.as_deref());
             }
+            (Purpose::Vanished(vanishing), Answer::Vanished(uids)) => self.vanished(vanishing, &uids),
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
             (Purpose::Close, Answer::Expunged(_)) => self.unselect("OK closed"),
             (Purpose::Sync(after), Answer::Changes(changes)) => self.changes(*changes, after),
-            (Purpose::Page(fetching), Answer::Page { octets, next, missing }) => {
-                self.page(fetching, octets, next, missing);
+            (Purpose::Page(mut fetching), Answer::Page { octets, next, missing, unknown_cte }) => {
+                fetching.note(missing > 0, unknown_cte);
+                self.page(fetching, octets, next);
             }
             (Purpose::FetchChanged(fetching), Answer::Found { uids, .. }) => self.fetch_changed(fetching, uids),
             (Purpose::FetchSeen(fetching), Answer::Stored { changed, modseq, .. }) => {
@@ -147,16 +202,29 @@ impl ImapSession {
             (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
                 self.found(&uids, modseq_asked.then_some(highest_modseq));
             }
+            (Purpose::Find(wanted), Answer::Found { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids.iter().collect(), highest_modseq);
+            }
+            (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids, highest_modseq);
+            }
+            (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
+                self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
+            }
+            (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
             }
             (Purpose::Expunge, Answer::Expunged(uids)) => self.expunged(&uids),
             (Purpose::EndWatch, Answer::Done) => self.idle_done(),
-            (Purpose::AppendBegin(append, synchronising), Answer::Done) => self.append_begun(append, synchronising),
-            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
-            (Purpose::AppendEnd, Answer::Appended { uid_validity, uid }) => {
-                self.complete(format!("OK [APPENDUID {uid_validity} {uid}] stored"));
+            (
+                Purpose::AppendBegin(append, synchronising) | Purpose::AppendNext(append, synchronising),
+                Answer::Done,
+            ) => {
+                self.append_begun(append, synchronising);
             }
+            (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
+            (Purpose::AppendEnd, Answer::Appended { uid_validity, uids }) => self.appended(uid_validity, &uids),
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, _) => self.refused(purpose, &Refusal::TryLater),
@@ -171,7 +239,20 @@ impl ImapSession {
                 self.closed();
                 self.tagged(&refusal.text(false));
             }
+            Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
+            //= rfc4314#section-4
+            //# If the server is
+            //# unable to expunge the mailbox because the user doesn't have the
+            //# "e" right, the server MUST ignore the expunge request, close the
+            //# mailbox, and return the tagged OK response.
+            Purpose::Close if *refusal == Refusal::NoPermission => self.unselect("OK closed"),
+            //= rfc4314#section-4
+            //# A FETCH request that implies setting \Seen flag MUST NOT
+            //# set it, if the current user doesn't have "s" right.
+            Purpose::FetchSeen(fetching) if *refusal == Refusal::NoPermission => {
+                self.doing = super::Doing::Fetching(fetching);
+            }
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
             purpose if gone => self.mailbox_gone(purpose),
@@ -186,9 +267,16 @@ impl ImapSession {
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,
             Purpose::AppendBegin(_, synchronising) => self.refuse_append(synchronising, refusal.text(true)),
+            Purpose::AppendNext(append, synchronising) => {
+                self.refuse_next(append.left(), synchronising, refusal.text(true));
+            }
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Find(wanted) => {
+                self.forget_saved(wanted.saves());
+                self.complete(refusal.text(false));
+            }
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }

@@ -1,11 +1,11 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT.
 
-use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, SystemFlags};
+use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, Rights, SystemFlags};
 
 use super::{ImapSession, State, open::OpenMailbox, purpose::Purpose};
 use crate::{
     ask::{Ask, Selected},
-    command::MailboxArg,
+    command::{MailboxArg, Resync},
     grammar::write,
 };
 
@@ -16,27 +16,45 @@ pub(super) fn highest(modseq: ModSeq) -> ModSeq {
 }
 
 impl ImapSession {
-    pub(super) fn select(&mut self, mailbox: MailboxArg, read_only: bool, condstore: bool) {
+    pub(super) fn select(
+        &mut self,
+        mailbox: MailboxArg,
+        read_only: bool,
+        condstore: bool,
+        resync: Option<Box<Resync>>,
+    ) {
+        //= rfc7162#section-3.2.5
+        //# A server MUST respond with a tagged BAD response if the Quick
+        //# Resynchronization parameter to the SELECT/EXAMINE command is
+        //# specified and the client hasn't issued "ENABLE QRESYNC" in the
+        //# current connection,
+        if resync.is_some() && !self.qresync {
+            return self.bad("enable QRESYNC first");
+        }
         // The mailbox that is open now is not the one this is about.
         self.condstore |= condstore;
         match mailbox {
             Ok(mailbox) => {
                 let ask = Ask::Select { mailbox: mailbox.clone(), read_only };
-                self.ask(ask, Purpose::Select(mailbox, read_only));
+                self.ask(ask, Purpose::Select(mailbox, read_only, resync));
             }
             //= rfc3501#section-6.3.1
             //# Consequently, if a mailbox is selected and a SELECT command that
             //# fails is attempted, no mailbox is selected.
             Err(why) => {
                 let text = format!("NO [CANNOT] {why}");
-                if self.open().is_some() {
-                    self.closed();
-                    self.ask(Ask::Unselect, Purpose::Unselect(text));
-                } else {
-                    self.tagged(&text);
-                }
+                self.leave(text);
             }
         }
+    }
+
+    /// Lets the open mailbox go, if there is one, then says this.
+    pub(super) fn leave(&mut self, text: String) {
+        if self.open().is_none() {
+            return self.tagged(&text);
+        }
+        self.closed();
+        self.ask(Ask::Unselect, Purpose::Unselect(text));
     }
 
     /// The mailbox that was open is not any more.
@@ -51,10 +69,17 @@ impl ImapSession {
         }
     }
 
-    pub(super) fn selected(&mut self, mailbox: MailboxName, read_only: bool, selected: Selected) {
+    pub(super) fn selected(
+        &mut self,
+        mailbox: MailboxName,
+        read_only: bool,
+        selected: Selected,
+        resync: Option<&Resync>,
+    ) {
         self.closed();
         let (uid_validity, uid_next) = (selected.uid_validity, selected.uid_next);
         let (keywords, first_unseen) = (selected.keywords.clone(), selected.first_unseen);
+        let mailbox_id = selected.mailbox_id;
         let open = OpenMailbox::new(mailbox, read_only, selected);
         let unseen = first_unseen.and_then(|uid| open.numbers.number(uid));
         let (exists, recent, modseq) = (open.numbers.exists(), open.recent.len(), open.highest_modseq);
@@ -69,7 +94,16 @@ impl ImapSession {
         self.untagged(&format!("OK [UIDVALIDITY {uid_validity}] UIDs are valid"));
         self.untagged(&format!("OK [UIDNEXT {uid_next}] the next UID"));
         self.untagged(&format!("OK [HIGHESTMODSEQ {}] mod-sequences are kept", highest(modseq)));
-        self.tagged(if read_only { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" });
+        self.untagged(&format!("OK [MAILBOXID ({})] the mailbox keeps this", mailbox_id.mailbox()));
+        let text = if self.is_read_only() { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" };
+        //= rfc7162#section-3.2.5
+        //# If the provided UIDVALIDITY doesn't match the UIDVALIDITY
+        //# for the mailbox being opened, then the server MUST ignore the
+        //# remaining parameters
+        match resync.filter(|resync| resync.uid_validity == uid_validity) {
+            Some(resync) => self.resynchronise(resync, uid_next, text),
+            None => self.tagged(text),
+        }
     }
 
     /// FLAGS: everything that can be seen on a message here.
@@ -85,9 +119,13 @@ impl ImapSession {
         if self.is_read_only() {
             return self.untagged("OK [PERMANENTFLAGS ()] the mailbox is read-only");
         }
-        let flags = Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() };
+        let rights = self.open().map_or(Rights::ALL, |open| open.rights);
+        let flags = rights.of_flags(&Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() });
         self.out.text.extend_from_slice(b"* OK [PERMANENTFLAGS ");
         write::flag_list(&mut self.out.text, &flags, false);
+        if !rights.contains(Rights::WRITE) {
+            return self.out.line("] these flags are kept");
+        }
         // The list goes on: its closing parenthesis is taken back.
         self.out.text.pop();
         self.out.line(" \\*)] flags and keywords are kept");
@@ -108,7 +146,7 @@ impl ImapSession {
         self.ask(Ask::Unselect, Purpose::Unselect(text.to_owned()));
     }
 
-    /// Whether the open mailbox was opened by EXAMINE.
+    /// Whether the open mailbox was opened by EXAMINE, or the user may change nothing in it.
     pub(super) fn is_read_only(&self) -> bool {
         self.open().is_some_and(|open| open.read_only)
     }

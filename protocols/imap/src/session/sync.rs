@@ -44,6 +44,9 @@ impl ImapSession {
     pub(super) fn changes(&mut self, changes: Changes, after: After) {
         let numbers_stay = self.numbers_stay;
         let Some(open) = self.open_mut() else { return self.go_on(after) };
+        if open.vanished.is_empty() {
+            open.told_modseq = open.known_modseq;
+        }
         open.known_modseq = changes.known_modseq;
         open.highest_modseq = changes.highest_modseq;
         if !changes.vanished.is_empty() {
@@ -56,6 +59,11 @@ impl ImapSession {
     /// Writes a piece of the EXPUNGE responses, and after the last one the other news.
     pub(super) fn tell(&mut self, mut telling: Box<Telling>) {
         let Some(numbers) = self.open().map(|open| Arc::clone(&open.numbers)) else { return };
+        if self.qresync {
+            let first = if telling.next == Some(Uid::MAX) { 0 } else { telling.next.unwrap_or_default() };
+            telling.next = self.write_vanished("VANISHED ", &telling.gone, first);
+            return self.told_some(telling, &numbers);
+        }
         let first = telling.next.take().unwrap_or_default();
         for (written, uid) in backwards(&telling.gone, first).enumerate() {
             if written >= NUMBERS_PIECE_MAX {
@@ -66,6 +74,10 @@ impl ImapSession {
                 self.untagged(&format!("{number} EXPUNGE"));
             }
         }
+        self.told_some(telling, &numbers);
+    }
+
+    fn told_some(&mut self, telling: Box<Telling>, numbers: &Numbers) {
         if telling.next.is_some() {
             self.doing = Doing::Telling(telling);
             return;
@@ -132,7 +144,11 @@ impl ImapSession {
         //# the UID message data item as part of any FETCH response
         //# caused by a UID command, regardless of whether a UID was
         //# specified as a message data item to the FETCH.
-        if self.uid_command {
+        //= rfc7162#section-3.2.4
+        //# Once a CONDSTORE enabling command is issued by the client, the server
+        //# MUST automatically include both UID and mod-sequence data in all
+        //# subsequent untagged FETCH responses
+        if self.uid_command || self.condstore {
             items.push(FetchItem::Uid);
         }
         if flags {

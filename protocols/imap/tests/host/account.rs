@@ -4,11 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rockdove_imap::{
-    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, fetch::render_page,
+    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, QuotaFacts, Refusal, Selected, Status,
+    command::AppendFacts, fetch::render_page,
 };
 use rockdove_mail::{
-    FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet,
+    FlagUpdate, Flags, MailboxName, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet,
     sasl::{self, ScramKeys},
+    search::ThreadNode,
 };
 
 use super::mailbox::{Mailbox, flags_of};
@@ -27,9 +29,17 @@ pub(crate) struct Account {
     uid_validity: u32,
     /// Name, snapshot, and whether it was opened by EXAMINE.
     open: Option<(MailboxName, Mailbox)>,
+    /// The session was told of messages below this one.
+    told: Uid,
     /// The mailbox that is open was renamed or deleted under the session.
     append: Option<(MailboxName, u64, Vec<u8>)>,
+    /// Messages of this APPEND that wait for the others.
+    appended: Vec<(Vec<u8>, AppendFacts)>,
     pub(crate) quota_octets: Option<u64>,
+    /// What the user may do, where that is not everything.
+    pub(crate) rights: BTreeMap<MailboxName, Rights>,
+    /// What others may do.
+    acls: BTreeMap<MailboxName, BTreeMap<String, Rights>>,
     /// What is worth telling in a transcript.
     pub(crate) notes: Vec<String>,
 }
@@ -80,14 +90,15 @@ impl Account {
         self.mailbox(mailbox).add(text.into(), flags_of(flags), None, modseq);
     }
 
+    /// Nothing happens to a message that has gone.
     pub(crate) fn set_flags(&mut self, mailbox: &str, uid: Uid, flags: &str) {
         self.modseq += 1;
         let (modseq, flags) = (self.modseq, flags_of(flags));
         let mailbox = self.mailbox(mailbox);
+        let Some(message) = mailbox.messages.get_mut(&uid) else { return };
+        (message.facts.flags, message.facts.modseq) = (flags.clone(), modseq);
         mailbox.learn(&flags);
         mailbox.highest_modseq = modseq;
-        let facts = &mut mailbox.messages.get_mut(&uid).expect("a message").facts;
-        (facts.flags, facts.modseq) = (flags, modseq);
     }
 
     pub(crate) fn expunge(&mut self, mailbox: &str, uid: Uid) {
@@ -127,10 +138,19 @@ impl Account {
             Ask::Sync { since, own, keywords_known, claim_recent } => {
                 self.sync(since, &own, keywords_known, claim_recent)?
             }
+            Ask::Vanished { since } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                Answer::Vanished(view.vanished_since(since))
+            }
             Ask::Fetch { uids, request, numbers, recent, changed_since, cursor } => {
                 let Some((_, view)) = &mut self.open else { return Err(Refusal::MailboxGone) };
                 match render_page(&uids, &request, &numbers, &recent, changed_since, cursor, octets_aim, view) {
-                    Ok(page) => Answer::Page { octets: page.octets, next: page.next, missing: page.missing },
+                    Ok(page) => Answer::Page {
+                        octets: page.octets,
+                        next: page.next,
+                        missing: page.missing,
+                        unknown_cte: page.unknown_cte,
+                    },
                     Err(_) => Answer::Broken,
                 }
             }
@@ -142,6 +162,20 @@ impl Account {
                 let uids: UidSet = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
                 let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
                 Answer::Found { uids, highest_modseq }
+            }
+            Ask::Sort { key, within, criteria } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
+                for criterion in criteria.iter().rev() {
+                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
+                }
+                Answer::Sorted { uids, highest_modseq }
+            }
+            Ask::Thread { key, within, .. } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                Answer::Threads(threads(&uids))
             }
             Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
             Ask::Expunge { uids } => {
@@ -155,9 +189,12 @@ impl Account {
                 self.renew()?;
                 Answer::Expunged(gone)
             }
-            ask @ (Ask::AppendBegin { .. } | Ask::AppendOctets(_) | Ask::AppendEnd { .. } | Ask::AppendAbort) => {
-                self.append(ask)?
-            }
+            ask @ (Ask::AppendBegin { .. }
+            | Ask::AppendNext { .. }
+            | Ask::AppendOctets(_)
+            | Ask::AppendEnd { .. }
+            | Ask::AppendAbort) => self.append(ask)?,
+            Ask::MayCompress => Answer::Done,
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })
@@ -190,13 +227,14 @@ impl Account {
                 let line = |(name, (_, special_use)): (&MailboxName, &(Mailbox, Option<SpecialUse>))| MailboxLine {
                     name: name.clone(),
                     special_use: *special_use,
+                    rights: self.rights_on(name),
                 };
                 return Ok(Answer::Mailboxes(Arc::new(Mailboxes {
                     mailboxes: self.mailboxes.iter().map(line).collect(),
                     subscriptions: self.subscriptions.clone(),
                 })));
             }
-            Ask::Status { mailbox } => {
+            Ask::Status { mailbox, .. } => {
                 let (mailbox, _) = self.mailboxes.get(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
                 return Ok(Answer::Status(status(mailbox)));
             }
@@ -204,13 +242,23 @@ impl Account {
             Ask::Create { mailbox, .. } if mailbox.as_str() == "Forbidden" => {
                 return Err(Refusal::Cannot("not this one".to_owned()));
             }
-            Ask::Create { mailbox, special_use } => self.create(mailbox, special_use),
+            Ask::Create { mailbox, special_use } => {
+                self.create(mailbox.clone(), special_use);
+                return Ok(Answer::Created(self.mailboxes[&mailbox].0.object_id()));
+            }
             Ask::Delete { mailbox } if mailbox.is_inbox() => {
                 return Err(Refusal::Cannot("INBOX stays".to_owned()));
             }
             Ask::Delete { mailbox } => {
                 self.mailboxes.remove(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
             }
+            ask @ (Ask::SetRights { .. }
+            | Ask::Acl { .. }
+            | Ask::ListRights { .. }
+            | Ask::MyRights { .. }
+            | Ask::Quota { .. }
+            | Ask::QuotaRoot { .. }
+            | Ask::SetQuota { .. }) => return self.access_ask(ask),
             Ask::Rename { from, to } => self.rename(&from, to)?,
             Ask::Subscribe { mailbox, subscribed } => {
                 self.subscriptions.retain(|known| *known != mailbox);
@@ -260,6 +308,7 @@ impl Account {
         if !read_only {
             real.unclaimed_from = real.uid_next;
         }
+        self.told = real.uid_next;
         self.open = Some((mailbox.clone(), real.clone()));
         let unseen = real.messages.iter().find(|(_, message)| !message.facts.flags.system.contains(SystemFlags::SEEN));
         Ok(Answer::Selected(Box::new(Selected {
@@ -271,7 +320,60 @@ impl Account {
             keywords: real.keywords.clone(),
             first_unseen: unseen.map(|(uid, _)| *uid),
             recent_from,
+            mailbox_id: real.object_id(),
+            rights: self.rights.get(mailbox).copied().unwrap_or(Rights::ALL),
         })))
+    }
+
+    fn rights_on(&self, mailbox: &MailboxName) -> Rights {
+        self.rights.get(mailbox).copied().unwrap_or(Rights::ALL)
+    }
+
+    /// Rights and quotas. Ann is the owner, and an administrator; everybody is somebody.
+    fn access_ask(&mut self, ask: Ask) -> Result<Answer, Refusal> {
+        let known = |mailbox: &MailboxName, need: Rights| match self.rights_on(mailbox) {
+            rights if !self.mailboxes.contains_key(mailbox) || rights.is_empty() => Err(Refusal::NoSuchMailbox),
+            rights if !rights.contains(need) => Err(Refusal::NoPermission),
+            rights => Ok(rights),
+        };
+        Ok(match ask {
+            Ask::SetRights { mailbox, identifier, update, rights } => {
+                known(&mailbox, Rights::ADMINISTER)?;
+                let acl = self.acls.entry(mailbox).or_default();
+                let after = acl.get(&identifier).copied().unwrap_or_default().updated(update, rights);
+                acl.insert(identifier, after);
+                acl.retain(|_, rights| !rights.is_empty());
+                Answer::Done
+            }
+            Ask::Acl { mailbox } => {
+                known(&mailbox, Rights::ADMINISTER)?;
+                let others = self.acls.get(&mailbox).into_iter().flatten().map(|(who, rights)| (who.clone(), *rights));
+                Answer::Acl(std::iter::once(("ann".to_owned(), Rights::ALL)).chain(others).collect())
+            }
+            Ask::ListRights { mailbox, identifier } => {
+                known(&mailbox, Rights::ADMINISTER)?;
+                let owner = Rights::LOOKUP | Rights::ADMINISTER;
+                Answer::Rights(if identifier == "ann" { owner } else { Rights::NONE })
+            }
+            Ask::MyRights { mailbox } => Answer::Rights(known(&mailbox, Rights::NONE)?),
+            Ask::QuotaRoot { mailbox } => {
+                known(&mailbox, Rights::READ)?;
+                Answer::Quota(self.quota())
+            }
+            Ask::Quota { root } if root == "ann" => Answer::Quota(self.quota()),
+            Ask::SetQuota { root, limits } if root == "ann" => {
+                self.quota_octets = limits.iter().find(|(name, _)| name == "STORAGE").map(|(_, limit)| limit * 1024);
+                Answer::Done
+            }
+            _ => return Err(Refusal::NoSuchQuotaRoot),
+        })
+    }
+
+    fn quota(&self) -> QuotaFacts {
+        let messages = self.mailboxes.values().flat_map(|(mailbox, _)| mailbox.messages.values());
+        let used: u64 = messages.map(|message| message.facts.size_bytes).sum();
+        let storage = self.quota_octets.map(|limit| ("STORAGE", used.div_ceil(1024), limit / 1024));
+        QuotaFacts { root: "ann".to_owned(), resources: storage.into_iter().collect() }
     }
 
     fn sync(
@@ -282,7 +384,7 @@ impl Account {
         claim_recent: bool,
     ) -> Result<Answer, Refusal> {
         let known_modseq = self.modseq;
-        let before = self.open.as_ref().map(|(_, view)| view.uids()).unwrap_or_default();
+        let told = self.told;
         let (name, _) = self.renew()?;
         let real = self.mailbox(name.as_str());
         let recent_from = real.unclaimed_from;
@@ -290,23 +392,26 @@ impl Account {
             real.unclaimed_from = real.uid_next;
         }
         let newer = |(_, message): &(&Uid, &super::mailbox::Message)| message.facts.modseq > since;
-        let arrived: UidSet = real.uids().difference(&before);
+        let arrived = real.uids().intersection(&UidSet::range(told.max(1), Uid::MAX));
         let changed = real
             .messages
             .iter()
             .filter(newer)
-            .filter(|(uid, message)| before.contains(**uid) && !own.contains(&message.facts.modseq));
-        let vanished = real.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid);
-        Ok(Answer::Changes(Box::new(Changes {
-            vanished: vanished.collect(),
-            changed: changed.map(|(uid, _)| *uid).collect(),
+            .filter(|(uid, message)| **uid < told && !own.contains(&message.facts.modseq));
+        let changed: UidSet = changed.map(|(uid, _)| *uid).collect();
+        let now_told = real.uid_next;
+        let changes = Answer::Changes(Box::new(Changes {
+            vanished: real.vanished_since(since),
+            changed,
             arrived,
             highest_modseq: real.highest_modseq,
             known_modseq,
             uid_next: real.uid_next,
             keywords: (real.keywords.len() > keywords_known).then(|| real.keywords.clone()),
             recent_from,
-        })))
+        }));
+        self.told = now_told;
+        Ok(changes)
     }
 
     fn store(
@@ -355,7 +460,9 @@ impl Account {
         for (uid, message) in source_messages.iter().filter(|(uid, _)| uids.contains(**uid)) {
             from.insert(*uid);
             let facts = &message.facts;
-            to.insert(mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq));
+            let uid = mailbox.add(message.text.clone(), facts.flags.clone(), Some(facts.internal_date), modseq);
+            mailbox.messages.get_mut(&uid).expect("there").facts.email_id = facts.email_id;
+            to.insert(uid);
         }
         let uid_validity = mailbox.uid_validity;
         if remove {
@@ -378,6 +485,17 @@ impl Account {
                 self.append = Some((mailbox, size_bytes, Vec::new()));
                 Ok(Answer::Done)
             }
+            Ask::AppendNext { flags, date, size_bytes } => {
+                let (mailbox, announced, text) = self.append.take().expect("a message");
+                assert_eq!(text.len() as u64, announced, "the octets announced");
+                self.appended.push((text, (flags, date)));
+                let together: u64 = self.appended.iter().map(|(text, ..)| text.len() as u64).sum();
+                self.append = Some((mailbox, size_bytes, Vec::new()));
+                match self.quota_octets {
+                    Some(quota) if together + size_bytes > quota => Err(Refusal::OverQuota),
+                    _ => Ok(Answer::Done),
+                }
+            }
             Ask::AppendOctets(pieces) => {
                 let (_, _, text) = self.append.as_mut().expect("a message");
                 text.extend(pieces.concat());
@@ -389,19 +507,24 @@ impl Account {
             Ask::AppendEnd { flags, date } => {
                 let (mailbox, size_bytes, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, size_bytes, "the octets announced");
+                let mut messages = std::mem::take(&mut self.appended);
+                messages.push((text, (flags, date)));
                 if !self.mailboxes.contains_key(&mailbox) {
                     return Err(Refusal::NoSuchMailbox);
                 }
-                self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
                 self.modseq += 1;
                 let modseq = self.modseq;
-                let mailbox = self.mailbox(mailbox.as_str());
-                let uid = mailbox.add(Bytes::from(text), flags, date, modseq);
-                Ok(Answer::Appended { uid_validity: mailbox.uid_validity, uid })
+                let mut uids = UidSet::new();
+                for (text, (flags, date)) in messages {
+                    self.notes.push(format!("append {mailbox} {}", String::from_utf8_lossy(&text).escape_debug()));
+                    uids.insert(self.mailbox(mailbox.as_str()).add(Bytes::from(text), flags, date, modseq));
+                }
+                Ok(Answer::Appended { uid_validity: self.mailbox(mailbox.as_str()).uid_validity, uids })
             }
             _ => {
                 self.notes.push("append aborted".to_owned());
                 self.append = None;
+                self.appended.clear();
                 Ok(Answer::Done)
             }
         }
@@ -420,5 +543,28 @@ fn status(mailbox: &Mailbox) -> Status {
         deleted: count(mailbox.with_flag(SystemFlags::DELETED).len()),
         size_bytes: mailbox.messages.values().map(|message| message.facts.size_bytes).sum(),
         highest_modseq: mailbox.highest_modseq,
+        mailbox_id: mailbox.object_id(),
+        deleted_bytes: mailbox
+            .with_flag(SystemFlags::DELETED)
+            .iter()
+            .map(|uid| mailbox.messages[&uid].facts.size_bytes)
+            .sum(),
     }
+}
+
+/// Threads of one shape: the first four messages are `(a b (c)(d))`, the others hang under nobody.
+fn threads(uids: &[u32]) -> Vec<ThreadNode> {
+    let node = |uid: Option<u32>, depth, only_child| ThreadNode { uid, depth, only_child };
+    let shape = [(0, false), (1, true), (2, uids.len() < 4), (2, false)];
+    let mut nodes: Vec<ThreadNode> =
+        uids.iter().zip(shape).map(|(uid, (depth, only_child))| node(Some(*uid), depth, only_child)).collect();
+    match uids.get(4..) {
+        None | Some([]) => {}
+        Some([only]) => nodes.push(node(Some(*only), 0, false)),
+        Some(several) => {
+            nodes.push(node(None, 0, false));
+            nodes.extend(several.iter().map(|uid| node(Some(*uid), 1, false)));
+        }
+    }
+    nodes
 }

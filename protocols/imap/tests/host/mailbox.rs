@@ -1,15 +1,17 @@
 //! Mailboxes of the test host: small, but honest about UIDs, mod-sequences and what another client sees.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{cmp::Ordering, collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
 use rockdove_imap::{
+    ObjectId,
     fetch::{FetchFailure, MessageFacts, MessageSource, SectionText},
     grammar::write,
 };
 use rockdove_mail::{
     Flags, Keyword, ModSeq, SystemFlags, Uid, UidSet, UidValidity,
-    search::{DateField, Day, SearchField, SearchKey},
+    mime::Encoding,
+    search::{DateField, Day, SearchField, SearchKey, SortCriterion, SortKey},
 };
 
 /// 2026-11-25 08:00:00 UTC, the internal date of the first message; each one after it is a day younger.
@@ -34,6 +36,8 @@ pub(crate) struct Mailbox {
     pub(crate) unclaimed_from: Uid,
     /// Who was expunged, and when.
     pub(crate) tombstones: Vec<(Uid, ModSeq)>,
+    /// Who was expunged up to here has been forgotten.
+    pub(crate) vanished_floor: ModSeq,
     /// Messages that cannot be read.
     pub(crate) unreadable: Vec<Uid>,
 }
@@ -54,6 +58,11 @@ impl Mailbox {
         Self { uid_validity, uid_next: 1, unclaimed_from: 1, ..Self::default() }
     }
 
+    /// UIDVALIDITY is never used twice here.
+    pub(crate) fn object_id(&self) -> ObjectId {
+        ObjectId { account: 1, number: self.uid_validity }
+    }
+
     pub(crate) fn uids(&self) -> UidSet {
         self.messages.keys().copied().collect()
     }
@@ -63,7 +72,8 @@ impl Mailbox {
         self.uid_next += 1;
         self.learn(&flags);
         let internal_date = date.unwrap_or((FIRST_DATE_S + i64::from(uid) * DAY_S, 0));
-        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64 };
+        let email_id = ObjectId { account: 1, number: self.uid_validity * 1_000 + uid };
+        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64, email_id };
         self.messages.insert(uid, Message { facts, text });
         self.highest_modseq = modseq;
         uid
@@ -84,6 +94,13 @@ impl Mailbox {
         }
     }
 
+    pub(crate) fn vanished_since(&self, since: ModSeq) -> UidSet {
+        if since < self.vanished_floor {
+            return (1..self.uid_next).filter(|uid| !self.messages.contains_key(uid)).collect();
+        }
+        self.tombstones.iter().filter(|(_, modseq)| *modseq > since).map(|(uid, _)| *uid).collect()
+    }
+
     pub(crate) fn with_flag(&self, flag: SystemFlags) -> UidSet {
         let with = self.messages.iter().filter(|(_, message)| message.facts.flags.system.contains(flag));
         with.map(|(uid, _)| *uid).collect()
@@ -102,6 +119,16 @@ impl Mailbox {
             field.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
         };
         text.lines().find_map(line)
+    }
+
+    /// Sizes are compared; all other criteria by subject.
+    pub(crate) fn compared(&self, criterion: SortCriterion, a: Uid, b: Uid) -> Ordering {
+        let size = |uid: Uid| self.messages.get(&uid).map(|message| message.facts.size_bytes);
+        let order = match criterion.key {
+            SortKey::Size => size(a).cmp(&size(b)),
+            _ => self.header_line(a, "Subject").cmp(&self.header_line(b, "Subject")),
+        };
+        if criterion.reverse { order.reverse() } else { order }
     }
 
     pub(crate) fn matches(&self, uid: Uid, key: &SearchKey) -> bool {
@@ -125,7 +152,12 @@ impl Mailbox {
             SearchKey::Since(field, other) => day(field) >= days(other),
             SearchKey::Larger(octets) => facts.size_bytes > *octets,
             SearchKey::Smaller(octets) => facts.size_bytes < *octets,
+            // The clock of this host stands at its first date.
+            SearchKey::Older(seconds) => facts.internal_date.0 <= FIRST_DATE_S - i64::from(*seconds),
+            SearchKey::Younger(seconds) => facts.internal_date.0 >= FIRST_DATE_S - i64::from(*seconds),
+            SearchKey::ArrivedBy(unix_s) => facts.internal_date.0 <= *unix_s,
             SearchKey::ModSeq(modseq) => facts.modseq >= *modseq,
+            SearchKey::Message(number) => facts.email_id.number == *number,
             SearchKey::Text(field, needle) => {
                 let header = |name: &str| self.header_line(uid, name).is_some_and(|value| contains(&value, needle));
                 match field {
@@ -173,6 +205,13 @@ impl MessageSource for Mailbox {
         Ok(body.into())
     }
 
+    fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure> {
+        let text = &self.messages.get(&uid).ok_or(FetchFailure::Gone)?.text;
+        let body = String::from_utf8_lossy(&text[self.header_end(uid)?..]).trim().chars().take(20).collect();
+        // Messages with even UIDs have been looked at before.
+        Ok((!lazy || uid.is_multiple_of(2)).then_some(body))
+    }
+
     fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure> {
         let header = self.header_end(uid)? as u64;
         let all = self.messages.get(&uid).ok_or(FetchFailure::Gone)?.text.len() as u64;
@@ -183,6 +222,12 @@ impl MessageSource for Mailbox {
             | ([1], SectionText::Mime) => Some(0..header),
             _ => None,
         })
+    }
+
+    fn content(&mut self, uid: Uid, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure> {
+        let encoding = self.header_line(uid, "Content-Transfer-Encoding").unwrap_or_default();
+        let encoding = if path.is_empty() { Encoding::Identity } else { Encoding::from_name(encoding.as_bytes()) };
+        Ok(self.section(uid, path, &SectionText::All)?.map(|range| (range, encoding)))
     }
 
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {

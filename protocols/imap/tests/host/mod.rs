@@ -1,25 +1,25 @@
 //! A host with a small account, and the reader of transcripts.
 //!
 //! Lines of a transcript:
-//! * `@key value` configures; `@begin login` and `@begin select NAME` skip the beginning.
+//! * `@key value` configures (`@forgotten NAME MODSEQ`: who was expunged up to then is not known); `@begin login` and `@begin select NAME` skip the beginning.
 //! * `C: text` is a line of the client with its CRLF; `\r \n \0 \\` and `\xHH` are octets, `{60*x}` repetition. `C> text`
 //!   is the same without CRLF.
 //! * `S: text` is a line to the client; `...` at its end stands for anything, `~` for a space.
 //! * `H: text` is what the host noted.
-//! * `! close`, `! starttls` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
+//! * `! close`, `! starttls`, `! compress` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
 //!   made to happen; so are `! deliver NAME SUBJECT`, `! flags NAME UID FLAGS`, `! expunge NAME UID`, `! delete NAME` and
 //!   `! unreadable NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
 //!   `! refuse ASK WHY` refuses it (`broken`: the message breaks off).
 //! * Everything else is a comment.
 
 mod account;
-mod mailbox;
+pub(crate) mod mailbox;
 
 use std::{collections::VecDeque, fmt::Write as _};
 
 use bytes::Bytes;
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
-use rockdove_mail::{AskId, Input, ModSeq, Peer, Session, Step, Tick, TlsFacts};
+use rockdove_mail::{AskId, Input, ModSeq, Peer, Rights, Session, Step, Tick, TlsFacts};
 
 pub(crate) use self::account::{Account, PASSWORD, SCRAM_SALT, name};
 
@@ -45,19 +45,22 @@ impl Cuts {
     }
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a connection")]
 pub(crate) struct Host {
     pub(crate) session: ImapSession,
     pub(crate) account: Account,
     pub(crate) now: Tick,
     cuts: Cuts,
     /// What was sent, and in lines beginning with `! ` or `H: ` what else happened.
-    log: String,
+    pub(crate) log: String,
     out: Vec<u8>,
     watch: Option<(AskId, ModSeq)>,
     /// Orders that wait for a question.
-    before: VecDeque<(String, String)>,
+    pub(crate) before: VecDeque<(String, String)>,
     receive: bool,
     handshake: bool,
+    /// Compression has begun; what had been sent before is not looked at.
+    compressed: bool,
     pub(crate) closed: bool,
 }
 
@@ -69,6 +72,8 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
         external: false,
         clear_login: true,
         message_size_max: 1_000_000,
+        other_users: "Other Users",
+        public: "Public",
         login_ms_max: 60_000,
         autologout_ms: 1_800_000,
     };
@@ -81,7 +86,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
             "starttls" => config.starttls = value == "yes",
             "tls" => peer.tls = Some(TlsFacts::default()),
             "size" => config.message_size_max = value.parse().expect("a number"),
-            "begin" | "mailboxes" | "subscribed" | "quota" | "messages" => {}
+            "begin" | "forgotten" | "mailboxes" | "subscribed" | "quota" | "messages" | "rights" => {}
             _ => panic!("unknown setting {key}"),
         }
     }
@@ -98,6 +103,14 @@ fn account_of(text: &str) -> Account {
             }
             ("subscribed", names) => {
                 account.subscriptions = names.split(", ").filter(|text| *text != "none").map(name).collect();
+            }
+            ("forgotten", which) => {
+                let (mailbox, modseq) = which.split_once(' ').expect("@forgotten NAME MODSEQ");
+                account.mailbox(mailbox).vanished_floor = modseq.parse().expect("a number");
+            }
+            ("rights", rights) => {
+                let (mailbox, letters) = rights.split_once(' ').expect("@rights NAME LETTERS");
+                account.rights.insert(name(mailbox), Rights::parse(letters).expect("rights"));
             }
             ("quota", octets) => account.quota_octets = octets.parse().ok(),
             ("messages", count) => {
@@ -125,6 +138,7 @@ impl Host {
             before: VecDeque::new(),
             receive: false,
             handshake: false,
+            compressed: false,
             closed: false,
         };
         host.drain();
@@ -162,7 +176,8 @@ impl Host {
     }
 
     pub(crate) fn receive(&mut self, mut octets: &[u8]) {
-        while !octets.is_empty() && !self.closed && !self.handshake {
+        self.compressed = false;
+        while !octets.is_empty() && !self.closed && !self.handshake && !self.compressed {
             assert!(self.receive, "the session waits, but nobody has anything to do");
             let (now, later) = octets.split_at(self.cuts.next(octets.len()));
             self.feed(Input::Received(Bytes::copy_from_slice(now)));
@@ -192,6 +207,10 @@ impl Host {
                 Step::StartTls => {
                     self.note("! starttls");
                     self.handshake = true;
+                }
+                Step::Compress => {
+                    self.note("! compress");
+                    self.compressed = true;
                 }
                 Step::Close => {
                     self.note("! close");
@@ -271,7 +290,7 @@ impl Host {
     }
 
     /// Writes what was sent so far into the log.
-    fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         let out = std::mem::take(&mut self.out);
         for line in String::from_utf8_lossy(&out).split_terminator("\r\n") {
             let space = if line.is_empty() { "" } else { " " };
@@ -316,6 +335,7 @@ fn refusal(why: &str) -> Refusal {
     match why {
         "later" => Refusal::TryLater,
         "quota" => Refusal::OverQuota,
+        "permission" => Refusal::NoPermission,
         "corrupt" => Refusal::Corrupt,
         "gone" => Refusal::MailboxGone,
         "limit" => Refusal::Limit("too\r\nmany".to_owned()),
@@ -365,7 +385,7 @@ pub(crate) fn check_transcript(name: &str, text: &str, cuts: Cuts) {
         if !matches!(kind, "C:" | "C>" | "S:" | "H:" | "!") {
             continue;
         }
-        let expects = matches!(kind, "S:" | "H:") || matches!(rest, "close" | "starttls");
+        let expects = matches!(kind, "S:" | "H:") || matches!(rest, "close" | "starttls" | "compress");
         if expects {
             host.receive(&std::mem::take(&mut burst));
             // A space at the end is written as a tilde.

@@ -3,12 +3,30 @@
 use memchr::{memchr, memchr_iter};
 
 use super::{
-    BOUNDARY_OCTETS_MAX, CONTENT_OCTETS_MAX, Content, DEPTH_MAX, HEADER_OCTETS_MAX, Kind, PARTS_MAX, Part, Skeleton,
-    Structure, content::Untyped, envelope::envelope,
+    BOUNDARY_OCTETS_MAX, CONTENT_OCTETS_MAX, Content, DEPTH_MAX, Encoding, HEADER_OCTETS_MAX, Kind, PARTS_MAX, Part,
+    Skeleton, Structure, content::Untyped, envelope::envelope,
 };
 
 /// Octets at the start of a line that tell a delimiter: the dashes on both sides, the boundary and the line end.
 const LINE_HEAD_MAX: usize = BOUNDARY_OCTETS_MAX + 6;
+
+/// Where the body of a [`Kind::Leaf`] begins or ends, told as soon as it is known. Offsets are octets from the start of the
+/// message; they never fall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A body begins.
+    Begins {
+        /// Its first octet.
+        at: u64,
+        /// How it says to be encoded.
+        encoding: Encoding,
+    },
+    /// The body that has begun last ends.
+    Ends {
+        /// The octet behind it.
+        at: u64,
+    },
+}
 
 /// A part that is not yet at its end.
 #[derive(Debug)]
@@ -50,6 +68,8 @@ pub struct Scanner {
     lines: u64,
     /// What is left of [`CONTENT_OCTETS_MAX`].
     content_left: usize,
+    /// Those that nobody has taken; two for each part at most.
+    cuts: Vec<Cut>,
 }
 
 impl Default for Scanner {
@@ -75,6 +95,7 @@ impl Scanner {
             line_end_before: 0,
             lines: 0,
             content_left: CONTENT_OCTETS_MAX,
+            cuts: Vec::new(),
         };
         scanner.begin(0, Untyped::Text);
         scanner
@@ -101,6 +122,41 @@ impl Scanner {
             }
             bytes = rest;
         }
+    }
+
+    /// The bodies of leaves that have begun or ended since this was asked last, in the order of the document.
+    pub fn take_cuts(&mut self) -> Vec<Cut> {
+        std::mem::take(&mut self.cuts)
+    }
+
+    /// No cut to come is before this octet. What came behind it may yet turn out to be a delimiter, or the line end
+    /// before one.
+    pub fn settled(&self) -> u64 {
+        let end = self.line_start.saturating_add(self.line_octets);
+        if self.boundaries == 0 && !self.in_header() {
+            return end;
+        }
+        let line = self.line_start.saturating_sub(self.line_end_before);
+        let body = self.open.last().and_then(|open| self.parts.get(open.part)).map_or(0, |part| part.body.start);
+        if self.line_octets == 0 || self.may_delimit() {
+            return line.max(body);
+        }
+        // The last octet may be half of the line end.
+        end.saturating_sub(u64::from(self.last_octet == b'\r')).max(body)
+    }
+
+    /// The line that comes in pieces may be a delimiter.
+    fn may_delimit(&self) -> bool {
+        if self.head.len() >= LINE_HEAD_MAX {
+            return self.delimiter(&self.head).is_some();
+        }
+        self.head.starts_with(b"--") || b"--".starts_with(&self.head)
+    }
+
+    /// Where the header of the message ends, its empty line included, once that has come.
+    pub fn header_end(&self) -> Option<u64> {
+        let root = self.open.first().filter(|open| !open.in_header)?;
+        self.parts.get(root.part).map(|part| part.header.end)
     }
 
     fn in_header(&self) -> bool {
@@ -229,6 +285,9 @@ impl Scanner {
             open.untyped = content.untyped();
             self.boundaries = self.boundaries.saturating_add(usize::from(open.boundary.is_some()));
         }
+        if kind == Kind::Leaf {
+            self.cuts.push(Cut::Begins { at, encoding });
+        }
         if let Some(part) = self.parts.get_mut(open.part) {
             *part = Part { header: part.header.start..at, body: at..at, kind, encoding, descendants: 0 };
         }
@@ -295,6 +354,9 @@ impl Scanner {
             inner_end = end;
             part.body.end = end;
             part.descendants = inside;
+            if part.kind == Kind::Leaf {
+                self.cuts.push(Cut::Ends { at: end });
+            }
             let shared_line_end = line_end > 0 && end < at;
             let lines = self.lines.saturating_sub(open.lines_before).saturating_sub(u64::from(shared_line_end));
             if let Some(content) = self.contents.get_mut(open.part) {

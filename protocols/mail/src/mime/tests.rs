@@ -12,10 +12,37 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Scans in cuts of this many octets; what is told on the way must agree with what is known in the end.
 fn scan(message: &[u8], cut: usize) -> Structure {
-    let mut scanner = Scanner::new();
-    message.chunks(cut.max(1)).for_each(|piece| scanner.push(piece));
-    scanner.finish()
+    let (mut scanner, mut pushed, mut settled, mut cuts) = (Scanner::new(), 0, 0, Vec::new());
+    let mut header_end = None;
+    for piece in message.chunks(cut.max(1)) {
+        scanner.push(piece);
+        pushed += piece.len() as u64;
+        for cut in scanner.take_cuts() {
+            let (Cut::Begins { at, .. } | Cut::Ends { at }) = cut;
+            assert!((settled..=pushed).contains(&at), "{cut:?} after {settled} of {pushed} octets");
+            settled = at;
+            cuts.push(cut);
+        }
+        assert!((settled..=pushed).contains(&scanner.settled()), "{} of {pushed} octets", scanner.settled());
+        settled = scanner.settled();
+        header_end = header_end.or(scanner.header_end());
+    }
+    let structure = scanner.finish();
+    let leaves = structure.skeleton.parts().iter().filter(|part| part.kind == Kind::Leaf);
+    let ends: Vec<Cut> = leaves
+        .flat_map(|part| {
+            [Cut::Begins { at: part.body.start, encoding: part.encoding }, Cut::Ends { at: part.body.end }]
+        })
+        .collect();
+    assert!(ends.starts_with(&cuts), "{cuts:?} of {ends:?}");
+    assert!(ends.get(cuts.len()).is_none_or(|cut| {
+        let (Cut::Begins { at, .. } | Cut::Ends { at }) = cut;
+        *at >= settled
+    }));
+    assert!(header_end.is_none_or(|end| end == structure.skeleton.root().header.end));
+    structure
 }
 
 /// Scans in several cuts, and holds what must be true of every message.

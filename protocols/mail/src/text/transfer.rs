@@ -37,6 +37,52 @@ pub fn decode(body: &[u8], encoding: Encoding) -> Option<Cow<'_, [u8]>> {
     }
 }
 
+/// Decodes the beginning of a body, up to a place where decoding can go on as if a body began there. `last`: nothing
+/// follows. Gives the octets and how many of `piece` they came from: none only when `piece` is empty.
+pub fn decode_piece(piece: &[u8], encoding: Encoding, last: bool) -> Option<(Cow<'_, [u8]>, usize)> {
+    let taken = match encoding {
+        _ if last => piece.len(),
+        Encoding::Base64 => whole_groups(piece),
+        Encoding::QuotedPrintable => whole_lines(piece),
+        Encoding::Identity | Encoding::Unknown => piece.len(),
+    };
+    // What cannot be cut anywhere is cut at its end.
+    let taken = if taken == 0 { piece.len() } else { taken };
+    Some((decode(piece.get(..taken)?, encoding)?, taken))
+}
+
+/// Whether base64 ends here: nothing behind padding counts.
+pub fn is_end(piece: &[u8], encoding: Encoding) -> bool {
+    encoding == Encoding::Base64 && piece.contains(&b'=')
+}
+
+/// Octets up to the end of the last group of four letters; all when there is padding.
+fn whole_groups(piece: &[u8]) -> usize {
+    if piece.contains(&b'=') {
+        return piece.len();
+    }
+    let is_letter = |octet: &u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'/');
+    let surplus = piece.iter().filter(|octet| is_letter(octet)).count() % 4;
+    match surplus.checked_sub(1) {
+        None => piece.len(),
+        Some(nth) => {
+            let letters = piece.iter().enumerate().rev().filter(|(_, octet)| is_letter(octet));
+            letters.map(|(at, _)| at).nth(nth).unwrap_or(piece.len())
+        }
+    }
+}
+
+/// Octets up to the end of the last line; where there is none, up to where no escape and no white space is cut.
+fn whole_lines(piece: &[u8]) -> usize {
+    if let Some(end) = piece.iter().rposition(|octet| *octet == b'\n') {
+        return end.saturating_add(1);
+    }
+    let escape = piece.len().saturating_sub(2);
+    let cut = piece.iter().rposition(|octet| *octet == b'=').filter(|at| *at >= escape).unwrap_or(piece.len());
+    let solid = piece.get(..cut).unwrap_or_default();
+    solid.iter().rposition(|octet| !matches!(octet, b' ' | b'\t' | b'\r' | b'=')).map_or(0, |at| at.saturating_add(1))
+}
+
 /// Base64; octets that do not belong there are skipped (RFC 2045 section 6.8), and padding ends it.
 fn base64(body: &[u8]) -> Vec<u8> {
     if let Some(octets) = base64_decode(body) {
@@ -106,6 +152,33 @@ fn soft_line_break(text: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pieces of any size decode to what the whole does.
+    #[test]
+    fn pieces() {
+        let base64 = b"VGhpcyBpcyBhIGxpbmUg\r\nb2YgdGV4dC4gVGhpcyBp\r\ncyBhbm90aGVyIG9uZS4=\r\n-- \r\nfooter\r\n";
+        let quoted = b"soft=\r\n break=20\r\nC=C3=A9 line   \r\nlast= \r\n one =3D\r\n";
+        for (body, encoding) in [(&base64[..], Encoding::Base64), (quoted, Encoding::QuotedPrintable)] {
+            let whole = decode(body, encoding).expect("known").into_owned();
+            for size in 24..=body.len() {
+                let (mut at, mut octets) = (0, Vec::new());
+                while at < body.len() {
+                    let piece = &body[at..body.len().min(at + size)];
+                    let last = at + piece.len() == body.len();
+                    let (more, taken) = decode_piece(piece, encoding, last).expect("known");
+                    octets.extend_from_slice(&more);
+                    at += taken;
+                    if is_end(&piece[..taken], encoding) {
+                        break;
+                    }
+                }
+                assert_eq!(String::from_utf8_lossy(&octets), String::from_utf8_lossy(&whole), "{size}");
+            }
+        }
+        assert_eq!(decode_piece(b"x", Encoding::Unknown, true), None);
+        assert_eq!(decode_piece(b"A!!!", Encoding::Base64, false).map(|(_, taken)| taken), Some(4));
+        assert_eq!(decode_piece(b"    ", Encoding::QuotedPrintable, false).map(|(_, taken)| taken), Some(4));
+    }
 
     #[test]
     fn bodies() {

@@ -124,6 +124,7 @@ impl Host {
                     self.session.handle(self.now, Input::Flushed);
                 }
                 Step::Ask(id, ask) => self.answer(id, ask),
+                Step::Compress => unreachable!("SMTP does not compress"),
                 Step::StartTls => {
                     self.note("! starttls");
                     self.session.handle(self.now, Input::TlsReady(facts()));

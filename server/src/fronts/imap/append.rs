@@ -1,11 +1,11 @@
-//! APPEND: a message on its way in.
+//! APPEND: messages on their way in, stored together when the last one has come.
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rockdove_engine::{AppendMessage, Command, EngineError, InternalDate, MailboxId, Outcome, StagedMessage, Staging};
+use rockdove_engine::{AccountId, AppendMessage, Command, EngineError, InternalDate, Outcome, Staging};
 use rockdove_imap::{Answer, Refusal};
-use rockdove_mail::{AskId, Flags, MailboxName};
+use rockdove_mail::{AskId, Flags, MailboxName, Rights};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach, mailbox::Place};
 use crate::{delivery, fronts::Replier, runtime::clock};
@@ -16,12 +16,14 @@ const WAITING_OCTETS_MAX: usize = 64 * 1024;
 
 /// A message that is coming in.
 pub(super) struct Append {
-    mailbox: MailboxId,
+    place: Place,
     name: MailboxName,
     /// What the store has; `None` while everything waits.
     staging: Option<Staging>,
     waiting: Vec<Bytes>,
     waiting_octets: usize,
+    /// Messages of this APPEND that came before.
+    complete: Vec<AppendMessage>,
 }
 
 impl Append {
@@ -37,12 +39,18 @@ impl Append {
         delivery::spool(staging, &std::mem::take(&mut self.waiting))
     }
 
-    fn finish(mut self, talk: &Conversation) -> Result<(Arc<StagedMessage>, Place, MailboxName), NoAnswer> {
-        let place = Place { account: talk.account()?, mailbox: self.mailbox };
+    /// The message that is coming in is complete.
+    fn finish(&mut self, talk: &Conversation, flags: Flags, internal_date: InternalDate) -> Result<(), NoAnswer> {
         self.spool(talk).map_err(|error| talk.refused(&error))?;
-        let staging = self.staging.unwrap_or_else(|| talk.engine().stage());
+        let staging = self.staging.take().unwrap_or_else(|| talk.engine().stage());
         let message = staging.finish().map_err(|error| talk.refused(&error))?;
-        Ok((message, place, self.name))
+        self.complete.push(AppendMessage { message, flags, internal_date });
+        Ok(())
+    }
+
+    /// Octets of the messages that are complete.
+    fn octets(&self) -> u64 {
+        self.complete.iter().map(|message| message.message.size_bytes()).sum()
     }
 }
 
@@ -54,27 +62,46 @@ impl Conversation {
     /// Whether a message of this size may come.
     pub(super) fn append_begin(&self, name: &MailboxName, size_bytes: u64, reach: Reach) -> Result<Answer, NoAnswer> {
         *self.append() = None;
-        let place = self.named(name, reach)?;
-        let size_max = self.engine().options().message_size_max;
-        if size_bytes > size_max {
-            return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
-        }
-        let directory = self.engine().directory();
-        if directory.account(place.account).is_some_and(|account| account.quota_bytes.is_some()) {
-            if reach == Reach::Memory {
-                return Err(NoAnswer::NotInMemory);
-            }
-            if !delivery::has_room(self.engine(), place.account, size_bytes).map_err(|error| self.refused(&error))? {
-                return Err(NoAnswer::Refused(Refusal::OverQuota));
-            }
-        }
+        let (place, _) = self.named(name, Rights::INSERT, reach)?;
+        self.may_append(place.account, size_bytes, 0, reach)?;
         *self.append() = Some(Box::new(Append {
-            mailbox: place.mailbox,
+            place,
             name: name.clone(),
             staging: None,
             waiting: Vec::new(),
             waiting_octets: 0,
+            complete: Vec::new(),
         }));
+        Ok(Answer::Done)
+    }
+
+    /// Whether there is room for a message of this size, beside others of the same APPEND.
+    fn may_append(&self, account: AccountId, size_bytes: u64, before: u64, reach: Reach) -> Result<(), NoAnswer> {
+        let size_max = self.engine().options().message_size_max;
+        if size_bytes > size_max {
+            return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
+        }
+        self.engine().takes_in().map_err(|error| self.refused(&error))?;
+        let directory = self.engine().directory();
+        if directory.account(account).is_none_or(|account| account.quota_bytes.is_none()) {
+            return Ok(());
+        }
+        if reach == Reach::Memory {
+            return Err(NoAnswer::NotInMemory);
+        }
+        let together = before.saturating_add(size_bytes);
+        if !delivery::has_room(self.engine(), account, together).map_err(|error| self.refused(&error))? {
+            return Err(NoAnswer::Refused(Refusal::OverQuota));
+        }
+        Ok(())
+    }
+
+    /// One message is complete; may another of this size come?
+    fn append_another(&self, flags: Flags, date: InternalDate, size_bytes: u64) -> Result<Answer, NoAnswer> {
+        let mut append = self.append().take().ok_or(NoAnswer::Refused(Refusal::TryLater))?;
+        append.finish(self, flags, date)?;
+        self.may_append(append.place.account, size_bytes, append.octets(), Reach::Disk)?;
+        *self.append() = Some(append);
         Ok(Answer::Done)
     }
 
@@ -90,36 +117,46 @@ impl Conversation {
         self: &Arc<Self>,
         id: AskId,
         answers: Replier<Answer>,
-        append: Append,
+        mut append: Box<Append>,
         flags: Flags,
         internal_date: InternalDate,
     ) {
-        let (message, place, name) = match append.finish(self) {
-            Ok(finished) => finished,
+        if let Err(refused) = append.finish(self, flags, internal_date) {
+            return answers.reply(id, refused.into_answer());
+        }
+        let Append { place, complete: messages, name, .. } = *append;
+        let sizes: Vec<u64> = messages.iter().map(|message| message.message.size_bytes()).collect();
+        let command = Command::Append { account: place.account, mailbox: place.mailbox, messages };
+        let command = match self.given_by_user(command) {
+            Ok(command) => command,
             Err(refused) => return answers.reply(id, refused.into_answer()),
         };
-        let size_bytes = message.size_bytes();
-        let messages = vec![AppendMessage { message, flags, internal_date }];
-        let command = Command::Append { account: place.account, mailbox: place.mailbox, messages };
         let talk = Arc::clone(self);
         let done = Box::new(move |result: Result<Outcome, EngineError>| {
-            let by = || (talk.who.address(), talk.who.peer());
+            let by = (talk.who.address(), talk.who.peer());
             match result {
                 Ok(Outcome::Appended { uid_validity, uids }) => {
-                    let uid = uids.first().copied().unwrap_or_default();
                     // The answer first: whoever waits for it need not wait for the log.
-                    answers.reply(id, Answer::Appended { uid_validity, uid });
-                    delivery::appended(&by(), &name, (uid_validity, uid), size_bytes);
+                    answers.reply(id, Answer::Appended { uid_validity, uids: uids.iter().copied().collect() });
+                    for (uid, size_bytes) in uids.into_iter().zip(sizes) {
+                        delivery::appended(&by, &name, (uid_validity, uid), size_bytes);
+                    }
                 }
                 Ok(_) => answers.reply(id, Answer::Refused(Refusal::TryLater)),
                 Err(error) => {
                     answers.reply(id, talk.refused(&error).into_answer());
-                    delivery::refused_append(&by(), &name, size_bytes, &error);
+                    delivery::refused_append(&by, &name, sizes.iter().sum(), &error);
                 }
             }
         });
         self.engine().submit(clock::now().unix_s, command, done);
     }
+}
+
+/// The internal date: now, unless the client has said another.
+fn internal_date(date: Option<(i64, i16)>) -> InternalDate {
+    let (unix_s, offset_minutes) = date.unwrap_or_else(|| (clock::now().unix_s, 0));
+    InternalDate { unix_s, offset_minutes }
 }
 
 impl ImapFront {
@@ -136,13 +173,27 @@ impl ImapFront {
         });
     }
 
+    pub(super) fn append_next(
+        &self,
+        id: AskId,
+        replier: &Replier<Answer>,
+        flags: Flags,
+        date: Option<(i64, i16)>,
+        size_bytes: u64,
+    ) {
+        let date = internal_date(date);
+        self.job(id, replier, move |talk, answers| {
+            let answer = talk.append_another(flags, date, size_bytes);
+            answers.reply(id, answer.unwrap_or_else(NoAnswer::into_answer));
+        });
+    }
+
     pub(super) fn append_end(&self, id: AskId, replier: &Replier<Answer>, flags: Flags, date: Option<(i64, i16)>) {
         let Some(append) = self.talk.append().take() else {
             return replier.reply(id, Answer::Refused(Refusal::TryLater));
         };
-        let (unix_s, offset_minutes) = date.unwrap_or_else(|| (clock::now().unix_s, 0));
-        let date = InternalDate { unix_s, offset_minutes };
-        self.job(id, replier, move |talk, answers| talk.append_submit(id, answers, *append, flags, date));
+        let date = internal_date(date);
+        self.job(id, replier, move |talk, answers| talk.append_submit(id, answers, append, flags, date));
     }
 
     pub(super) fn append_abort(&self, id: AskId, replier: &Replier<Answer>) {

@@ -5,14 +5,14 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 use bytes::Bytes;
 use rockdove_engine::{AccountId, Engine, EngineError, MailboxView, MessageId, MessageRecord};
 use rockdove_imap::{
-    Answer, Numbers,
+    Answer, Numbers, ObjectId,
     fetch::{
         FetchCursor, FetchFailure, FetchItem, FetchRequest, MessageFacts, MessageSource, SectionText, render_page,
     },
 };
 use rockdove_mail::{
     ModSeq, Uid, UidSet,
-    mime::{self, Section, Skeleton},
+    mime::{self, Encoding, Kind, Section, Skeleton},
 };
 
 use super::{Conversation, NoAnswer, Reach};
@@ -49,13 +49,20 @@ enum Depth {
 
 fn depth(request: &FetchRequest) -> Depth {
     let of = |item: &FetchItem| match item {
-        FetchItem::Uid | FetchItem::Flags | FetchItem::InternalDate | FetchItem::Size | FetchItem::ModSeq => {
-            Depth::Columns
-        }
-        FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
-        FetchItem::Rfc822 | FetchItem::Rfc822Header | FetchItem::Rfc822Text | FetchItem::Section { .. } => {
-            Depth::Content
-        }
+        FetchItem::Uid
+        | FetchItem::Flags
+        | FetchItem::InternalDate
+        | FetchItem::Size
+        | FetchItem::EmailId
+        | FetchItem::ThreadId
+        | FetchItem::ModSeq => Depth::Columns,
+        FetchItem::Preview { .. } | FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
+        FetchItem::Rfc822
+        | FetchItem::Rfc822Header
+        | FetchItem::Rfc822Text
+        | FetchItem::Section { .. }
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize { .. } => Depth::Content,
     };
     request.all_items().map(of).max().unwrap_or(Depth::Columns)
 }
@@ -77,6 +84,7 @@ impl Conversation {
             depth,
             ahead: VecDeque::new(),
             skeleton: None,
+            previews: VecDeque::new(),
         };
         let rendered = render_page(
             uids,
@@ -89,7 +97,12 @@ impl Conversation {
             &mut messages,
         );
         Ok(match rendered {
-            Ok(rendered) => Answer::Page { octets: rendered.octets, next: rendered.next, missing: rendered.missing },
+            Ok(rendered) => Answer::Page {
+                octets: rendered.octets,
+                next: rendered.next,
+                missing: rendered.missing,
+                unknown_cte: rendered.unknown_cte,
+            },
             Err(_) => Answer::Broken,
         })
     }
@@ -114,6 +127,8 @@ struct Messages<'a> {
     ahead: VecDeque<(Uid, Arc<MessageRecord>)>,
     /// The structure looked at last.
     skeleton: Option<(Uid, Skeleton)>,
+    /// Previews looked for and not yet passed, ascending.
+    previews: VecDeque<(Uid, Option<String>)>,
 }
 
 impl Messages<'_> {
@@ -160,6 +175,14 @@ impl Messages<'_> {
         Ok(())
     }
 
+    /// The structure of a message.
+    fn structure(&mut self, uid: Uid, record: &MessageRecord) -> &Skeleton {
+        if self.skeleton.as_ref().is_none_or(|(of, _)| *of != uid) {
+            self.skeleton = None;
+        }
+        &self.skeleton.get_or_insert_with(|| (uid, record.skeleton())).1
+    }
+
     fn failure(&self, uid: Uid, error: &EngineError) -> FetchFailure {
         if let EngineError::NotFound(_) = error {
             return FetchFailure::Gone;
@@ -185,6 +208,7 @@ impl MessageSource for Messages<'_> {
             modseq: entry.modseq,
             internal_date: (entry.internal_date.unix_s, entry.internal_date.offset_minutes),
             size_bytes: entry.size_bytes,
+            email_id: ObjectId { account: self.account.0, number: entry.message.0 },
         })
     }
 
@@ -198,6 +222,24 @@ impl MessageSource for Messages<'_> {
 
     fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
         Ok(self.record(uid)?.body_structure.clone())
+    }
+
+    fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure> {
+        while self.previews.front().is_some_and(|(first, _)| *first < uid) {
+            self.previews.pop_front();
+        }
+        if self.previews.front().is_none_or(|(first, _)| *first != uid) {
+            let entries = following(self.uids, uid).filter_map(|uid| self.view.entry(uid)).take(RECORDS_AT_ONCE);
+            let (uids, ids): (Vec<Uid>, Vec<MessageId>) = entries.map(|entry| (entry.uid, entry.message)).unzip();
+            let kept = self.engine.previews_kept(self.account, &ids).map_err(|error| self.failure(uid, &error))?;
+            self.previews = uids.into_iter().zip(kept).collect();
+        }
+        let kept = self.previews.front().filter(|(first, _)| *first == uid).and_then(|(_, preview)| preview.clone());
+        if kept.is_some() || lazy {
+            return Ok(kept);
+        }
+        let record = self.record(uid)?;
+        self.engine.preview(self.account, &record).map(Some).map_err(|error| self.failure(uid, &error))
     }
 
     fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure> {
@@ -217,13 +259,17 @@ impl MessageSource for Messages<'_> {
                 Section::Mime => None,
             });
         }
-        let skeleton = match self.skeleton.take() {
-            Some((of, skeleton)) if of == uid => skeleton,
-            _ => record.skeleton(),
-        };
-        let range = mime::section(&skeleton, path, section);
-        self.skeleton = Some((uid, skeleton));
-        Ok(range)
+        Ok(mime::section(self.structure(uid, &record), path, section))
+    }
+
+    fn content(&mut self, uid: Uid, path: &[u32]) -> Result<Option<(Range<u64>, Encoding)>, FetchFailure> {
+        let record = self.record(uid)?;
+        if path.is_empty() {
+            return Ok(Some((0..record.size_bytes, Encoding::Identity)));
+        }
+        let part = mime::part(self.structure(uid, &record), path);
+        Ok(part
+            .map(|part| (part.body.clone(), if part.kind == Kind::Leaf { part.encoding } else { Encoding::Identity })))
     }
 
     fn read(&mut self, uid: Uid, range: Range<u64>) -> Result<Bytes, FetchFailure> {

@@ -14,6 +14,7 @@ pub mod header;
 mod mailbox;
 pub mod mime;
 pub mod sasl;
+pub mod sasl_client;
 pub mod search;
 mod session;
 pub mod text;

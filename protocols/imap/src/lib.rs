@@ -1,6 +1,7 @@
-//! The server side of IMAP (RFC 3501, `IMAP4rev1`) and the extensions that clients lean on.
+//! IMAP (RFC 3501, `IMAP4rev1`): the server side with the extensions that clients lean on, and a small client.
 //!
-//! * What: one [`ImapSession`] per connection, from the greeting to LOGOUT; the grammar of its commands and responses.
+//! * What: one [`ImapSession`] per connection, from the greeting to LOGOUT; the grammar of its commands and responses; a
+//!   [`client`] that moves mail in and out.
 //! * In: bytes from the client, and the host's answers to what the session [`Ask`]s.
 //! * Out: bytes for the client, questions for the host.
 //! * Never: holds a message or a whole answer in memory, shows a sequence number that points at another message, keeps
@@ -14,6 +15,7 @@
 )]
 
 mod ask;
+pub mod client;
 pub mod command;
 pub mod fetch;
 pub mod grammar;

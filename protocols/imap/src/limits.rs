@@ -106,3 +106,10 @@ pub const ERRORS_MAX: u32 = 20;
 
 /// Logins that may fail before the connection is closed.
 pub const LOGIN_FAILURES_MAX: u32 = 3;
+
+/// Octets of the text of one response that our client reads, without its literals. Servers list the UIDs of a search and
+/// the structure of a message in one line; a line of this length names 100,000 messages.
+pub const RESPONSE_TEXT_OCTETS_MAX: usize = 1024 * 1024;
+
+/// Nesting of a response that our client reads: a structure of a message is nested as deep as its parts.
+pub const RESPONSE_DEPTH_MAX: usize = 128;

@@ -15,6 +15,7 @@ mod mailbox;
 pub mod mime;
 mod rights;
 pub mod sasl;
+pub mod sasl_client;
 pub mod search;
 mod session;
 pub mod text;

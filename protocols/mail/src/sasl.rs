@@ -302,7 +302,7 @@ fn saslname(name: &str) -> Option<String> {
     Some(decoded)
 }
 
-fn mac(key: &[u8], message: &[u8]) -> [u8; KEY_OCTETS] {
+pub(crate) fn mac(key: &[u8], message: &[u8]) -> [u8; KEY_OCTETS] {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message);
     let mut octets = [0; KEY_OCTETS];
     for (octet, given) in octets.iter_mut().zip(tag.as_ref()) {
@@ -321,11 +321,17 @@ fn prepared(password: &str) -> String {
     password.chars().filter(nothing).map(|c| if space(c) { ' ' } else { c }).collect()
 }
 
-/// StoredKey and ServerKey of a password (RFC 5802 section 3). Zero iterations count as one.
-pub fn scram_keys(password: &str, salt: &[u8], iterations: u32) -> ([u8; KEY_OCTETS], [u8; KEY_OCTETS]) {
+/// SaltedPassword (RFC 5802 section 3). Zero iterations count as one.
+pub(crate) fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; KEY_OCTETS] {
     let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
     let mut salted = [0; KEY_OCTETS];
     pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, prepared(password).as_bytes(), &mut salted);
+    salted
+}
+
+/// StoredKey and ServerKey of a password (RFC 5802 section 3). Zero iterations count as one.
+pub fn scram_keys(password: &str, salt: &[u8], iterations: u32) -> ([u8; KEY_OCTETS], [u8; KEY_OCTETS]) {
+    let salted = salted(password, salt, iterations);
     let mut stored_key = [0; KEY_OCTETS];
     let client_key = mac(&salted, b"Client Key");
     for (octet, given) in stored_key.iter_mut().zip(digest::digest(&digest::SHA256, &client_key).as_ref()) {

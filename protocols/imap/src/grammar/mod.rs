@@ -17,9 +17,11 @@ mod message;
 mod parse;
 mod pattern;
 mod search;
-mod utf7;
+pub(crate) mod utf7;
 mod words;
 pub mod write;
+
+pub(crate) use words::is_atom_char;
 
 pub use frame::{Frame, Frames, LineTooLong};
 pub use parse::{BadCommand, parse, parse_append, parse_append_next};

@@ -24,7 +24,7 @@ fn is_tag_char(octet: u8) -> bool {
 }
 
 /// `ATOM-CHAR = <any CHAR except atom-specials>`
-pub(super) fn is_atom_char(octet: u8) -> bool {
+pub(crate) fn is_atom_char(octet: u8) -> bool {
     octet.is_ascii_graphic() && !b"(){%*\"\\]".contains(&octet)
 }
 

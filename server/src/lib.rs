@@ -21,3 +21,4 @@ pub mod runtime;
 pub mod serve;
 pub mod services;
 pub mod show;
+pub mod transfer;

@@ -15,7 +15,7 @@ mod message;
 mod parse;
 mod pattern;
 mod search;
-mod utf7;
+pub mod utf7;
 mod words;
 pub mod write;
 

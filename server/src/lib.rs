@@ -22,3 +22,4 @@ pub mod serve;
 pub mod services;
 mod sharing;
 pub mod show;
+pub mod transfer;

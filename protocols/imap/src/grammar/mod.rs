@@ -17,7 +17,7 @@ mod message;
 mod parse;
 mod pattern;
 mod search;
-pub(crate) mod utf7;
+pub mod utf7;
 mod words;
 pub mod write;
 

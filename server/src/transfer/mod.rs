@@ -1,14 +1,18 @@
 //! Moving mail in and out: what is moved, where it comes from and where it goes.
 //!
 //! * What: the formats that mail is kept in outside of a server (mbox, Maildir++, folders of `.eml` files, archives of
-//!   those), each to read and to write.
+//!   those), each to read and to write; an account of the running server, likewise, through the administrator's door.
 //! * In: a file or a folder; the messages of an account.
 //! * Out: messages with their mailbox, flags and internal date, one after the other; a file or a folder.
 //! * Never: changes an octet of a message that an export of our own holds; holds more than one message in memory; leaves
 //!   the file or folder that was named; follows a link in it; shows an export under its name before it is whole and synced.
 //! * Fails: with the file and the place in it. A message that cannot be moved is told and passed over.
 
+pub mod account_source;
+pub mod account_target;
 pub mod archive;
+pub mod command;
+mod door;
 mod draft;
 pub mod eml;
 pub mod maildir;
@@ -16,14 +20,16 @@ mod lines;
 mod manifest;
 pub mod mbox;
 mod names;
+mod progress;
 mod status;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::{fmt, io, path::Path};
+use std::{collections::BTreeMap, fmt, io, path::Path};
 
 pub use rockdove_engine::InternalDate;
+use rockdove_mail::SpecialUse;
 
 /// A message on its way, with what goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +63,46 @@ pub trait Source {
 
     /// What can be told beforehand, for the display of progress.
     fn total(&self) -> Option<Total>;
+
+    /// The mailboxes of the source, empty ones too, when it knows of any beside those that messages name.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn mailboxes(&mut self) -> Result<Vec<SourceMailbox>, TransferError> {
+        Ok(Vec::new())
+    }
+
+    /// The first `given` messages that [`Self::next`] gave are durable in the target, which is now so far.
+    ///
+    /// # Errors
+    /// When this cannot be noted.
+    fn settled(&mut self, _given: u64, _places: &Places) -> Result<(), TransferError> {
+        Ok(())
+    }
 }
+
+/// A mailbox of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceMailbox {
+    /// The levels of its name.
+    pub levels: Vec<String>,
+    /// What it is for.
+    pub special_use: Option<SpecialUse>,
+    /// Whether its user wants to see it.
+    pub subscribed: bool,
+}
+
+/// How far a mailbox of the target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// UIDVALIDITY
+    pub uid_validity: u32,
+    /// UIDNEXT, or less.
+    pub uid_next: u32,
+}
+
+/// How far the mailboxes of the target are, by the levels of their names there.
+pub type Places = BTreeMap<Vec<String>, Place>;
 
 /// Where messages go.
 pub trait Target {

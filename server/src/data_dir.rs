@@ -3,7 +3,9 @@
 //! ```text
 //! rockdove.lock     held by the one process that uses the folder; its process id
 //! store/            mail and directory
+//! checkpoints/      moments of the store that a backup is copying
 //! control.sock      administration of the running server
+//! imap.sock         the administrator's door to every account
 //! lmtp.sock         local delivery, unless the configuration says otherwise
 //! login.key         secret behind the salts of logins that do not exist
 //! tls/              the self-signed certificate, when no other is configured
@@ -44,6 +46,11 @@ pub enum Claim {
 /// The control socket in a data folder.
 pub fn control_socket(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
+}
+
+/// The administrator's door in a data folder: IMAP to every account.
+pub fn administrators_door(data_dir: &Path) -> PathBuf {
+    data_dir.join("imap.sock")
 }
 
 impl DataDir {
@@ -97,6 +104,11 @@ impl DataDir {
         }
     }
 
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder of the store.
     pub fn store(&self) -> PathBuf {
         self.path.join("store")
@@ -115,6 +127,11 @@ impl DataDir {
     /// The control socket.
     pub fn control_socket(&self) -> PathBuf {
         control_socket(&self.path)
+    }
+
+    /// The administrator's door.
+    pub fn administrators_door(&self) -> PathBuf {
+        administrators_door(&self.path)
     }
 
     /// The secret of login salts; made on the first start.

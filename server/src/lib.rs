@@ -7,6 +7,7 @@
 //! * Fails: refuses to start on a bad configuration; afterwards only single connections fail.
 
 pub mod admin;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod data_dir;
@@ -19,4 +20,6 @@ pub mod net;
 pub mod runtime;
 pub mod serve;
 pub mod services;
+mod sharing;
 pub mod show;
+pub mod transfer;

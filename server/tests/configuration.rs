@@ -93,7 +93,8 @@ fn the_page_knows_what_a_reload_changes() {
         ("[login]", "remember = \"1 s\"", vec!["login.remember"]),
         ("[login]", "failures_per_login = 1", vec![]),
         ("[runtime]", "workers = 3", vec!["runtime"]),
-        ("[store]", "memory = \"1 GiB\"", vec!["store"]),
+        ("[store]", "memory = \"1 GiB\"", vec!["store.memory"]),
+        ("[store]", "free_space_min = \"1 GiB\"", vec![]),
         ("[log]", "level = \"debug\"", vec!["log"]),
     ];
     let page = explained();

@@ -10,6 +10,8 @@
 //!   to be repaired. What was repaired until then stays repaired.
 
 mod account;
+mod backup;
+mod deleted;
 mod fsck;
 mod parts;
 mod rebuild;

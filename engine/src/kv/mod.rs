@@ -14,6 +14,7 @@ pub mod families;
 pub mod keys;
 pub mod memory;
 pub mod rocks;
+mod wal;
 
 use std::{fmt, ops::ControlFlow, sync::Arc};
 

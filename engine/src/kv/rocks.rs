@@ -20,10 +20,11 @@ use std::{
 use bytes::Bytes;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB,
-    DBCompressionType, DBRecoveryMode, ErrorKind, Options, ReadOptions, WriteBatch, WriteOptions, properties,
+    DBCompressionType, DBRecoveryMode, ErrorKind, Options, ReadOptions, WriteBatch, WriteOptions,
+    checkpoint::Checkpoint, properties,
 };
 
-use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit};
+use super::{Batch, Change, Durability, Family, Kv, KvError, Read, Visit, wal};
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
@@ -179,6 +180,33 @@ impl RocksKv {
         let store = Self { db };
         let wrong = store.options_not_taken(options)?;
         if wrong.is_empty() { Ok(store) } else { Err(OpenError::Options(wrong)) }
+    }
+
+    /// Opens a store to read it: nothing in the folder is changed but RocksDB's own diary, and any number of processes
+    /// may do so. Its files may be links. Writing is refused with [`KvError::Io`]. It shows what is there now, so
+    /// nobody should be writing it.
+    pub fn open_for_reading(path: &Path, options: &RocksOptions) -> Result<Self, OpenError> {
+        let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
+        let blob_cache = Cache::new_lru_cache(options.blob_cache_bytes);
+        let families = Family::ALL.map(|family| {
+            ColumnFamilyDescriptor::new(family.name(), family_options(family, options, &cache, &blob_cache))
+        });
+        let mut database = database_options(options);
+        database.create_if_missing(false);
+        database.create_missing_column_families(false);
+        DB::open_cf_descriptors_read_only(&database, path, families, false)
+            .map(|db| Self { db })
+            .map_err(|error| open_error(path, &error))
+    }
+
+    /// Makes a store of its own in the folder `path`, which must not exist but whose parent must: everything that was
+    /// written when this was called, synced. Tables and blob files are the same files under a second name, so it takes
+    /// no time and no room, but what this store drops from now on stays on the disk until the folder is removed. Write
+    /// buffers are flushed first; what comes in meanwhile is in the copied log. Writing goes on.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), KvError> {
+        let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(path));
+        made.map_err(|error| kv_error(&error))?;
+        wal::cut_logs(path).map_err(|error| KvError::Io(format!("cannot cut the log of a checkpoint: {error}")))
     }
 
     /// Compacts every family to its bottom, which also drops deleted blobs that are due. Slow; for maintenance.
@@ -588,6 +616,106 @@ mod tests {
         let second = RocksKv::open(folder.path(), &RocksOptions::default()).expect_err("is locked");
         assert_eq!(second, OpenError::InUse(folder.path().to_owned()));
         assert!(second.to_string().ends_with("is in use by another process; use the running server"));
+    }
+
+    #[test]
+    fn a_checkpoint_is_a_store_of_its_own_that_can_be_read_through_links() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [store, copy, links] = ["store", "copy", "links"].map(|name| folder.path().join(name));
+        let options = RocksOptions::default();
+        let kv = RocksKv::open(&store, &options).expect("opens");
+        let put = |kv: &RocksKv, key: &'static str| {
+            let mut batch = Batch::default();
+            batch.put(Family::Part, key, vec![7; 64 * KIB]);
+            kv.write(&batch, Durability::Ordered)
+        };
+        put(&kv, "a").expect("written");
+        kv.checkpoint(&copy).expect("made");
+        assert!(matches!(kv.checkpoint(&copy), Err(KvError::Io(_))), "a folder that is there is left alone");
+        put(&kv, "b").expect("written");
+        kv.compact().expect("compacts");
+        let ends = |end: &str| {
+            let names = fs::read_dir(&copy).expect("a folder").map(|entry| entry.expect("an entry").file_name());
+            names.filter(|name| name.to_string_lossy().ends_with(end)).count()
+        };
+        assert!(ends(".sst") > 0 && ends(".blob") > 0, "tables and blob files are in it");
+        fs::create_dir(&links).expect("a folder");
+        for entry in fs::read_dir(&copy).expect("a folder") {
+            let entry = entry.expect("an entry");
+            std::os::unix::fs::symlink(entry.path(), links.join(entry.file_name())).expect("linked");
+        }
+        for path in [&links, &copy] {
+            let read = RocksKv::open_for_reading(path, &options).expect("opens");
+            assert_eq!(read.get(Family::Part, b"a").expect("read"), Some(vec![7; 64 * KIB].into()));
+            assert_eq!(read.get(Family::Part, b"b").expect("read"), None, "what came later is not in it");
+            assert!(matches!(put(&read, "c"), Err(KvError::Io(_))), "nothing is written");
+        }
+        put(&RocksKv::open(&copy, &options).expect("opens"), "c").expect("a store like any other");
+        assert_eq!(kv.get(Family::Part, b"c").expect("read"), None, "and apart from the first");
+    }
+
+    #[test]
+    fn a_checkpoint_leaves_out_what_a_log_had_in_its_earlier_life() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kv = RocksKv::open(&folder.path().join("store"), &RocksOptions::default()).expect("opens");
+        let mut written = 0;
+        for round in 0..4_u32 {
+            for _ in 0..3 {
+                put_many(&kv, &mut written, 40);
+                kv.db.flush_cf(kv.family(Family::Part).expect("a family")).expect("flushed");
+            }
+            let copy = folder.path().join(round.to_string());
+            // Something is written while it is made, so that the log is not empty.
+            let done = std::sync::atomic::AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Acquire) {
+                        put_many(&kv, &mut written, 1);
+                    }
+                });
+                kv.checkpoint(&copy).expect("made");
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let logs = || {
+                let entries = fs::read_dir(&copy).expect("a folder").map(|entry| entry.expect("an entry").path());
+                entries.filter(|path| path.extension().is_some_and(|end| end == "log")).collect::<Vec<_>>()
+            };
+            assert!(!logs().is_empty());
+            for log in logs() {
+                let text = fs::read(&log).expect("read");
+                let number = wal::log_number(&log).expect("a number");
+                assert_eq!(
+                    wal::end_of_log(&text[..], number).expect("read"),
+                    None,
+                    "nothing is left of the earlier life"
+                );
+            }
+            let rows = |path: &Path| {
+                let read = RocksKv::open_for_reading(path, &RocksOptions::default()).expect("opens");
+                let mut rows = Vec::new();
+                let (from, to) = (&[][..], &[255; 5][..]);
+                let mut visit = |key: &[u8], _: &[u8]| {
+                    rows.push(key.to_vec());
+                    ControlFlow::Continue(())
+                };
+                read.scan(Family::Part, from, to, &mut visit).expect("read");
+                rows
+            };
+            let found = rows(&copy);
+            assert!(found.len() >= usize::try_from(120 * (round + 1)).expect("small"), "{}", found.len());
+            let all: Vec<Vec<u8>> =
+                (0..found.len()).map(|n| u32::try_from(n).expect("small").to_be_bytes().to_vec()).collect();
+            assert_eq!(found, all, "what was written, up to a moment");
+        }
+    }
+
+    fn put_many(kv: &RocksKv, next: &mut u32, count: u32) {
+        for _ in 0..count {
+            let mut batch = Batch::default();
+            batch.put(Family::Part, next.to_be_bytes().to_vec(), vec![7; 32 * KIB]);
+            kv.write(&batch, Durability::Ordered).expect("written");
+            *next += 1;
+        }
     }
 
     #[test]

@@ -97,6 +97,11 @@ impl Staging {
         }
     }
 
+    /// Answers `error` to everything from now on.
+    pub(crate) fn refuse(&mut self, error: EngineError) {
+        self.failed = Some(error);
+    }
+
     /// Takes the next bytes. Writes to the store when the message has more than a chunk of 256 KiB, so call it where
     /// blocking is allowed once it is that large. After an error every further call answers it again.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), EngineError> {

@@ -123,8 +123,11 @@ fn run(steer: [u8; 8], input: &[u8], cuts: Cuts, others: bool) -> Outcome {
         host_name: "h".to_owned(),
         version: "1".to_owned(),
         starttls: flag(1),
+        external: false,
         clear_login: !flag(2),
         message_size_max: MESSAGE_SIZE_MAX,
+        other_users: "Other Users",
+        public: "Public",
         login_ms_max: 60_000,
         autologout_ms: 1_800_000,
     };

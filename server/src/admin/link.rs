@@ -32,23 +32,27 @@ pub enum Link {
     },
 }
 
-impl Link {
-    /// Connects to the running server, or opens the store when there is none.
+/// Who has the data folder.
+pub enum Reach {
+    /// A running server.
+    Server(Link),
+    /// We do, from now on; the store is not open.
+    Ours(DataDir),
+}
+
+impl Reach {
+    /// Connects to the running server, or takes the data folder when there is none.
     ///
     /// # Errors
     /// When neither is possible.
-    pub fn open(config: &Config) -> Result<Self, Failure> {
+    pub fn find(config: &Config) -> Result<Self, Failure> {
         let give_up_ms = clock::monotonic_ms() + PATIENCE_MS;
         loop {
             if let Some(caller) = call(config)? {
-                return Ok(Self::Server(caller));
+                return Ok(Self::Server(Link::Server(caller)));
             }
             match DataDir::claim(config)? {
-                Claim::Ours(data_dir) => {
-                    become_user(config)?;
-                    let engine = Store::open(&data_dir, config)?.engine;
-                    return Ok(Self::Direct { host: Box::new(Host::new(engine, None)), data_dir });
-                }
+                Claim::Ours(data_dir) => return Ok(Self::Ours(data_dir)),
                 Claim::Taken { .. } if clock::monotonic_ms() < give_up_ms => clock::pause(RETRY),
                 Claim::Taken { process } => {
                     let who = process.map_or_else(|| "a process".to_owned(), |process| format!("process {process}"));
@@ -56,6 +60,23 @@ impl Link {
                     let what = format!("{who} uses data_dir {path} but does not answer; try again, or look at its log");
                     return Err(Failure::Refused(what));
                 }
+            }
+        }
+    }
+}
+
+impl Link {
+    /// Connects to the running server, or opens the store when there is none.
+    ///
+    /// # Errors
+    /// When neither is possible.
+    pub fn open(config: &Config) -> Result<Self, Failure> {
+        match Reach::find(config)? {
+            Reach::Server(link) => Ok(link),
+            Reach::Ours(data_dir) => {
+                become_user(config)?;
+                let engine = Store::open(&data_dir, config)?.engine;
+                Ok(Self::Direct { host: Box::new(Host::new(engine, None)), data_dir })
             }
         }
     }

@@ -8,15 +8,20 @@
 //! * Fails: with a refusal that says what to do; nothing has changed then.
 
 mod accounts;
+mod backup;
 mod execute;
 mod link;
 mod request;
+mod restore;
+mod sharing;
 mod stats;
+mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
-pub use link::Link;
+pub use link::{Link, Reach};
 pub use request::{
-    AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, NewAccount, Reply, Request, Secret,
-    Status, StorageFacts,
+    AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
+    GroupFacts, ListenerFacts, MessagePlace, NewAccount, Reply, Request, Secret, Status, StorageFacts, UndeleteFilter,
 };
+pub use restore::{PIECE_OCTETS, digest, names_of, pieces};

@@ -170,12 +170,29 @@ fn backend<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BackendChoice, D
 }
 
 /// `[store]`: the store's share of the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSettings {
     /// Memory that the caches of the store are measured by (about two fifths of it is used); all that the machine or the
     /// container has when missing.
     pub memory: Option<Size>,
+    /// Mail is refused, for the sender to try again, while less than this is free on the disk of the store.
+    pub free_space_min: Size,
+    /// For how long deleted mail can be had again; `"0 s"` for not at all.
+    pub undelete_for: Span,
+    /// Octets of it in one account; what went first is removed first.
+    pub undelete_bytes_max: Size,
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            memory: None,
+            free_space_min: Size::mib(512),
+            undelete_for: Span::seconds(14 * 24 * 60 * 60),
+            undelete_bytes_max: Size::mib(1_024),
+        }
+    }
 }
 
 /// How much is logged.
@@ -224,7 +241,7 @@ pub fn not_live(running: &Config, new: &Config) -> Vec<&'static str> {
         ("group", running.group != new.group),
         ("listener", running.listeners != new.listeners),
         ("runtime", running.runtime != new.runtime),
-        ("store", running.store != new.store),
+        ("store.memory", running.store.memory != new.store.memory),
         ("log", running.log != new.log),
         ("timeouts.shutdown", running.timeouts.shutdown != new.timeouts.shutdown),
         ("login.remember", running.login.remember != new.login.remember),

@@ -357,6 +357,7 @@ impl Check<'_> {
             tls: section.tls.map_or(tls_default, Spanned::into_inner),
             proxy_protocol: section.proxy_protocol.is_some_and(Spanned::into_inner),
             proxy_trusted: section.proxy_trusted,
+            administrator: false,
         }
     }
 }
@@ -378,6 +379,7 @@ fn implied_listeners(data_dir: &Path) -> Vec<ListenerConfig> {
         tls,
         proxy_protocol: false,
         proxy_trusted: Vec::new(),
+        administrator: false,
     };
     let mut listeners = Vec::new();
     for (protocol, port, tls) in ports {

@@ -83,6 +83,19 @@ impl Identity {
         self.0.services.login.check(self.0.remote, login, password.as_str(), checked);
     }
 
+    /// A login without a password: an administrator, whom the operating system has told, becomes an account.
+    pub(super) fn external(&self, administrator: bool, authorize_as: &str) -> LoginAnswer {
+        let account = self.0.services.login.account(authorize_as).filter(|_| administrator);
+        *self.known() = account;
+        if account.is_some() {
+            tracing::info!(account = %self.address(), "an administrator opened an account");
+            LoginAnswer::Accepted
+        } else {
+            tracing::warn!(account = authorize_as, administrator, "a login without a password was refused");
+            LoginAnswer::Refused
+        }
+    }
+
     /// The keys for a SCRAM exchange of this login.
     pub(super) fn scram_keys(&self, login: &str) -> ScramKeys {
         self.0.services.login.scram(self.0.remote, login)

@@ -187,6 +187,30 @@ pub struct ListenerConfig {
     /// Who may send PROXY headers. Others are served under their own address.
     #[serde(default)]
     pub proxy_trusted: Vec<Network>,
+    /// The administrator's door to accounts: a unix socket for root and the server's own user. No configuration makes
+    /// one; the server does.
+    #[serde(skip)]
+    pub administrator: bool,
+}
+
+impl ListenerConfig {
+    /// The administrator's door at `path`.
+    pub fn administrator(path: PathBuf) -> Self {
+        Self {
+            protocol: Protocol::Imap,
+            address: ListenAddress::Unix(path),
+            tls: TlsMode::None,
+            proxy_protocol: false,
+            proxy_trusted: Vec::new(),
+            administrator: true,
+        }
+    }
+
+    /// Who may connect to a unix socket.
+    pub fn mode(&self) -> u32 {
+        // Any local program may deliver, as any may connect to a loopback port; tighten the directory to restrict it.
+        if self.administrator { 0o600 } else { 0o666 }
+    }
 }
 
 /// An open listener: one socket for each worker.
@@ -197,15 +221,16 @@ pub struct Bound {
     pub address: ListenAddress,
 }
 
-/// Opens `address` for `workers` workers. With TCP the kernel spreads connections over the sockets.
+/// Opens `address` for `workers` workers. With TCP the kernel spreads connections over the sockets; a unix socket gets
+/// these permissions.
 ///
 /// # Errors
 /// When the address is taken or not ours; the error names it.
-pub fn bind(address: &ListenAddress, workers: usize, backlog: i32) -> io::Result<Bound> {
+pub fn bind(address: &ListenAddress, unix_mode: u32, workers: usize, backlog: i32) -> io::Result<Bound> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"));
     match address {
         ListenAddress::Tcp(address) => bind_tcp(*address, workers, backlog).map_err(named),
-        ListenAddress::Unix(path) => bind_unix(path, workers, backlog).map_err(named),
+        ListenAddress::Unix(path) => bind_unix(path, unix_mode, workers, backlog).map_err(named),
     }
 }
 
@@ -240,7 +265,7 @@ fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, workers: usize, backlog: i32) -> io::Result<Bound> {
+fn bind_unix(path: &Path, mode: u32, workers: usize, backlog: i32) -> io::Result<Bound> {
     let address = SockAddr::unix(path)?;
     // A socket left by an earlier run is in the way; one that still answers, or any other file, is not ours to remove.
     if let Ok(found) = fs::symlink_metadata(path)
@@ -251,8 +276,8 @@ fn bind_unix(path: &Path, workers: usize, backlog: i32) -> io::Result<Bound> {
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&address)?;
-    // Any local program may deliver, as any may connect to a loopback port; tighten the directory to restrict it.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    // Nobody can connect before `listen`, so there is no moment in which others could.
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     socket.listen(backlog)?;
     let mut sockets = Vec::with_capacity(workers);
     for _ in 1..workers {
@@ -288,26 +313,26 @@ mod tests {
     fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().expect("directory");
         let address = ListenAddress::Unix(directory.path().join("lmtp.sock"));
-        let bound = bind(&address, 2, 16).expect("first");
+        let bound = bind(&address, 0o666, 2, 16).expect("first");
         assert_eq!(bound.sockets.len(), 2);
-        assert!(bind(&address, 1, 16).is_err());
+        assert!(bind(&address, 0o666, 1, 16).is_err());
         drop(bound);
-        bind(&address, 1, 16).expect("again");
+        bind(&address, 0o666, 1, 16).expect("again");
     }
 
     #[test]
     fn a_port_is_not_shared_with_another_server() {
-        let bound = bind(&"127.0.0.1:0".parse().expect("address"), 2, 16).expect("bound");
-        let error = bind(&bound.address, 1, 16).err().expect("taken");
+        let bound = bind(&"127.0.0.1:0".parse().expect("address"), 0o666, 2, 16).expect("bound");
+        let error = bind(&bound.address, 0o666, 1, 16).err().expect("taken");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         let address = bound.address.clone();
         drop(bound);
-        bind(&address, 2, 16).expect("free again");
+        bind(&address, 0o666, 2, 16).expect("free again");
     }
 
     #[test]
     fn every_worker_gets_the_same_port() {
-        let bound = bind(&"127.0.0.1:0".parse().expect("address"), 3, 16).expect("bound");
+        let bound = bind(&"127.0.0.1:0".parse().expect("address"), 0o666, 3, 16).expect("bound");
         let ports = bound.sockets.iter().map(|s| s.local_addr().expect("local").as_socket().expect("tcp").port());
         let mut ports: Vec<u16> = ports.collect();
         ports.dedup();

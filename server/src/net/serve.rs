@@ -23,7 +23,7 @@ use super::{
     tls::TlsSwitch,
 };
 use crate::runtime::{
-    clock,
+    clock, process,
     workers::{Accepted, Serve},
 };
 
@@ -118,6 +118,9 @@ impl Network {
         let mut local = accepted.wire.socket().local_addr()?.as_socket();
         if remote.is_some() {
             tune(&accepted)?;
+        }
+        if door.listener.administrator && !process::is_administrator(process::peer_user(accepted.wire.socket())?) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "not an administrator"));
         }
         let mut link = Link::new(accepted.wire, accepted.seat);
         let mut admitted = match self.limits.enter() {

@@ -1,8 +1,9 @@
 //! What concerns the whole process: signals, privileges, descriptors.
 #![allow(unsafe_code, reason = "privileges and limits are system calls without a safe wrapper here")]
 
-use std::{ffi::CString, fs, io, ptr};
+use std::{ffi::CString, fs, io, os::fd::AsRawFd, ptr};
 
+use socket2::Socket;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The signals a server obeys, caught from the moment this exists.
@@ -91,6 +92,19 @@ pub fn memory_bytes() -> Option<u64> {
     machine.into_iter().chain(limit).min()
 }
 
+/// Octets that this process may still write to the file system of `path`.
+///
+/// # Errors
+/// When there is no such path, or the file system does not say.
+pub fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+    // SAFETY: statvfs is plain data of integers, for which all zeroes is valid.
+    let mut facts: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `path` is a NUL-terminated string and `facts` a valid place for the result.
+    check(unsafe { libc::statvfs(path.as_ptr(), &raw mut facts) })?;
+    Ok(facts.f_bavail.saturating_mul(facts.f_frsize))
+}
+
 /// Cores that this process may use.
 pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -103,6 +117,27 @@ pub fn cores() -> usize {
 pub fn ids_of(user: &str, group: Option<&str>) -> io::Result<(u32, u32)> {
     let (uid, main_group) = user_ids(&CString::new(user)?)?;
     Ok((uid, group.map_or(Ok(main_group), group_id)?))
+}
+
+/// The user at the other end of a connected unix socket, as the kernel knows it (`SO_PEERCRED`).
+///
+/// # Errors
+/// When it is no such socket.
+pub fn peer_user(socket: &Socket) -> io::Result<u32> {
+    let mut found = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    let place = (&raw mut found).cast();
+    // SAFETY: `place` is `length` octets of plain integers, and the descriptor is that of a socket that is alive.
+    check(unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEERCRED, place, &raw mut length)
+    })?;
+    Ok(found.uid)
+}
+
+/// Whether that user may do with our data what it likes anyway: root, and the user that this process runs as.
+pub fn is_administrator(uid: u32) -> bool {
+    // SAFETY: no memory is involved.
+    uid == 0 || uid == unsafe { libc::geteuid() }
 }
 
 /// Whether this process may do everything.
@@ -182,6 +217,12 @@ mod tests {
         assert!(group_id("no-such-group-here").is_err());
         assert_eq!(group_id("root").expect("root exists"), 0);
         assert_eq!(user_ids(&CString::new("root").expect("name")).expect("root exists"), (0, 0));
+    }
+
+    #[test]
+    fn a_file_system_says_how_much_is_free() {
+        assert!(free_bytes(std::path::Path::new("/")).is_ok());
+        assert!(free_bytes(std::path::Path::new("/no-such-folder-here")).is_err());
     }
 
     #[test]

@@ -76,6 +76,10 @@ impl Indexer {
     /// Some slices of the accounts that are due.
     pub(super) fn run(&self) {
         self.count_run();
+        // What texts take is better left to mail then, and searches are right without them.
+        if self.engine.takes_in().is_err() {
+            return;
+        }
         for _ in 0..SLICES_PER_RUN {
             let Some((account, thorough)) = self.due().take() else { return };
             match self.engine.catch_up(account, thorough) {

@@ -1,12 +1,12 @@
 //! Binding what the configuration lists.
 
-use std::{io, net::Ipv6Addr};
+use std::{io, net::Ipv6Addr, path::PathBuf};
 
 use socket2::Socket;
 
 use crate::{
     config::Config,
-    failure::Failure,
+    failure::{Failure, refused},
     net::listeners::{BACKLOG_DEFAULT, Bound, ListenAddress, ListenerConfig, bind},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Listening {
 pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Listening, Failure> {
     let mut listening = Listening { configs: Vec::new(), bound: Vec::new(), sockets: Vec::new() };
     for listener in &config.listeners {
-        match bind(&listener.address, workers, BACKLOG_DEFAULT) {
+        match bind(&listener.address, listener.mode(), workers, BACKLOG_DEFAULT) {
             Ok(bound) => listening.add(listener, bound),
             Err(_) if config.listeners_implied && is_ipv6(&listener.address) && !has_ipv6() => {
                 tracing::info!(address = %listener.address, "this machine has no IPv6, not listening there");
@@ -36,6 +36,17 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Listening, Fai
 }
 
 impl Listening {
+    /// Opens the administrator's door, to be called as the user that serves: the socket belongs to it. It is not listed
+    /// as a listener, for it is always there.
+    pub(super) fn open_administrators_door(&mut self, path: PathBuf, workers: usize) -> Result<(), Failure> {
+        let door = ListenerConfig::administrator(path);
+        let bound = bind(&door.address, door.mode(), workers, BACKLOG_DEFAULT);
+        let bound = bound.map_err(refused("the administrator's door to accounts"))?;
+        self.configs.push(door);
+        self.sockets.push(bound.sockets);
+        Ok(())
+    }
+
     fn add(&mut self, listener: &ListenerConfig, bound: Bound) {
         let in_fact = ListenerConfig { address: bound.address, ..listener.clone() };
         tracing::info!(
@@ -56,7 +67,7 @@ fn is_ipv6(address: &ListenAddress) -> bool {
 
 /// Whether this machine has IPv6 at all.
 fn has_ipv6() -> bool {
-    bind(&ListenAddress::Tcp((Ipv6Addr::UNSPECIFIED, 0).into()), 1, 1).is_ok()
+    bind(&ListenAddress::Tcp((Ipv6Addr::UNSPECIFIED, 0).into()), 0, 1, 1).is_ok()
 }
 
 fn advice(error: &io::Error) -> &'static str {

@@ -12,9 +12,19 @@ mod index;
 pub mod journal;
 mod listen;
 mod reload;
+mod room;
 pub mod store;
+mod upkeep;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rockdove_engine::Engine;
 
@@ -22,10 +32,12 @@ use self::{
     index::{INDEX_EVERY, Indexer},
     listen::Listening,
     reload::Reload,
+    room::{LOOK_EVERY, Room},
     store::Store,
 };
 use crate::{
     admin::{self, Host, ServerFacts},
+    backup::checkpoint::Checkpoints,
     config::Config,
     data_dir::DataDir,
     failure::{Failure, refused},
@@ -50,8 +62,12 @@ const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 16_384;
 const STORAGE_THREADS_PER_CORE: usize = 4;
 /// Pause between two looks for parts that nobody needs any more.
 const COLLECT_EVERY: Duration = Duration::from_mins(1);
+/// Pause between two looks for what is kept no longer.
+const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// Parts removed in one go; commits wait that long.
 const COLLECT_PARTS_MAX: usize = 500;
+/// Pause between two looks for checkpoints that a backup has left behind.
+const CHECKPOINTS_EVERY: Duration = Duration::from_mins(1);
 /// Pause between two tidyings of the recorded figures.
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 
@@ -70,8 +86,9 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     let cores = process::cores();
     let workers = if config.runtime.workers == 0 { cores } else { config.runtime.workers };
     let configured_tls = configured_tls(&config)?;
-    let listening = listen::bind_all(&config, workers)?;
+    let mut listening = listen::bind_all(&config, workers)?;
     become_user(&config)?;
+    listening.open_administrators_door(data_dir.administrators_door(), workers)?;
     let tls = Arc::new(match configured_tls {
         Some(tls) => tls,
         None => self_signed(&data_dir, &config)?,
@@ -84,7 +101,8 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     let Listening { bound, sockets, .. } = listening;
     let plan = Plan { backend, listeners: sockets, workers, serve: network.serve() };
     let running = plan.start().map_err(refused("cannot start the workers"))?;
-    let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, Arc::clone(&threads.store.kv));
+    let (kv, checkpoints) = (Arc::clone(&threads.store.kv), Arc::clone(&threads.checkpoints));
+    let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, kv, checkpoints);
     let control =
         control(&data_dir, &threads.store.engine, facts).map_err(refused("cannot open the control socket"))?;
     announce(backend, workers, &data_dir);
@@ -133,6 +151,9 @@ struct Threads {
     services: Arc<Services>,
     committer: Committer,
     periodic: Vec<Periodic>,
+    checkpoints: Arc<Checkpoints>,
+    /// Long runs of the latter end early.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Threads {
@@ -151,18 +172,28 @@ impl Threads {
         let storage = StoragePool::start(storage_threads).map_err(failed())?;
         let login = login_service(data_dir, config, engine, cores)?;
         let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
+        let services = Arc::new(services);
+        let room = Room::new(data_dir.store(), &services);
         let collecting = Arc::clone(engine);
         let indexer = Indexer::new(engine);
+        let checkpoints = Arc::new(Checkpoints::new(data_dir));
+        let sweeping = Arc::clone(&checkpoints);
+        let (removing, stopping) = (Arc::clone(engine), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&stopping);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
+            Periodic::start("upkeep", UPKEEP_EVERY, move || upkeep::run(&removing, &stop)).map_err(failed())?,
             Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
+            Periodic::start("checkpoints", CHECKPOINTS_EVERY, move || sweeping.sweep()).map_err(failed())?,
+            Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
-        Ok(Self { store, services: Arc::new(services), committer, periodic })
+        Ok(Self { store, services, committer, periodic, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();
         self.services.storage.stop();

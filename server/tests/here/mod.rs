@@ -86,6 +86,7 @@ impl Server {
             tls: TlsMode::None,
             proxy_protocol: false,
             proxy_trusted: Vec::new(),
+            administrator: false,
         }
     }
 

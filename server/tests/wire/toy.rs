@@ -188,6 +188,7 @@ fn listener(tls: TlsMode, proxy_protocol: bool) -> ListenerConfig {
         tls,
         proxy_protocol,
         proxy_trusted: vec!["127.0.0.1".parse().expect("network")],
+        administrator: false,
     }
 }
 
@@ -201,7 +202,7 @@ impl Server {
             vec![listener(TlsMode::StartTls, false), listener(TlsMode::Implicit, false), listener(TlsMode::None, true)];
         let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
         for config in &configs {
-            let bound = bind(&config.address, 2, 512).expect("bind");
+            let bound = bind(&config.address, config.mode(), 2, 512).expect("bind");
             if let ListenAddress::Tcp(address) = bound.address {
                 addresses.push(address);
             }

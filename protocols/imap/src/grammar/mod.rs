@@ -8,14 +8,16 @@
 //!   [`COMMAND_OCTETS_MAX`](crate::limits::COMMAND_OCTETS_MAX), or knows which command is allowed when.
 //! * Fails: a bad command with its tag, where it had one, and a text for the client.
 
+mod access;
 mod fetch;
+mod find;
 mod frame;
 mod mailbox;
 mod message;
 mod parse;
 mod pattern;
 mod search;
-pub(crate) mod utf7;
+pub mod utf7;
 mod words;
 pub mod write;
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,";
 
 /// The name as UTF-8. What is not modified UTF-7 stands for itself if it is UTF-8; `None` if it is neither.
-pub(crate) fn decode(octets: &[u8]) -> Option<Cow<'_, str>> {
+pub fn decode(octets: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(octets).ok()?;
     if !text.contains('&') || !text.is_ascii() {
         return Some(Cow::Borrowed(text));
@@ -54,7 +54,7 @@ fn decode_shifted(coded: &[u8]) -> Option<String> {
 }
 
 /// Appends a name in modified UTF-7: printable US-ASCII only.
-pub(crate) fn encode(out: &mut Vec<u8>, name: &str) {
+pub fn encode(out: &mut Vec<u8>, name: &str) {
     let mut rest = name;
     while let Some(first) = rest.chars().next() {
         let direct = is_direct(first);

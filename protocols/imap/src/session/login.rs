@@ -12,7 +12,9 @@ use crate::{
 /// What works after login.
 const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
                              CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
-                             COMPRESS=DEFLATE OBJECTID";
+                             COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
+                             QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
+                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -26,7 +28,9 @@ impl ImapSession {
         if self.may_starttls() {
             text.push_str(" STARTTLS");
         }
-        if self.may_login() {
+        if self.config.external {
+            text.push_str(" SASL-IR AUTH=EXTERNAL LOGINDISABLED");
+        } else if self.may_login() {
             text.push_str(" SASL-IR");
             for (name, _) in MECHANISMS {
                 text.push_str(" AUTH=");
@@ -90,8 +94,12 @@ impl ImapSession {
         self.doing = Doing::Handshake;
     }
 
-    /// Refuses a login that would show a password to the network.
+    /// Refuses a login by a password that would be shown to the network, or that is not wanted here.
     pub(super) fn refuse_clear(&mut self) -> bool {
+        if self.config.external {
+            self.tagged("NO [CANNOT] no password is taken here: the only mechanism is EXTERNAL");
+            return true;
+        }
         let refused = !self.may_login();
         if refused {
             self.tagged("NO [PRIVACYREQUIRED] begin TLS first: a password is not taken in clear");
@@ -115,7 +123,8 @@ impl ImapSession {
             }
             LoginAnswer::TryLater => self.tagged("NO [UNAVAILABLE] the login cannot be checked at the moment"),
             LoginAnswer::Refused => {
-                self.tagged("NO [AUTHENTICATIONFAILED] the login or the password is wrong");
+                let wrong = if self.config.external { "there is no such account" } else { "the login or the password is wrong" };
+                self.tagged(&format!("NO [AUTHENTICATIONFAILED] {wrong}"));
                 let State::NotAuthenticated(stranger) = &mut self.state else { return };
                 stranger.login_failures = stranger.login_failures.saturating_add(1);
                 if stranger.login_failures >= LOGIN_FAILURES_MAX {

@@ -9,6 +9,9 @@ use crate::ask::{Ask, LoginAnswer};
 pub(super) const MECHANISMS: [(&str, Mechanism); 3] =
     [("PLAIN", Mechanism::Plain), ("LOGIN", Mechanism::Login), ("SCRAM-SHA-256", Mechanism::ScramSha256)];
 
+/// The mechanism of the administrator's door.
+const EXTERNAL: &str = "EXTERNAL";
+
 /// Length of the seed of a nonce, in octets.
 const NONCE_SEED_OCTETS: usize = 24;
 
@@ -18,16 +21,23 @@ pub(super) enum SaslTurn {
     Exchange(Exchange, Option<String>),
     /// The server's last word is sent; the client's empty line is awaited.
     Proven { login: String, authorize_as: Option<String> },
+    /// The account is awaited (RFC 4422 appendix A).
+    External,
 }
+
+/// Octets of the account's name in EXTERNAL: the longest address of RFC 5321 section 4.5.3.1 (64 + 1 + 255).
+const EXTERNAL_OCTETS_MAX: usize = 320;
 
 impl ImapSession {
     pub(super) fn authenticate(&mut self, mechanism: &str, initial: Option<&[u8]>) {
-        if self.refuse_clear() {
+        let external = self.config.external && mechanism == EXTERNAL;
+        if !external && self.refuse_clear() {
             return;
         }
-        let Some((_, mechanism)) = MECHANISMS.into_iter().find(|(known, _)| *known == mechanism) else {
+        let mechanism = MECHANISMS.into_iter().find(|(known, _)| *known == mechanism);
+        if mechanism.is_none() && !external {
             return self.complete("NO [CANNOT] there is no such mechanism here");
-        };
+        }
         let initial = match initial {
             None => None,
             //= rfc4959#section-3
@@ -40,8 +50,28 @@ impl ImapSession {
                 _ => return self.bad("the initial response is not base64"),
             },
         };
+        let Some((_, mechanism)) = mechanism else {
+            return match initial {
+                Some(response) => self.external(&response),
+                None => self.challenge(b"", SaslTurn::External),
+            };
+        };
         let (exchange, step) = Exchange::start(mechanism, initial.as_deref(), self.nonce_seed());
         self.sasl_step(exchange, None, step);
+    }
+
+    /// The response of EXTERNAL: whose account it is to be.
+    //= rfc4422#appendix-A.1
+    //# initial-response = authz-id-string
+    //# authz-id-string = *( UTF8-char-no-nul )
+    fn external(&mut self, response: &[u8]) {
+        match std::str::from_utf8(response) {
+            // An empty one would mean the identity of the client itself, and an administrator has no mailboxes.
+            Ok(account) if (1..=EXTERNAL_OCTETS_MAX).contains(&account.len()) && !account.contains('\0') => {
+                self.ask(Ask::External { authorize_as: account.to_owned() }, Purpose::Login);
+            }
+            _ => self.login_verdict(LoginAnswer::Refused),
+        }
     }
 
     /// A seed for each exchange of the session.
@@ -128,6 +158,7 @@ impl ImapSession {
             SaslTurn::Proven { login, authorize_as } if response.is_empty() => {
                 self.ask(Ask::ScramDone { login, authorize_as, proven: true }, Purpose::Login);
             }
+            SaslTurn::External => self.external(response),
             SaslTurn::Proven { .. } => self.bad("an empty response was expected"),
         }
     }

@@ -9,6 +9,7 @@
 //! * Fails: with the file and the place in it. A message that cannot be moved is told and passed over.
 
 pub mod archive;
+mod connection;
 mod draft;
 pub mod eml;
 pub mod maildir;
@@ -16,14 +17,16 @@ mod lines;
 mod manifest;
 pub mod mbox;
 mod names;
+mod noted;
 mod status;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::{fmt, io, path::Path};
+use std::{collections::BTreeMap, fmt, io, path::Path};
 
 pub use rockdove_engine::InternalDate;
+use rockdove_mail::SpecialUse;
 
 /// A message on its way, with what goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +60,47 @@ pub trait Source {
 
     /// What can be told beforehand, for the display of progress.
     fn total(&self) -> Option<Total>;
+
+    /// The mailboxes there are, also those without messages, where the source can tell.
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        Vec::new()
+    }
+
+    /// Hears that the target has the first `given` of all messages that were given on disk, and what it says now of the
+    /// mailboxes they are in. A source that is slow to read need not give them again next time.
+    ///
+    /// # Errors
+    /// When that cannot be noted.
+    fn settled(&mut self, given: u64, places: &Places) -> Result<(), TransferError> {
+        let (_, _) = (given, places);
+        Ok(())
+    }
 }
+
+/// A mailbox of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceMailbox {
+    /// The levels of its name, in UTF-8; `["INBOX"]` is the inbox.
+    pub levels: Vec<String>,
+    /// What it is for.
+    pub special_use: Option<SpecialUse>,
+    /// Whether it is subscribed to.
+    pub subscribed: bool,
+    /// Whether it can hold messages.
+    pub selectable: bool,
+}
+
+/// What a target says of a mailbox: enough to tell whether it is still the one it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// UIDVALIDITY
+    pub uid_validity: u32,
+    /// UIDNEXT
+    pub uid_next: u32,
+}
+
+/// The mailboxes of a target by the levels of their names.
+pub type Places = BTreeMap<Vec<String>, Place>;
 
 /// Where messages go.
 pub trait Target {

@@ -112,10 +112,13 @@ fn shown(event: &Event) -> String {
             add("flags", fetched.flags.as_ref().map(|flags| format!("({})", flags.join(" "))));
             add("date", fetched.internal_date.map(|date| format!("{date:?}")));
             add("size", fetched.size.map(|size| size.to_string()));
-            add("body", fetched.body.as_ref().map(|body| match body {
-                Body::Octets(octets) => format!("{:?}", escaped(octets)),
-                other => format!("{other:?}"),
-            }));
+            add(
+                "body",
+                fetched.body.as_ref().map(|body| match body {
+                    Body::Octets(octets) => format!("{:?}", escaped(octets)),
+                    other => format!("{other:?}"),
+                }),
+            );
             text
         }
         Event::Untagged(Untagged::List(listed)) => {
@@ -214,8 +217,11 @@ fn conversations() {
         let text = fs::read_to_string(&path).expect("a conversation");
         for (number, part) in text.split("\n----").enumerate() {
             let part = part.trim_start_matches('-');
-            let wanted: String =
-                part.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).flat_map(|l| [l, "\n"]).collect();
+            let wanted: String = part
+                .lines()
+                .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                .flat_map(|l| [l, "\n"])
+                .collect();
             for cuts in [Cuts::Whole, Cuts::Single].into_iter().chain((0..8).map(Cuts::Random)) {
                 let got = heard(part, cuts);
                 let file = path.file_name().unwrap_or_default().to_string_lossy();

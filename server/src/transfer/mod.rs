@@ -10,14 +10,17 @@
 
 pub mod archive;
 mod connection;
+pub mod dial;
 mod draft;
 pub mod eml;
-pub mod maildir;
+pub mod imap;
 mod lines;
+pub mod maildir;
 mod manifest;
 pub mod mbox;
 mod names;
 mod noted;
+mod remote;
 mod status;
 #[cfg(test)]
 mod tests;

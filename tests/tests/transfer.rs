@@ -56,7 +56,7 @@ fn count(contents: &BTreeMap<String, Vec<Vec<u8>>>) -> usize {
 /// An account with messages that formats and programs trip over, in mailboxes with names that file systems do not like.
 fn fill(server: &Server, name: &str) {
     let mut imap = Imap::login(server.connect(Door::Imap), name).expect("logged in");
-    for mailbox in ["Work/2026", "Work/.hidden", "\"a b % c\"", "Entw&APw-rfe", "\"con.\"", "work"] {
+    for mailbox in ["Work/2026", "Work/.hidden", "\"a b &- c\"", "Entw&APw-rfe", "\"con.\"", "work"] {
         imap.ok(&format!("CREATE {mailbox}"));
     }
     let huge = [b"Subject: huge\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(400_000)].concat();
@@ -75,7 +75,7 @@ fn fill(server: &Server, name: &str) {
         ("INBOX (\\Seen) \"17-Jul-1996 02:44:25 -0700\"", b"Subject: twice\r\n\r\n"),
         ("Work/2026 (red)", &huge),
         ("Work/.hidden", b"Subject: hidden\r\n\r\n"),
-        ("\"a b % c\"", b"Subject: abc\r\n\r\n"),
+        ("\"a b &- c\"", b"Subject: abc\r\n\r\n"),
         ("Entw&APw-rfe (\\Draft)", b"Subject: draft\r\n\r\n"),
     ];
     for (place, message) in odd {

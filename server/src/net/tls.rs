@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     io::{Read, Write},
+    net::TcpStream,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -10,9 +11,9 @@ use std::{
 use bytes::Bytes;
 use rockdove_mail::TlsFacts;
 use rustls::{
-    ServerConfig, ServerConnection,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
 /// Clear bytes encrypted before they are written: bounds the memory of one send.
@@ -146,6 +147,70 @@ impl Tls {
         let suite = self.connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
         let server_name = self.connection.server_name().map(str::to_owned);
         TlsFacts { version, cipher: suite.unwrap_or_default().into(), server_name }
+    }
+}
+
+/// What connections to other servers are checked against.
+#[derive(Clone)]
+pub struct TlsDialer {
+    config: Arc<ClientConfig>,
+}
+
+impl TlsDialer {
+    /// Trusts the authorities that this system trusts and, beside them, those in `more_pem`.
+    ///
+    /// # Errors
+    /// When there is nobody to trust, or `more_pem` does not hold certificates.
+    pub fn new(more_pem: Option<&[u8]>) -> io::Result<Self> {
+        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+        let mut roots = RootCertStore::empty();
+        // One certificate of the system that cannot be read takes nothing from the others.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for certificate in CertificateDer::pem_slice_iter(more_pem.unwrap_or_default()) {
+            let certificate = certificate.map_err(|error| invalid(format!("bad certificate: {error}")))?;
+            roots.add(certificate).map_err(|error| invalid(format!("bad certificate: {error}")))?;
+        }
+        if roots.is_empty() {
+            return Err(invalid("this system trusts no certificate authority".into()));
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(|error| invalid(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Shakes hands with the server of this name. Blocks.
+    ///
+    /// # Errors
+    /// When the server cannot prove its name, or the connection fails.
+    pub fn dial(&self, server_name: &str, mut stream: TcpStream) -> io::Result<TlsStream> {
+        let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
+        let mut connection = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        Ok(TlsStream(StreamOwned::new(connection, stream)))
+    }
+}
+
+/// An encrypted connection to another server, which blocks.
+pub struct TlsStream(StreamOwned<ClientConnection, TcpStream>);
+
+impl Read for TlsStream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+impl Write for TlsStream {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

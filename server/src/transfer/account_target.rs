@@ -60,7 +60,10 @@ pub struct AccountTarget {
     /// Names of the source that stand for others here.
     renamed: HashMap<Vec<String>, Vec<String>>,
     mailboxes: BTreeMap<Vec<String>, Mailbox>,
+    /// How far the mailboxes here are, by their names here.
     places: Places,
+    /// The names here of the mailboxes of the source that were met.
+    met: BTreeMap<Vec<String>, Vec<String>>,
     selected: Option<Vec<String>>,
     batch: Vec<AppendMessage>,
     batch_octets: usize,
@@ -100,6 +103,7 @@ impl AccountTarget {
             renamed: HashMap::new(),
             mailboxes: BTreeMap::new(),
             places: Places::new(),
+            met: BTreeMap::new(),
             selected: None,
             batch: Vec::new(),
             batch_octets: 0,
@@ -138,14 +142,32 @@ impl AccountTarget {
         Ok(())
     }
 
-    /// The mailboxes here, and the UID that each gives next; what was stored counts.
-    pub fn places(&self) -> &Places {
-        &self.places
+    /// How far the mailboxes here are that those of the source which were met go to.
+    pub fn places(&self) -> Places {
+        let place = |(source, here): (&Vec<String>, &Vec<String>)| Some((source.clone(), *self.places.get(here)?));
+        self.met.iter().filter_map(place).collect()
+    }
+
+    /// How far the mailbox here is that one of a source goes to; `None` when it is not there yet.
+    pub fn place(&self, mailbox: &SourceMailbox) -> Option<Place> {
+        let here = self.of_same_use(mailbox).unwrap_or_else(|| self.name_of(&mailbox.levels));
+        self.places.get(&here).copied()
+    }
+
+    /// The mailbox here that has the special use of one of a source.
+    fn of_same_use(&self, mailbox: &SourceMailbox) -> Option<Vec<String>> {
+        let special_use = mailbox.special_use.filter(|_| self.wish.into.is_none());
+        special_use.and_then(|special_use| self.uses.get(&special_use).cloned())
     }
 
     /// What was done so far. What waits to be stored together with others is not in it.
     pub fn imported(&self) -> &Imported {
         &self.imported
+    }
+
+    /// The account, and the mailbox of it that everything goes below.
+    pub fn goes_to(&self) -> (&str, Option<&str>) {
+        (&self.wish.address, self.wish.into.as_deref())
     }
 
     /// Whether it only counts.
@@ -158,15 +180,14 @@ impl AccountTarget {
     /// # Errors
     /// When the server is lost. A mailbox that cannot be made is told with its messages.
     pub fn prepare(&mut self, all: Vec<SourceMailbox>) -> Result<(), TransferError> {
-        for SourceMailbox { levels, special_use, subscribed } in all {
-            if let Some(here) = special_use.and_then(|special_use| self.uses.get(&special_use)) {
-                if self.wish.into.is_none() {
-                    self.renamed.insert(levels.clone(), here.clone());
-                }
+        for mailbox in all.into_iter().filter(|mailbox| mailbox.selectable) {
+            if let Some(here) = self.of_same_use(&mailbox) {
+                self.renamed.insert(mailbox.levels.clone(), here);
             }
-            let name = self.name_of(&levels);
-            let special_use = special_use.filter(|_| self.wish.into.is_none());
-            self.make(&name, special_use, subscribed)?;
+            let name = self.name_of(&mailbox.levels);
+            let special_use = mailbox.special_use.filter(|_| self.wish.into.is_none());
+            self.make(&name, special_use, mailbox.subscribed)?;
+            self.met.insert(mailbox.levels, name);
         }
         Ok(())
     }
@@ -177,7 +198,9 @@ impl AccountTarget {
             return here.clone();
         }
         let mut name: Vec<String> = Vec::new();
-        let mut levels = levels.iter().map(|level| level.replace(DELIMITER, "_")).filter(|level| !level.is_empty());
+        // What a name here cannot have (RFC 9051 section 5.1) is shown as another character.
+        let level = |level: &String| level.replace(|c: char| c.is_control() || [DELIMITER, '%', '*'].contains(&c), "_");
+        let mut levels = levels.iter().map(level).filter(|level| !level.is_empty());
         if let Some(into) = &self.wish.into {
             name.extend(into.split(DELIMITER).map(str::to_owned));
             name.extend(levels.by_ref().next().filter(|first| !first.eq_ignore_ascii_case("INBOX")));
@@ -232,6 +255,9 @@ impl AccountTarget {
             self.flush()?;
         }
         self.batch_mailbox.clone_from(&name);
+        if !self.met.contains_key(&item.mailbox) {
+            self.met.insert(item.mailbox.clone(), name.clone());
+        }
         let octets = item.octets.len() as u64;
         if octets == 0 {
             self.refuse(&name, &item, "it has no octets, and IMAP cannot store such a message");

@@ -17,6 +17,7 @@ use super::{
     maildir::{MaildirSource, MaildirTarget},
     mbox::{MboxSource, MboxTarget},
     progress::Progress,
+    pull::Remote,
 };
 use crate::{
     cli::print,
@@ -66,11 +67,14 @@ pub(crate) struct ImportAction {
     /// Address of the account, which must be there.
     account: String,
     /// What to read: a folder or a file.
-    source: PathBuf,
+    #[arg(required_unless_present = "imap")]
+    source: Option<PathBuf>,
+    #[command(flatten)]
+    from: Remote,
     /// The format; when missing, told by what is there.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "imap")]
     format: Option<Format>,
-    /// Only this mailbox of the source; may be given more than once.
+    /// Only this mailbox of the source; with --imap, those below it too. May be given more than once.
     #[arg(long, value_name = "NAME")]
     mailbox: Vec<String>,
     /// Put INBOX, or the one mailbox of an mbox file, into this mailbox, and all others below it.
@@ -180,12 +184,19 @@ impl ImportAction {
     /// When it cannot, or when a message could not be imported.
     pub(crate) fn run(self, path: &Path) -> Result<(), Failure> {
         let config = config::read(path)?;
-        let size_octets_max = usize::try_from(config.limits.message_size.bytes).unwrap_or(usize::MAX);
-        let format = self.format.map_or_else(|| format_of(&self.source), Ok)?;
-        let mut source = open(format, &self.source, size_octets_max).map_err(said)?;
-        // The one mailbox of a file has the name of the file, which gives way to the name that was asked for.
-        let one = format == Format::Mbox && self.source.is_file();
         let wish = Wish { address: self.account, into: self.into, dry_run: self.dry_run };
+        if self.from.is_wanted() {
+            let mut target = AccountTarget::open(&config, wish)?;
+            // A dry run notes nothing, for it settles nothing.
+            let mut source = self.from.open(&config, &target, &self.mailbox)?;
+            return report(&import(&mut source, &mut target, &[]), self.dry_run);
+        }
+        let from = self.source.unwrap_or_default();
+        let size_octets_max = usize::try_from(config.limits.message_size.bytes).unwrap_or(usize::MAX);
+        let format = self.format.map_or_else(|| format_of(&from), Ok)?;
+        let mut source = open(format, &from, size_octets_max).map_err(said)?;
+        // The one mailbox of a file has the name of the file, which gives way to the name that was asked for.
+        let one = format == Format::Mbox && from.is_file();
         let mut into_one = IntoOne { source: &mut *source, one: one && wish.into.is_some() };
         let mut target = AccountTarget::open(&config, wish)?;
         let outcome = import(&mut into_one, &mut target, &self.mailbox);
@@ -250,7 +261,7 @@ fn carry(
         let name = levels.join("/");
         only.is_empty() || only.iter().any(|wanted| same_name(&name, wanted))
     };
-    let mailboxes = source.mailboxes()?;
+    let mailboxes = source.mailboxes();
     target.prepare(mailboxes.into_iter().filter(|mailbox| is_wanted(&mailbox.levels)).collect())?;
     let mut given = 0_u64;
     loop {
@@ -275,7 +286,7 @@ fn carry(
             target.flush()?;
             // What was refused is to be given again, so nothing behind it is noted.
             if target.imported().refused.is_empty() && !target.is_dry_run() {
-                source.settled(given, target.places())?;
+                source.settled(given, &target.places())?;
             }
         }
         if ended {

@@ -12,15 +12,21 @@ pub mod account_source;
 pub mod account_target;
 pub mod archive;
 pub mod command;
+mod connection;
+pub mod dial;
 mod door;
 mod draft;
 pub mod eml;
-pub mod maildir;
+pub mod imap;
 mod lines;
+pub mod maildir;
 mod manifest;
 pub mod mbox;
 mod names;
+mod noted;
 mod progress;
+mod pull;
+mod remote;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -64,19 +70,18 @@ pub trait Source {
     /// What can be told beforehand, for the display of progress.
     fn total(&self) -> Option<Total>;
 
-    /// The mailboxes of the source, empty ones too, when it knows of any beside those that messages name.
-    ///
-    /// # Errors
-    /// When they cannot be listed.
-    fn mailboxes(&mut self) -> Result<Vec<SourceMailbox>, TransferError> {
-        Ok(Vec::new())
+    /// The mailboxes there are, also those without messages, where the source can tell.
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        Vec::new()
     }
 
-    /// The first `given` messages that [`Self::next`] gave are durable in the target, which is now so far.
+    /// Hears that the target has the first `given` of all messages that were given on disk, and what it says now of the
+    /// mailboxes they are in. A source that is slow to read need not give them again next time.
     ///
     /// # Errors
-    /// When this cannot be noted.
-    fn settled(&mut self, _given: u64, _places: &Places) -> Result<(), TransferError> {
+    /// When that cannot be noted.
+    fn settled(&mut self, given: u64, places: &Places) -> Result<(), TransferError> {
+        let (_, _) = (given, places);
         Ok(())
     }
 }
@@ -84,24 +89,26 @@ pub trait Source {
 /// A mailbox of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceMailbox {
-    /// The levels of its name.
+    /// The levels of its name, in UTF-8; `["INBOX"]` is the inbox.
     pub levels: Vec<String>,
     /// What it is for.
     pub special_use: Option<SpecialUse>,
-    /// Whether its user wants to see it.
+    /// Whether it is subscribed to.
     pub subscribed: bool,
+    /// Whether it can hold messages.
+    pub selectable: bool,
 }
 
-/// How far a mailbox of the target is.
+/// What a target says of a mailbox: enough to tell whether it is still the one it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// UIDVALIDITY
     pub uid_validity: u32,
-    /// UIDNEXT, or less.
+    /// UIDNEXT
     pub uid_next: u32,
 }
 
-/// How far the mailboxes of the target are, by the levels of their names there.
+/// The mailboxes of a target by the levels of their names in the source.
 pub type Places = BTreeMap<Vec<String>, Place>;
 
 /// Where messages go.

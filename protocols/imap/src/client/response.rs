@@ -91,6 +91,8 @@ pub enum Untagged {
     Search(Vec<u32>),
     /// STATUS: the mailbox's name as it stands there, and items with their numbers.
     Status(Vec<u8>, Vec<(String, u64)>),
+    /// NAMESPACE: prefix and delimiter of the names that are the account's own.
+    Namespace(Vec<(Vec<u8>, Option<char>)>),
     /// FETCH
     Fetch(Fetched),
     /// Anything else, its text up to the first literal.
@@ -181,6 +183,7 @@ fn named(word: &str, values: &mut Values) -> Option<Untagged> {
             Some(Untagged::Search(numbers.iter().map_while(|number| number.parse().ok()).collect()))
         }
         "STATUS" => status(values),
+        "NAMESPACE" => namespace(values.value()?).map(Untagged::Namespace),
         _ => None,
     }
 }
@@ -203,12 +206,24 @@ fn status(values: &mut Values) -> Option<Untagged> {
     Some(Untagged::Status(name, items))
 }
 
+/// The first of the three lists (RFC 2342 section 5).
+fn namespace(personal: Value) -> Option<Vec<(Vec<u8>, Option<char>)>> {
+    let Value::List(list) = personal else { return Some(Vec::new()) };
+    let one = |value| {
+        let Value::List(pair) = value else { return None };
+        let mut pair = pair.into_iter();
+        Some((pair.next()?.octets()?, pair.next().and_then(delimiter)))
+    };
+    list.into_iter().map(one).collect()
+}
+
+fn delimiter(value: Value) -> Option<char> {
+    text(&value.octets()?).chars().next()
+}
+
 fn listed(values: &mut Values, lsub: bool) -> Option<Listed> {
     let attributes = flags(values.value()?)?;
-    let delimiter = match values.value()? {
-        Value::Nil => None,
-        other => text(&other.octets()?).chars().next(),
-    };
+    let delimiter = delimiter(values.value()?);
     values.at_end();
     // A name that should have been quoted and is not goes on to the end of the line; extensions begin with "(".
     let rest = values.rest();

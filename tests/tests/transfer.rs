@@ -62,7 +62,10 @@ fn fill(server: &Server, name: &str) {
     let huge = [b"Subject: huge\r\n\r\n".to_vec(), b"0123456789abcdef\r\n".repeat(400_000)].concat();
     let odd: [(&str, &[u8]); 16] = [
         ("INBOX (\\Seen \\Flagged $Forwarded blue) \"17-Jul-1996 02:44:25 -0700\"", b"Subject: one\r\n\r\nbody\r\n"),
-        ("INBOX (\\Deleted \\Draft \\Answered) \"17-Jul-2020 02:44:25 +0530\"", b"Subject: \xff\xfe\r\n\r\n8-bit \xe4\r\n"),
+        (
+            "INBOX (\\Deleted \\Draft \\Answered) \"17-Jul-2020 02:44:25 +0530\"",
+            b"Subject: \xff\xfe\r\n\r\n8-bit \xe4\r\n",
+        ),
         ("INBOX \"01-Jan-1970 00:00:00 +0000\"", b"Subject: from\r\n\r\nFrom here\r\n>From there\r\n>>From\r\n"),
         ("INBOX \"01-Jan-2030 00:00:00 +0000\"", b"\r\n\r\nFrom a Thu Nov 26 10:00:00 2026\r\n\r\n"),
         ("INBOX", b"bare\rcr\nand\n\rlf\r\r\n\n\nFrom x\n"),
@@ -104,10 +107,16 @@ fn every_format_gives_everything_back_and_twice_is_as_once() {
         assert_eq!(again.code, Some(1), "an export is not overwritten");
         let import = ["import", &address(name), &dest];
         let dry = server.rockdove(&[&import[..], &["--dry-run"]].concat(), "").ok();
-        assert!(dry.starts_with("17 messages (") && dry.ends_with(" would be imported, 0 were there already\n"), "{dry}");
+        assert!(
+            dry.starts_with("17 messages (") && dry.ends_with(" would be imported, 0 were there already\n"),
+            "{dry}"
+        );
         assert_eq!(count(&contents(&server, name)), 0, "{format}: only counted");
         let printed = server.rockdove(&import, "").ok();
-        assert!(printed.starts_with("17 messages (") && printed.ends_with(" imported, 0 were there already\n"), "{printed}");
+        assert!(
+            printed.starts_with("17 messages (") && printed.ends_with(" imported, 0 were there already\n"),
+            "{printed}"
+        );
         assert_eq!(contents(&server, name), expected, "{format}");
         let printed = server.rockdove(&import, "").ok();
         assert_eq!(printed, "0 messages (0 octets) imported, 17 were there already\n", "{format}");
@@ -119,7 +128,8 @@ fn every_format_gives_everything_back_and_twice_is_as_once() {
 fn many(path: &Path, messages: usize) {
     let mut text = Vec::new();
     for number in 0..messages {
-        write!(text, "From x Thu Nov 26 10:00:00 2026\nSubject: {number}\n\n{}\n", "line\n".repeat(200)).expect("written");
+        write!(text, "From x Thu Nov 26 10:00:00 2026\nSubject: {number}\n\n{}\n", "line\n".repeat(200))
+            .expect("written");
     }
     fs::write(path, text).expect("written");
 }
@@ -134,7 +144,8 @@ fn stored(server: &Server) -> u64 {
     let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
     imap.try_ok("STATUS many (MESSAGES)").map_or(0, |reply| {
         let line = reply.with("STATUS").join("");
-        let number: String = line.rsplit("MESSAGES ").next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
+        let number: String =
+            line.rsplit("MESSAGES ").next().unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
         number.parse().expect("a number")
     })
 }
@@ -165,6 +176,8 @@ fn a_killed_import_and_a_killed_server_lose_and_double_nothing() {
     child.kill().expect("killed");
     child.wait().expect("ended");
     assert!(there < MESSAGES, "it was killed in the middle");
+    // What it had sent before it was killed may still be stored, up to a batch of 200.
+    let there = stored(&server) + 200;
     let mut child = start(&server, &import);
     await_some(&server, there);
     server.kill();
@@ -184,7 +197,10 @@ fn a_killed_import_and_a_killed_server_lose_and_double_nothing() {
         .iter()
         .map(|response| {
             let text = String::from_utf8_lossy(response).into_owned();
-            text.split("Subject: ").nth(1).and_then(|rest| rest.trim_end_matches(')').trim().parse().ok()).expect("a number")
+            text.split("Subject: ")
+                .nth(1)
+                .and_then(|rest| rest.trim_end_matches(')').trim().parse().ok())
+                .expect("a number")
         })
         .collect();
     subjects.sort_unstable();
@@ -254,6 +270,54 @@ print([(name, len(dir.get_folder(name))) for name in dir.list_folders()])";
         "[('0', 'O'), ('1', 'OR'), ('2', 'AFOR')]\n\
          [('0', '', 1700000000), ('1', 'S', 1700000000), ('2', 'FRS', 1700000000)]\n[('A.B', 1)]\n"
     );
+}
+
+#[test]
+fn mail_is_pulled_from_another_server_once() {
+    let theirs = Server::start(Setup::new(Io::IoUring, &[Door::Imap, Door::Imaps]));
+    fill(&theirs, "ada");
+    let expected = contents(&theirs, "ada");
+    let ours = server();
+    let secret = ours.path("secret");
+    fs::write(&secret, format!("{}\n", rockdove_tests::PASSWORD)).expect("written");
+    let (ada, ben) = (address("ada"), address("ben"));
+    let certificate = theirs.certificate_path();
+    let (secret, trusted) = (secret.to_string_lossy().into_owned(), certificate.to_string_lossy().into_owned());
+    let tls = theirs.address(Door::Imaps).to_string();
+    let starttls = theirs.address(Door::Imap).to_string();
+    let login = ["--user", &*ada, "--password-file", &*secret, "--tls-trust", &*trusted];
+    let pull = |more: &[&str]| ours.rockdove(&[&["import"], more, &login[..]].concat(), "");
+    let none = ours.rockdove(&[&["import", &*ada, "--imap", &*tls], &login[..4]].concat(), "");
+    assert_eq!(none.code, Some(1), "a certificate of nobody: {}", none.out);
+    let dry = pull(&[&ada, "--imap", &tls, "--dry-run"]).ok();
+    assert!(dry.starts_with("16 messages ("), "{dry}");
+    let printed = pull(&[&ada, "--imap", &tls]).ok();
+    assert!(
+        printed.starts_with("16 messages (") && printed.ends_with(" imported, 0 were there already\n"),
+        "{printed}"
+    );
+    assert_eq!(contents(&ours, "ada"), expected);
+    let again = pull(&[&ada, "--imap", &tls]).ok();
+    assert_eq!(again, "0 messages (0 octets) imported, 0 were there already\n", "nothing is fetched again");
+    Imap::login(theirs.connect(Door::Imap), "ada")
+        .expect("logged in")
+        .try_append("Work/2026", b"new\r\n")
+        .expect("stored");
+    let again = pull(&[&ada, "--imap", &tls]).ok();
+    assert_eq!(again, "1 messages (5 octets) imported, 0 were there already\n");
+    fs::remove_dir_all(ours.path("data/imports")).expect("notes");
+    let again = pull(&[&ada, "--imap", &tls]).ok();
+    assert_eq!(again, "0 messages (0 octets) imported, 17 were there already\n", "without the notes");
+    assert_eq!(contents(&ours, "ada"), contents(&theirs, "ada"));
+    // An account that was made anew gets everything, whatever is noted.
+    ours.rockdove(&["account", "remove", &ada], "").ok();
+    ours.add_account("ada");
+    let anew = pull(&[&ada, "--imap", &tls]).ok();
+    assert!(anew.starts_with("17 messages ("), "{anew}");
+    assert_eq!(contents(&ours, "ada"), contents(&theirs, "ada"));
+    let part = pull(&[&ben, "--imap", &starttls, "--tls", "starttls", "--mailbox", "Work", "--into", "Old"]).ok();
+    assert!(part.starts_with("3 messages ("), "{part}");
+    assert_eq!(contents(&ours, "ben").keys().collect::<Vec<_>>(), ["Old/Work/.hidden", "Old/Work/2026"]);
 }
 
 #[test]

@@ -215,7 +215,12 @@ impl AccountTarget {
     }
 
     /// Makes a mailbox that is not there, subscribed, so that the user's client shows it.
-    fn make(&mut self, name: &[String], special_use: Option<SpecialUse>, subscribed: bool) -> Result<(), TransferError> {
+    fn make(
+        &mut self,
+        name: &[String],
+        special_use: Option<SpecialUse>,
+        subscribed: bool,
+    ) -> Result<(), TransferError> {
         let known = self.mailboxes.entry(name.to_vec()).or_default();
         if known.exists || known.refused.is_some() || self.wish.dry_run {
             return Ok(());
@@ -335,7 +340,9 @@ impl AccountTarget {
         let mut there = There::default();
         let tag = self.door.client().uid_fetch("1:*", "UID RFC822.SIZE INTERNALDATE");
         self.door.ok(&name.join("/"), tag, &mut |untagged| {
-            if let Untagged::Fetch(Fetched { uid: Some(uid), size: Some(size), internal_date: Some(date), .. }) = untagged {
+            if let Untagged::Fetch(Fetched { uid: Some(uid), size: Some(size), internal_date: Some(date), .. }) =
+                untagged
+            {
                 there.unread.entry((size, date.0)).or_default().push(uid);
             }
             Ok(())

@@ -214,7 +214,8 @@ impl ArchiveSource {
     /// The manifest is the last thing; its last line says how many messages there are.
     fn manifest(&mut self, size: u64) -> Result<Option<Item>, TransferError> {
         self.ended = true;
-        let (mut lines, mut line, mut last) = (Lines::new(BufReader::new((&mut self.reader).take(size))), vec![], vec![]);
+        let (mut lines, mut line, mut last) =
+            (Lines::new(BufReader::new((&mut self.reader).take(size))), vec![], vec![]);
         while lines.next(&mut line, LINE_OCTETS_MAX).map_err(TransferError::at(&self.path))? > 0 {
             std::mem::swap(&mut line, &mut last);
         }

@@ -88,12 +88,8 @@ pub(crate) struct ImportAction {
 /// The format that the name of a new export tells.
 fn format_of_name(dest: &Path) -> Result<Format, Failure> {
     let name = dest.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let ends = [
-        (".tar.zst", Format::Archive),
-        ("mbox", Format::Mbox),
-        ("maildir", Format::Maildir),
-        ("eml", Format::Eml),
-    ];
+    let ends =
+        [(".tar.zst", Format::Archive), ("mbox", Format::Mbox), ("maildir", Format::Maildir), ("eml", Format::Eml)];
     let found = ends.iter().find(|(end, _)| name.ends_with(end)).map(|(_, format)| *format);
     found.ok_or_else(|| Failure::Usage(format!("the name {name} tells no format: use --format")))
 }

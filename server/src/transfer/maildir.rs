@@ -41,8 +41,14 @@ const LETTERS: usize = 26;
 /// Octets of `dovecot-keywords` that are read.
 const KEYWORDS_OCTETS_MAX: u64 = 64 << 10;
 /// Letters of flags, in the order in which they stand in a name.
-const FLAGS: [(char, &str); 6] =
-    [('D', "\\Draft"), ('F', "\\Flagged"), ('P', "$Forwarded"), ('R', "\\Answered"), ('S', "\\Seen"), ('T', "\\Deleted")];
+const FLAGS: [(char, &str); 6] = [
+    ('D', "\\Draft"),
+    ('F', "\\Flagged"),
+    ('P', "$Forwarded"),
+    ('R', "\\Answered"),
+    ('S', "\\Seen"),
+    ('T', "\\Deleted"),
+];
 
 /// The letters of flags, and of keywords that have one.
 fn letters(flags: &[String], keywords: &[String]) -> String {
@@ -54,7 +60,10 @@ fn letters(flags: &[String], keywords: &[String]) -> String {
 /// The flags of letters.
 fn flags(letters: &str, keywords: &[String]) -> Vec<String> {
     let named = FLAGS.iter().copied().chain(('a'..='z').zip(keywords.iter().map(String::as_str)));
-    named.filter(|(letter, name)| letters.contains(*letter) && !name.is_empty()).map(|(_, name)| name.to_owned()).collect()
+    named
+        .filter(|(letter, name)| letters.contains(*letter) && !name.is_empty())
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 /// A keyword that can have a letter.
@@ -104,7 +113,11 @@ impl MaildirTarget {
         let levels: Vec<String> = mailbox.iter().map(|level| names::escape(level).replace('.', "%2E")).collect();
         let mut wish = Vec::new();
         utf7::encode(&mut wish, &levels.join("."));
-        let wish = if levels.iter().any(String::is_empty) { String::new() } else { String::from_utf8(wish).unwrap_or_default() };
+        let wish = if levels.iter().any(String::is_empty) {
+            String::new()
+        } else {
+            String::from_utf8(wish).unwrap_or_default()
+        };
         self.draft.path().join(format!(".{}", self.folders.flat(mailbox, &wish).path))
     }
 
@@ -296,7 +309,11 @@ impl Reading {
         if let Some(line) = line {
             let mut item = line.with(octets, entry.path.display())?;
             let lettered = |flag: &String| {
-                FLAGS.iter().map(|(_, name)| *name).chain(self.keywords.iter().map(String::as_str)).any(|name| name.eq_ignore_ascii_case(flag))
+                FLAGS
+                    .iter()
+                    .map(|(_, name)| *name)
+                    .chain(self.keywords.iter().map(String::as_str))
+                    .any(|name| name.eq_ignore_ascii_case(flag))
             };
             if self::letters(&item.flags, &self.keywords) != self::letters(&named, &self.keywords) {
                 item.flags.retain(|flag| !lettered(flag));
@@ -307,7 +324,10 @@ impl Reading {
         let internal_date = InternalDate { unix_s: walk::modified(&file), offset_minutes: 0 };
         let octets = with_crlf(&octets);
         if octets.len() > size_octets_max {
-            return Err(TransferError::passed_over(entry.path.display(), too_large(octets.len() as u64, size_octets_max)));
+            return Err(TransferError::passed_over(
+                entry.path.display(),
+                too_large(octets.len() as u64, size_octets_max),
+            ));
         }
         Ok(Item { mailbox: self.mailbox.clone(), flags: named, internal_date, octets })
     }

@@ -210,8 +210,16 @@ impl MboxSource {
     pub fn open(path: &Path, size_octets_max: usize) -> Result<Self, TransferError> {
         let facts = std::fs::metadata(path).map_err(TransferError::at(path))?;
         let (root, sealed) = (path.to_owned(), if facts.is_dir() { manifest::sealed(path)? } else { None });
-        let mut source =
-            Self { size_octets_max, root, sealed, told: sealed, waiting: Vec::new(), reading: None, octets: facts.len(), read: 0 };
+        let mut source = Self {
+            size_octets_max,
+            root,
+            sealed,
+            told: sealed,
+            waiting: Vec::new(),
+            reading: None,
+            octets: facts.len(),
+            read: 0,
+        };
         if facts.is_dir() {
             source.octets = 0;
             source.wait(&[], path)?;
@@ -292,7 +300,8 @@ impl Reading {
     /// Reads up to the next separator.
     fn raw(&mut self, octets_max: usize) -> std::io::Result<Raw> {
         let (mut octets, mut line, mut length, mut blank) = (Vec::new(), Vec::new(), 0_u64, false);
-        let mut raw = Raw { from: std::mem::take(&mut self.from), at: self.at, octets: Vec::new(), length: 0, last: true };
+        let mut raw =
+            Raw { from: std::mem::take(&mut self.from), at: self.at, octets: Vec::new(), length: 0, last: true };
         loop {
             let at = self.lines.offset();
             let whole = self.lines.next(&mut line, octets_max)?;
@@ -347,8 +356,9 @@ impl Reading {
     /// One of ours.
     fn ours(&self, line: &[u8], rest: &[u8], raw: &Raw) -> Result<Item, TransferError> {
         let place = format!("{} at octet {}", self.path.display(), raw.at);
-        let note: Note = serde_json::from_slice(line)
-            .map_err(|error| TransferError::passed_over(&place, format!("its X-Rockdove-Message is damaged: {error}")))?;
+        let note: Note = serde_json::from_slice(line).map_err(|error| {
+            TransferError::passed_over(&place, format!("its X-Rockdove-Message is damaged: {error}"))
+        })?;
         manifest::check(&Head { rockdove_export: note.rockdove_export }, &place)?;
         let seen = visible(&note.flags);
         // The empty line behind it may be what a cut took.

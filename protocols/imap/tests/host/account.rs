@@ -127,7 +127,8 @@ impl Account {
 
     fn try_answer(&mut self, ask: Ask, octets_aim: usize) -> Result<Answer, Refusal> {
         Ok(match ask {
-            ask @ (Ask::CheckPassword { .. } | Ask::ScramKeys { .. } | Ask::ScramDone { .. } | Ask::External { .. }) => {
+            ask
+            @ (Ask::CheckPassword { .. } | Ask::ScramKeys { .. } | Ask::ScramDone { .. } | Ask::External { .. }) => {
                 self.login(ask)
             }
             Ask::Select { mailbox, read_only } => self.select(&mailbox, read_only)?,

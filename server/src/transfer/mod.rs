@@ -11,8 +11,8 @@
 pub mod archive;
 mod draft;
 pub mod eml;
-pub mod maildir;
 mod lines;
+pub mod maildir;
 mod manifest;
 pub mod mbox;
 mod names;

@@ -23,7 +23,7 @@ use rockdove_engine::{
 };
 use rockdove_mail::{
     Flags,
-    search::{DateField, Day, SearchField, SearchKey},
+    search::{DateField, Day, SearchField, SearchKey, SortCriterion, SortKey, ThreadAlgorithm},
 };
 
 const NOW: i64 = 1_800_000_000;
@@ -48,6 +48,7 @@ fn main() -> Result<()> {
     println!("{count} messages of {} octets on average", octets / count);
     println!("taken in at {:.0} messages/s, slowest slice {slowest:.0?}", as_f64(count) / took.as_secs_f64());
     sizes(&kv, account, octets)?;
+    order(&engine, account)?;
     for (name, key) in questions() {
         let (fast, found) = median(ROUNDS, || Ok(engine.search(account, INBOX, &key)?))?;
         let (slow, same) = median(ROUNDS_BY_READING, || Ok(engine.search_by_reading(account, INBOX, &key)?))?;
@@ -66,6 +67,31 @@ fn main() -> Result<()> {
 #[allow(clippy::cast_precision_loss, reason = "a figure to look at")]
 fn as_f64(value: u64) -> f64 {
     value as f64
+}
+
+/// SORT and THREAD of the whole mailbox, with its sort keys in memory.
+fn order(engine: &Engine, account: AccountId) -> Result<()> {
+    let view = engine.mailbox(account, INBOX)?;
+    let by = |key: SortKey, reverse: bool| vec![SortCriterion { key, reverse }];
+    for (name, criteria) in [
+        ("SORT (REVERSE DATE)", by(SortKey::Date, true)),
+        ("SORT (SUBJECT)", by(SortKey::Subject, false)),
+        ("SORT (DISPLAYFROM)", by(SortKey::DisplayFrom, false)),
+        ("SORT (SIZE)", by(SortKey::Size, false)),
+    ] {
+        let sort = || Ok(engine.sort_view(account, &view, &SearchKey::All, &criteria)?);
+        let (took, found) = median(ROUNDS, sort)?;
+        println!("{name}: {:.2} ms, {} found", took.as_secs_f64() * 1e3, found.len());
+    }
+    for algorithm in [ThreadAlgorithm::References, ThreadAlgorithm::OrderedSubject] {
+        let thread = || {
+            let nodes = engine.thread_view(account, &view, &SearchKey::All, algorithm)?;
+            Ok(nodes.iter().filter_map(|node| node.uid).collect::<Vec<_>>())
+        };
+        let (took, found) = median(ROUNDS, thread)?;
+        println!("THREAD {algorithm:?}: {:.2} ms, {} found", took.as_secs_f64() * 1e3, found.len());
+    }
+    Ok(())
 }
 
 fn questions() -> Vec<(&'static str, SearchKey)> {

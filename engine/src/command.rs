@@ -3,7 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use rockdove_mail::{FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet, UidValidity};
+use rockdove_mail::{
+    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet, UidValidity,
+};
 
 use crate::{kv::KvError, store::ingest::StagedMessage};
 
@@ -14,6 +16,10 @@ pub struct AccountId(pub u32);
 /// A mailbox of an account; never reused, survives renaming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailboxId(pub u32);
+
+/// A group of accounts; never reused, survives renaming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GroupId(pub u32);
 
 /// A message of an account (RFC 8474 EMAILID); shared by its copies, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +32,17 @@ pub struct InternalDate {
     pub unix_s: i64,
     /// Zone east of UTC, in minutes.
     pub offset_minutes: i16,
+}
+
+/// The most that an account may have (RFC 9208); `None` for no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuotaLimits {
+    /// Octets of all entries (STORAGE).
+    pub bytes: Option<u64>,
+    /// Entries in all mailboxes (MESSAGE).
+    pub messages: Option<u64>,
+    /// Mailboxes (MAILBOX).
+    pub mailboxes: Option<u32>,
 }
 
 /// How an account proves who it is. Made outside the engine, because hashing needs a random salt.
@@ -96,6 +113,39 @@ pub enum Command {
         address: String,
         /// Most octets; `None` for no limit.
         quota_bytes: Option<u64>,
+    },
+    /// Changes every limit of an account. An administrator may give it.
+    SetQuotaLimits {
+        /// Whose.
+        account: AccountId,
+        /// The limits.
+        limits: QuotaLimits,
+    },
+    /// Creates a group without members.
+    CreateGroup {
+        /// Its name: letters, digits, `-`, `_` and `.`, compared without case.
+        group: String,
+    },
+    /// Removes a group. What it was granted is granted to nobody.
+    RemoveGroup {
+        /// Its name.
+        group: String,
+    },
+    /// Adds an account to a group, or takes it out.
+    SetGroupMember {
+        /// Name of the group.
+        group: String,
+        /// Primary address.
+        address: String,
+        /// Add or take out.
+        member: bool,
+    },
+    /// Sets or clears the account whose mailboxes the accounts of a domain see as public.
+    SetPublicAccount {
+        /// Name of the domain.
+        domain: String,
+        /// Primary address of the account; `None`: no mailbox is public.
+        address: Option<String>,
     },
     /// Makes `alias` deliver to `targets` (local addresses), replacing earlier targets.
     SetAlias {
@@ -196,7 +246,42 @@ pub enum Command {
         /// To where.
         to: MailboxId,
     },
-    /// Removes messages for good.
+    /// Copies or moves messages to a mailbox of another account.
+    CopyAcross {
+        /// Whose messages.
+        account: AccountId,
+        /// From where.
+        from: MailboxId,
+        /// Which messages.
+        uids: UidSet,
+        /// To whom.
+        to_account: AccountId,
+        /// To where.
+        to: MailboxId,
+        /// Move.
+        remove: bool,
+    },
+    /// Changes what somebody may do with a mailbox (RFC 4314).
+    SetRights {
+        /// Whose.
+        account: AccountId,
+        /// Which.
+        mailbox: MailboxId,
+        /// Who: an address, `group:` and a name, `anyone`, `owner`; with `-` before it for what is denied.
+        identifier: String,
+        /// How.
+        update: RightsUpdate,
+        /// What; none with [`RightsUpdate::Replace`] takes the identifier out of the list.
+        rights: Rights,
+    },
+    /// The same as the command, but given by an account, which must have the rights for it (RFC 4314 section 4).
+    As {
+        /// Who gives the command.
+        actor: AccountId,
+        /// A command about mailboxes or messages; no other, and not again `As`.
+        command: Box<Command>,
+    },
+    /// Removes messages. Where the engine keeps what is expunged, they can be had again for a while.
     Expunge {
         /// Whose.
         account: AccountId,
@@ -207,12 +292,50 @@ pub enum Command {
         /// Only those with `\Deleted` (IMAP); POP3 removes by UID alone.
         deleted_only: bool,
     },
+    /// Brings back what was expunged or deleted: messages with new UIDs in the mailbox they were in, with their flags (but
+    /// `\Deleted`) and internal dates; a mailbox as it was, with a new UIDVALIDITY. Some of it at once; see
+    /// [`Outcome::Restored`].
+    Restore {
+        /// Whose.
+        account: AccountId,
+        /// What.
+        which: Deleted,
+        /// Into this mailbox (created when it is missing) instead of where it was.
+        to: Option<MailboxName>,
+    },
+    /// Removes for good what was expunged or deleted and is past its time, or more than is kept. Some of it at once; see
+    /// [`Outcome::Purged`].
+    Purge {
+        /// Whose.
+        account: AccountId,
+        /// Whatever its time.
+        everything: bool,
+    },
+}
+
+/// What is to be had again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// These messages.
+    Messages(Vec<MessageId>),
+    /// The deleted mailboxes of this name, and what was expunged from them and from the mailbox that has the name now.
+    Mailbox(MailboxName),
+    /// Everything from this moment on, in seconds since 1970.
+    Since(i64),
 }
 
 impl Command {
     /// Whether it brings something into the store, so that it has to wait when the disk is nearly full.
     pub(crate) fn takes_in(&self) -> bool {
-        matches!(self, Self::Deliver { .. } | Self::Append { .. } | Self::Copy { .. } | Self::CreateAccount { .. })
+        match self {
+            Self::As { command, .. } => command.takes_in(),
+            Self::Deliver { .. }
+            | Self::Append { .. }
+            | Self::Copy { .. }
+            | Self::CopyAcross { .. }
+            | Self::CreateAccount { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -249,6 +372,8 @@ pub enum Outcome {
     Done,
     /// The account that was created.
     Account(AccountId),
+    /// The group that was created.
+    Group(GroupId),
     /// The mailbox that was created.
     Mailbox(MailboxId),
     /// One entry per delivery, in order.
@@ -277,6 +402,22 @@ pub enum Outcome {
         uids: UidSet,
         /// Mod-sequence of the change; zero when nothing went.
         modseq: ModSeq,
+    },
+    /// Messages and mailboxes brought back.
+    Restored {
+        /// Entries that are there again, those of mailboxes included.
+        messages: u64,
+        /// Mailboxes that are there again.
+        mailboxes: u32,
+        /// There is more: give the same command again.
+        more: bool,
+    },
+    /// Removed for good.
+    Purged {
+        /// Entries.
+        messages: u64,
+        /// There is more: give the same command again.
+        more: bool,
     },
 }
 
@@ -322,6 +463,8 @@ pub enum EngineError {
     Exists(String),
     /// The request makes no sense (INBOX deleted, a mailbox renamed below itself, a bad address).
     Invalid(String),
+    /// Whoever gave the command may not do that.
+    NoPermission(String),
     /// The account's quota would be exceeded.
     OverQuota,
     /// A named limit would be exceeded.
@@ -338,6 +481,7 @@ impl fmt::Display for EngineError {
             Self::NotFound(what) => write!(f, "{what} does not exist"),
             Self::Exists(what) => write!(f, "{what} exists already"),
             Self::Invalid(why) => f.write_str(why),
+            Self::NoPermission(why) => write!(f, "not permitted: {why}"),
             Self::OverQuota => f.write_str("the quota of the account is exceeded"),
             Self::Limit(why) => write!(f, "limit reached: {why}"),
             Self::Unavailable(why) => write!(f, "temporarily unavailable, try again: {why}"),

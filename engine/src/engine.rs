@@ -12,13 +12,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_mail::{ModSeq, Uid, search::SearchKey};
+use rockdove_mail::{
+    ModSeq, Uid,
+    search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
+    text,
+};
 
 use crate::{
-    command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome},
-    directory::{self, Directory},
+    command::{
+        AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, MessageId, Outcome, QuotaLimits,
+    },
+    directory::{self, AccountRecord, Directory},
     kv::{Batch, Durability, Family, Read, SharedKv, keys},
-    search::{self, Messages},
+    rights::{Actor, Grants},
+    search::{self, Messages, SheetCache, Sheets},
     store::{
         MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
         account::{AccountSlot, AccountState, Planner, Totals},
@@ -27,6 +34,7 @@ use crate::{
         directory::DirectorySlot,
         parts::Parts,
         plan::AccountPlan,
+        segment::Row,
     },
 };
 
@@ -62,8 +70,14 @@ pub struct EngineOptions {
     pub segment_cache_bytes_max: usize,
     /// Octets of decompressed part chunks kept in memory.
     pub chunk_cache_bytes_max: usize,
+    /// Octets of sort keys and previews kept in memory: about 250 a message.
+    pub sort_key_cache_bytes_max: usize,
     /// Octets of one message.
     pub message_size_max: u64,
+    /// For how long what is expunged or deleted can be had again, in seconds; 0 for not at all.
+    pub undelete_s: u64,
+    /// Octets of that in one account; what went first is removed first.
+    pub undelete_bytes_max: u64,
 }
 
 impl Default for EngineOptions {
@@ -76,7 +90,10 @@ impl Default for EngineOptions {
             queue_commands_max: 8_192,
             segment_cache_bytes_max: 256 * 1024 * 1024,
             chunk_cache_bytes_max: 16 * 1024 * 1024,
+            sort_key_cache_bytes_max: 64 * 1024 * 1024,
             message_size_max: 64 * 1024 * 1024,
+            undelete_s: 0,
+            undelete_bytes_max: 1024 * 1024 * 1024,
         }
     }
 }
@@ -102,9 +119,19 @@ pub struct Engine {
     upkeep: Mutex<()>,
     /// Taken by whoever writes texts. Taken before all others.
     texts: Mutex<()>,
+    sheets: SheetCache,
     listeners: RwLock<Vec<Listener>>,
     /// Nothing is taken in.
     closed: AtomicBool,
+    /// Who is named in whose lists of rights.
+    grants: Grants,
+}
+
+/// When a command was given, and by whom.
+pub(crate) struct By {
+    pub(crate) now_unix_s: i64,
+    /// `None`: the server itself.
+    pub(crate) actor: Option<Actor>,
 }
 
 impl fmt::Debug for Engine {
@@ -117,7 +144,9 @@ impl Engine {
     /// Opens the engine on a store.
     pub fn open(kv: SharedKv, options: EngineOptions) -> Result<Arc<Self>, EngineError> {
         let dedup_key = first_start(&kv, &options)?;
-        let directory = DirectorySlot::new(Directory::load(&*kv as &dyn Read)?);
+        let directory = Directory::load(&*kv as &dyn Read)?;
+        let grants = Grants::load(&*kv, &directory)?;
+        let directory = DirectorySlot::new(directory);
         Ok(Arc::new(Self {
             directory,
             slots: RwLock::default(),
@@ -127,8 +156,10 @@ impl Engine {
             committer: Committer::new(Arc::clone(&kv), &options),
             upkeep: Mutex::default(),
             texts: Mutex::default(),
+            sheets: SheetCache::new(options.sort_key_cache_bytes_max),
             listeners: RwLock::default(),
             closed: AtomicBool::new(false),
+            grants,
             kv,
             options,
         }))
@@ -155,7 +186,7 @@ impl Engine {
         let mut done = Some(done);
         let admitted = if command.takes_in() { self.takes_in() } else { Ok(()) };
         let admitted = admitted.and_then(|()| self.committer.admit());
-        let queued = admitted.and_then(|()| self.queue(now_unix_s, command, &mut done));
+        let queued = admitted.and_then(|()| self.queue_as(now_unix_s, command, &mut done));
         if let (Err(error), Some(done)) = (queued, done) {
             done(Err(error));
         }
@@ -202,6 +233,9 @@ impl Engine {
             }
         }
         let slots = std::mem::take(&mut committed.slots);
+        for slot in &slots {
+            self.grants.follow(slot);
+        }
         self.committer.conclude(committed);
         for slot in &slots {
             self.weigh(slot);
@@ -285,7 +319,7 @@ impl Engine {
     /// How much an account uses and may use.
     pub fn quota(&self, account: AccountId) -> Result<QuotaUsage, EngineError> {
         let totals = self.account(account)?.totals;
-        let limit_bytes = self.quota_of(account);
+        let limit_bytes = self.limits_of(account).bytes;
         Ok(QuotaUsage { used_bytes: totals.used_bytes, messages: totals.messages, limit_bytes })
     }
 
@@ -346,7 +380,63 @@ impl Engine {
         search::search(view, key, &AccountMessages { engine: self, account }, Some((&*read, account.0)))
     }
 
-    /// The same, read from the messages alone; slow. For checks.
+    /// The messages of a view that match, ordered (RFC 5256 SORT).
+    pub fn sort_view(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        criteria: &[SortCriterion],
+    ) -> Result<Vec<Uid>, EngineError> {
+        self.found(account, view, key, |rows, messages, sheets| search::sort(rows, criteria, messages, sheets))
+    }
+
+    /// The threads of the messages of a view that match (RFC 5256 THREAD).
+    pub fn thread_view(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        algorithm: ThreadAlgorithm,
+    ) -> Result<Vec<ThreadNode>, EngineError> {
+        self.found(account, view, key, |rows, messages, sheets| search::thread(rows, algorithm, messages, sheets))
+    }
+
+    /// Does something with the entries that match, from one snapshot.
+    fn found<T>(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        work: impl FnOnce(&[Row], &dyn Messages, Option<&Sheets<'_>>) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let read = self.kv.snapshot();
+        let (messages, texts) = (AccountMessages { engine: self, account }, Some((&*read, account.0)));
+        let rows = search::find(view, key, &messages, texts)?;
+        work(&rows, &messages, Sheets::open(texts, &self.sheets)?.as_ref())
+    }
+
+    /// The previews of these messages (RFC 8970), as far as they are kept.
+    pub fn previews_kept(
+        &self,
+        account: AccountId,
+        messages: &[MessageId],
+    ) -> Result<Vec<Option<String>>, EngineError> {
+        let read = self.kv.snapshot();
+        let messages: Vec<u32> = messages.iter().map(|message| message.0).collect();
+        match Sheets::open(Some((&*read, account.0)), &self.sheets)? {
+            Some(sheets) => search::kept_previews(&sheets, &messages),
+            None => Ok(vec![None; messages.len()]),
+        }
+    }
+
+    /// The preview of a message, made from its beginning.
+    pub fn preview(&self, account: AccountId, record: &MessageRecord) -> Result<String, EngineError> {
+        let octets = self.read(account, record, 0..text::PREVIEW_OCTETS_MAX as u64)?;
+        Ok(text::preview(&octets, &record.skeleton()))
+    }
+
+    /// What [`Engine::search`] answers, read from the messages alone; slow. For checks.
     pub fn search_by_reading(
         &self,
         account: AccountId,
@@ -373,6 +463,11 @@ impl Engine {
     /// The store below, for reading.
     pub(crate) fn kv_read(&self) -> &dyn Read {
         &*self.kv as &dyn Read
+    }
+
+    /// The right to change rows outside of groups. Taken after that to write texts.
+    pub(crate) fn upkeep_lock(&self) -> MutexGuard<'_, ()> {
+        locked(&self.upkeep)
     }
 
     /// The right to write texts.
@@ -432,7 +527,7 @@ impl Engine {
         slot
     }
 
-    fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
+    pub(crate) fn account(&self, account: AccountId) -> Result<Arc<AccountState>, EngineError> {
         let slot = self.slot(account);
         if let Some(state) = slot.published_cached() {
             return Ok(state);
@@ -442,8 +537,12 @@ impl Engine {
         Ok(state)
     }
 
-    fn quota_of(&self, account: AccountId) -> Option<u64> {
-        self.directory.published().account(account).and_then(|record| record.quota_bytes)
+    pub(crate) fn limits_of(&self, account: AccountId) -> QuotaLimits {
+        self.directory.published().account(account).map(AccountRecord::limits).unwrap_or_default()
+    }
+
+    pub(crate) fn grants(&self) -> &Grants {
+        &self.grants
     }
 
     /// Accounts for the memory of an account, and makes others leave when there is too much.
@@ -455,23 +554,56 @@ impl Engine {
         }
     }
 
+    /// Finds out who gives a command, then plans it.
+    fn queue_as(&self, now_unix_s: i64, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        let Command::As { actor, command } = command else {
+            return self.queue(&By { now_unix_s, actor: None }, command, done);
+        };
+        let directory = self.directory.published();
+        if directory.account(actor).is_none() {
+            return Err(EngineError::NotFound(format!("account {}", actor.0)));
+        }
+        let actor = Actor::new(&directory, actor);
+        let administrates = matches!(*command, Command::SetQuotaLimits { .. }) && actor.is_administrator;
+        if !administrates && !is_about_mail(&command) {
+            return Err(EngineError::NoPermission("this is for administrators".to_owned()));
+        }
+        self.queue(&By { now_unix_s, actor: Some(actor) }, *command, done)
+    }
+
     /// Plans a command and queues it; takes `done` when it did.
-    fn queue(&self, now: i64, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+    fn queue(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
         match command {
-            Command::CreateMailbox { account, name, special_use } => {
-                self.on_account(now, account, done, |plan| plan.create(&name, special_use))
+            Command::SetRights { account, mailbox, identifier, update, rights } => {
+                let directory = self.directory.published();
+                self.on_account(now, account, done, |plan| {
+                    plan.set_rights(&directory, mailbox, &identifier, (update, rights))
+                })
             }
-            Command::DeleteMailbox { account, name } => self.on_account(now, account, done, |plan| plan.delete(&name)),
+            Command::CopyAcross { account, from, uids, to_account, to, remove } => {
+                self.copy_across(now, (account, from, &uids), (to_account, to), remove, done)
+            }
+            Command::CreateMailbox { account, name, special_use } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.create(&name, special_use, limits))
+            }
+            Command::DeleteMailbox { account, name } => {
+                let keeps = self.options.undelete_s > 0;
+                self.on_account(now, account, done, |plan| plan.delete(&name, keeps))
+            }
             Command::RenameMailbox { account, from, to } => {
                 self.on_account(now, account, done, |plan| plan.rename_mailbox(&from, &to))
             }
             Command::Subscribe { account, name, subscribed } => {
+                if now.actor.as_ref().is_some_and(|actor| actor.account != account) {
+                    return Err(EngineError::NoPermission("subscriptions are everybody's own".to_owned()));
+                }
                 self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
             }
             Command::Deliver { message, deliveries } => self.deliver(now, &message, &deliveries, done),
             Command::Append { account, mailbox, messages } => {
-                let quota = self.quota_of(account);
-                self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, quota))
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
             }
             Command::StoreFlags { account, mailbox, uids, update, flags, unchanged_since } => {
                 self.on_account(now, account, done, |plan| {
@@ -479,20 +611,31 @@ impl Engine {
                 })
             }
             Command::Copy { account, from, uids, to } => {
-                let quota = self.quota_of(account);
-                self.on_account(now, account, done, |plan| plan.copy(from, &uids, to, quota))
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.copy(from, &uids, to, limits))
             }
             Command::Move { account, from, uids, to } => {
                 self.on_account(now, account, done, |plan| plan.move_to(from, &uids, to))
             }
             Command::Expunge { account, mailbox, uids, deleted_only } => {
-                self.on_account(now, account, done, |plan| plan.expunge_some(mailbox, uids.as_ref(), deleted_only))
+                let keeps = self.options.undelete_s > 0;
+                self.on_account(now, account, done, |plan| {
+                    plan.expunge_some(mailbox, uids.as_ref(), deleted_only, keeps)
+                })
             }
-            directory => self.on_directory(now, &directory, done),
+            Command::Restore { account, which, to } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.restore(&which, to.as_ref(), limits))
+            }
+            Command::Purge { account, everything } => {
+                let limits = (!everything).then(|| self.undelete_limits(now.now_unix_s));
+                self.on_account(now, account, done, |plan| plan.purge(limits))
+            }
+            directory => self.on_directory(now.now_unix_s, &directory, done),
         }
     }
 
-    fn push(&self, plan: Plan, outcome: Outcome, done: &mut Option<Done>) {
+    pub(crate) fn push(&self, plan: Plan, outcome: Outcome, done: &mut Option<Done>) {
         if let Some(done) = done.take() {
             self.committer.push(plan, outcome, done);
         }
@@ -501,14 +644,15 @@ impl Engine {
     /// Plans a change of one account.
     fn on_account(
         &self,
-        now: i64,
+        by: &By,
         account: AccountId,
         done: &mut Option<Done>,
         work: impl FnOnce(&mut AccountPlan<'_>) -> Result<Outcome, EngineError>,
     ) -> Result<(), EngineError> {
         let slot = self.slot(account);
         let mut planner = slot.lock();
-        let mut plan = AccountPlan::begin(&self.kv, now, &slot, &mut planner)?;
+        let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, &slot, &mut planner)?;
+        plan.actor.clone_from(&by.actor);
         let outcome = work(&mut plan)?;
         plan.prepare()?;
         let staged = plan.take_staged();
@@ -520,7 +664,7 @@ impl Engine {
     /// Plans a delivery: all its accounts are locked, in ascending order.
     fn deliver(
         &self,
-        now: i64,
+        by: &By,
         message: &Arc<StagedMessage>,
         deliveries: &[Delivery],
         done: &mut Option<Done>,
@@ -535,10 +679,10 @@ impl Engine {
         let mut plans = Vec::with_capacity(slots.len());
         let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
         for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
-            let quota = directory.account(slot.id).and_then(|record| record.quota_bytes);
-            let mut plan = AccountPlan::begin(&self.kv, now, slot, planner)?;
+            let limits = directory.account(slot.id).map(AccountRecord::limits).unwrap_or_default();
+            let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, slot, planner)?;
             for number in numbers {
-                delivered[*number] = Some(plan.deliver(message, &deliveries[*number], quota)?);
+                delivered[*number] = Some(plan.deliver(message, &deliveries[*number], limits)?);
             }
             plan.prepare()?;
             plans.push(plan);
@@ -573,7 +717,7 @@ impl Engine {
                 account
             } else {
                 let mut account = AccountPlan::begin(&self.kv, now, slot, planner)?;
-                account.remove_account()?;
+                account.remove_account();
                 account
             };
             account.prepare()?;
@@ -584,6 +728,24 @@ impl Engine {
         self.push(plan, planned.outcome, done);
         Ok(())
     }
+}
+
+/// Whether an account may give the command at all, for its own mailboxes and others that it has rights to.
+fn is_about_mail(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateMailbox { .. }
+            | Command::DeleteMailbox { .. }
+            | Command::RenameMailbox { .. }
+            | Command::Subscribe { .. }
+            | Command::Append { .. }
+            | Command::StoreFlags { .. }
+            | Command::Copy { .. }
+            | Command::Move { .. }
+            | Command::CopyAcross { .. }
+            | Command::SetRights { .. }
+            | Command::Expunge { .. }
+    )
 }
 
 struct AccountMessages<'a> {

@@ -12,16 +12,18 @@ pub mod command;
 pub mod directory;
 pub mod engine;
 pub mod kv;
+pub mod rights;
 pub mod search;
 pub mod store;
 
 pub use archive::{Finding, FsckSummary, RebuildSummary, Repair, Stats, StorageUse};
 pub use command::{
-    AccountId, AppendMessage, ChangeNotice, Command, Credential, Delivered, Delivery, EngineError, FlagRow,
-    InternalDate, Keywords, MailboxId, MessageId, Outcome, Stored,
+    AccountId, AppendMessage, ChangeNotice, Command, Credential, Deleted, Delivered, Delivery, EngineError, FlagRow,
+    GroupId, InternalDate, Keywords, MailboxId, MessageId, Outcome, QuotaLimits, Stored,
 };
-pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, Resolution, Target};
+pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, GroupRecord, Resolution, Target};
 pub use engine::{Done, Engine, EngineOptions};
 pub use store::{
-    Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
+    DeletedMailbox, DeletedMessage, DeletedUse, Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView,
+    MessageRecord, QuotaUsage, StagedMessage, Staging,
 };

@@ -399,6 +399,7 @@ fn what_is_gone_leaves_no_text() {
     house.catch_up();
     house.run(Command::RemoveAccount { address: "u@a.example".into() });
     assert_eq!(house.engine.catch_up(house.account, true).map(|caught| caught.more), Ok(false));
+    while house.engine.sweep_removed(NOW).expect("a slice") {}
     assert_eq!(house.texts(), 0);
 }
 

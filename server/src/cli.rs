@@ -6,15 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 
 use crate::{
-    admin::{IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, password_problem},
+    admin::{
+        DomainFacts, IMPORT_BATCH_MAX, Link, NewAccount, Reply, Request, Secret, UndeleteFilter, password_problem,
+    },
     backup::command::{BackupAction, RestoreAction},
-    config::{self, Config, Size},
+    config::{self, Config, Size, Span},
     demo,
     failure::{Failure, refused},
+    runtime::clock,
     serve,
+    sharing::{AclAction, GroupAction},
     show::Show,
 };
 
@@ -56,6 +60,15 @@ enum Action {
     /// Addresses that stand for others.
     #[command(subcommand)]
     Alias(AliasAction),
+    /// Groups of accounts, which can be granted rights together.
+    #[command(subcommand)]
+    Group(GroupAction),
+    /// What others may do with a mailbox.
+    #[command(subcommand)]
+    Acl(AclAction),
+    /// Deleted mail: what can be had again, and getting it back.
+    #[command(subcommand)]
+    Undelete(UndeleteAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -100,6 +113,17 @@ enum DomainAction {
         #[arg(conflicts_with = "none")]
         address: Option<String>,
         /// Nobody: such mail is refused from now on.
+        #[arg(long)]
+        none: bool,
+    },
+    /// Show or change whose mailboxes the accounts of a domain see as public.
+    Public {
+        /// The domain.
+        name: String,
+        /// Address of the account that has them from now on.
+        #[arg(conflicts_with = "none")]
+        address: Option<String>,
+        /// No mailbox is public from now on.
         #[arg(long)]
         none: bool,
     },
@@ -171,11 +195,81 @@ enum AliasAction {
     List(ListFormat),
 }
 
+#[derive(Debug, Subcommand)]
+enum UndeleteAction {
+    /// List what can be had again: deleted mailboxes, then messages with the ids that restore wants.
+    List {
+        /// Address of the account.
+        address: String,
+        /// Only from mailboxes of this name.
+        #[arg(long, value_name = "NAME")]
+        mailbox: Option<String>,
+        /// Only what was deleted since: a time ago, as in "2 h", or seconds since 1970.
+        #[arg(long, value_name = "TIME")]
+        since: Option<Since>,
+        /// Only messages with this in their subject.
+        #[arg(long, value_name = "TEXT")]
+        subject: Option<String>,
+        #[command(flatten)]
+        format: ListFormat,
+    },
+    /// Bring mail back to where it was, with its flags and dates.
+    #[command(group = ArgGroup::new("what").required(true))]
+    Restore {
+        /// Address of the account.
+        address: String,
+        /// These messages, by the ids of the list.
+        #[arg(long, value_name = "ID", num_args = 1.., group = "what")]
+        message: Vec<u32>,
+        /// The deleted mailboxes of this name, and what was expunged from them or from the one that has the name now.
+        #[arg(long, value_name = "NAME", group = "what")]
+        mailbox: Option<String>,
+        /// Everything deleted since: a time ago, as in "2 h", or seconds since 1970.
+        #[arg(long, value_name = "TIME", group = "what")]
+        since: Option<Since>,
+        /// Bring all of it to this mailbox, made when it is missing.
+        #[arg(long, value_name = "MAILBOX")]
+        to: Option<String>,
+    },
+    /// Remove deleted mail for good, now.
+    Purge {
+        /// Address of the account.
+        address: String,
+    },
+}
+
+/// A moment: a time ago, or seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    Ago(Span),
+    At(i64),
+}
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse().map(Self::At).or_else(|_| text.parse().map(Self::Ago))
+    }
+}
+
+impl Since {
+    fn unix_s(self) -> i64 {
+        match self {
+            Self::At(unix_s) => unix_s,
+            Self::Ago(span) => {
+                let ago_s = i64::try_from(span.ms.div_ceil(1_000)).unwrap_or(i64::MAX);
+                clock::now().unix_s.saturating_sub(ago_s)
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Args)]
-struct ListFormat {
+pub(crate) struct ListFormat {
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Clone, Copy, Debug, Args)]
@@ -219,6 +313,9 @@ impl Cli {
             Action::Domain(action) => domain(action, &path),
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
+            Action::Group(action) => action.run(&path),
+            Action::Acl(action) => action.run(&path),
+            Action::Undelete(action) => undelete(action, &path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
@@ -259,7 +356,7 @@ fn ask(link: &mut Link, request: Request, mut show: Show) -> Result<(), Failure>
     if not_added { Err(Failure::Refused(show.complaints())) } else { Ok(()) }
 }
 
-fn simply(path: &Path, request: Request, show: Show) -> Result<(), Failure> {
+pub(crate) fn simply(path: &Path, request: Request, show: Show) -> Result<(), Failure> {
     let config = config::read(path)?;
     ask(&mut Link::open(&config)?, request, show)
 }
@@ -270,21 +367,24 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::Add { name } => simply(path, Request::DomainAdd { name }, text),
         DomainAction::Remove { name } => simply(path, Request::DomainRemove { name }, text),
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
-        DomainAction::CatchAll { name, address: None, none: false } => show_catch_all(path, &name),
+        DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
+        DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
+        DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),
         DomainAction::CatchAll { name, address, none: _ } => {
             simply(path, Request::DomainCatchAll { name, address }, text)
         }
     }
 }
 
-fn show_catch_all(path: &Path, name: &str) -> Result<(), Failure> {
+/// Prints an address that a domain has, or `none`.
+fn show_of(path: &Path, name: &str, of: impl Fn(DomainFacts) -> Option<String>) -> Result<(), Failure> {
     let wanted = rockdove_engine::directory::domain_key(name);
     let mut found = None;
     Link::open(&config::read(path)?)?.ask(Request::DomainList, &mut |reply| {
         if let Reply::Domain(domain) = reply
             && Some(&domain.name) == wanted.as_ref()
         {
-            found = Some(domain.catch_all);
+            found = Some(of(domain));
         }
         Ok(())
     })?;
@@ -329,6 +429,21 @@ fn alias(action: AliasAction, path: &Path) -> Result<(), Failure> {
         AliasAction::Add { alias, targets } => simply(path, Request::AliasAdd { alias, targets }, text),
         AliasAction::Remove { alias } => simply(path, Request::AliasRemove { alias }, text),
         AliasAction::List(format) => simply(path, Request::AliasList, Show::list(format.json)),
+    }
+}
+
+fn undelete(action: UndeleteAction, path: &Path) -> Result<(), Failure> {
+    let text = Show::new(false);
+    match action {
+        UndeleteAction::List { address, mailbox, since, subject, format } => {
+            let filter = UndeleteFilter { mailbox, since_unix_s: since.map(Since::unix_s), subject };
+            simply(path, Request::UndeleteList { address, filter }, Show::list(format.json))
+        }
+        UndeleteAction::Restore { address, message: messages, mailbox, since, to } => {
+            let filter = UndeleteFilter { mailbox, since_unix_s: since.map(Since::unix_s), subject: None };
+            simply(path, Request::UndeleteRestore { address, messages, filter, to }, text)
+        }
+        UndeleteAction::Purge { address } => simply(path, Request::UndeletePurge { address }, text),
     }
 }
 

@@ -20,5 +20,6 @@ pub mod net;
 pub mod runtime;
 pub mod serve;
 pub mod services;
+mod sharing;
 pub mod show;
 pub mod transfer;

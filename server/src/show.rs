@@ -2,10 +2,14 @@
 
 use std::fmt::Write as _;
 
+use rockdove_mail::date;
 use serde_json::{Value, json};
 
 use crate::{
-    admin::{AccountFacts, AccountUse, CheckFacts, DomainFacts, Reply, Status, StorageFacts},
+    admin::{
+        AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts, Reply,
+        Status, StorageFacts,
+    },
     config::Size,
 };
 
@@ -92,10 +96,29 @@ impl Show {
             Reply::Account(AccountFacts { address, quota_bytes: Some(bytes), .. }) => {
                 self.line(format_args!("{address}  quota: {}", Size { bytes }));
             }
-            Reply::Use(AccountUse { used_bytes, messages }) => {
+            Reply::Use(AccountUse { used_bytes, messages, deleted_bytes, deleted_messages }) => {
                 self.line(format_args!("{messages} messages, {used_bytes} octets"));
+                if deleted_messages > 0 {
+                    self.line(format_args!(
+                        "deleted, can be had again: {deleted_messages} messages, {deleted_bytes} octets"
+                    ));
+                }
+            }
+            Reply::DeletedMailbox(mailbox) => {
+                let DeletedMailboxFacts { deleted_mailbox, deleted_unix_s, messages, size_bytes } = mailbox;
+                let when = date::date_time(deleted_unix_s);
+                self.line(format_args!(
+                    "mailbox {deleted_mailbox}  deleted: {when}  {messages} messages, {size_bytes} octets"
+                ));
+            }
+            Reply::DeletedMessage(message) => {
+                let DeletedMessageFacts { message, mailbox, deleted_unix_s, size_bytes, subject, .. } = message;
+                let (when, mailbox) = (date::date_time(deleted_unix_s), mailbox.as_deref().unwrap_or("?"));
+                self.line(format_args!("{message}  {mailbox}  deleted: {when}  {size_bytes} octets  {subject}"));
             }
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
+            Reply::Group(group) => self.line(format_args!("{}  members: {}", group.name, group.members.join(", "))),
+            Reply::Acl(AclLine { identifier, rights }) => self.line(format_args!("{identifier}  {rights}")),
             Reply::Finding(what) => self.line(format_args!("{what}")),
             Reply::Checked(facts) => self.checked(&facts),
             Reply::Storage(facts) => self.storage(&facts),
@@ -153,7 +176,11 @@ impl Show {
             Reply::Domain(domain) => json!(domain),
             Reply::Account(account) => json!(account),
             Reply::Use(used) => json!(used),
+            Reply::DeletedMailbox(mailbox) => json!(mailbox),
+            Reply::DeletedMessage(message) => json!(message),
             Reply::Alias(alias) => json!(alias),
+            Reply::Group(group) => json!(group),
+            Reply::Acl(line) => json!(line),
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
             Reply::Storage(facts) => json!(facts),

@@ -108,6 +108,37 @@ fn a_message_is_appended_fetched_flagged_copied_and_expunged() {
 }
 
 #[test]
+fn what_is_found_is_ordered_threaded_saved_and_previewed() {
+    let server = Server::new();
+    let mut client = server.inbox();
+    for text in [
+        "Date: 3 Jan 2026 12:00:00 +0000\nSubject: beta\nMessage-ID: <b@x>\n\nSecond text.\n",
+        "Date: 1 Jan 2026 12:00:00 +0000\nSubject: Alpha\nMessage-ID: <a@x>\n\nFirst text.\n",
+        "Date: 5 Jan 2026 12:00:00 +0000\nSubject: Re: beta\nReferences: <b@x>\n\n> old\nThird text.\n",
+    ] {
+        client.append("INBOX", text);
+    }
+    for _ in 0..2 {
+        assert_eq!(client.ok("SORT (DATE) UTF-8 ALL"), "* SORT 2 1 3\r\n");
+        assert_eq!(client.ok("SORT (SUBJECT REVERSE DATE) UTF-8 ALL"), "* SORT 2 3 1\r\n");
+        assert_eq!(client.ok("THREAD REFERENCES UTF-8 ALL"), "* THREAD (2)(1 3)\r\n");
+        assert_eq!(
+            client.ok("UID SORT RETURN (SAVE COUNT ALL) (REVERSE DATE) UTF-8 SUBJECT BETA"),
+            "* ESEARCH (TAG \"a\") UID COUNT 2 ALL 3,1\r\n"
+        );
+        assert_eq!(
+            client.ok("FETCH $ (PREVIEW)"),
+            "* 1 FETCH (PREVIEW \"Second text.\")\r\n* 3 FETCH (PREVIEW \"Third text.\")\r\n"
+        );
+        assert_eq!(client.ok("SEARCH YOUNGER 3600 NOT OLDER 3600"), "* SEARCH 1 2 3\r\n");
+        assert_eq!(client.ok("SEARCH OLDER 3600"), "* SEARCH\r\n");
+        let account = server.account(ALICE);
+        while server.services.engine.catch_up(account, false).expect("a slice").more {}
+    }
+    assert_eq!(client.ok("FETCH 2 (PREVIEW (LAZY))"), "* 2 FETCH (PREVIEW \"First text.\")\r\n");
+}
+
+#[test]
 fn changes_of_others_are_told_and_own_ones_are_not_repeated() {
     let server = Server::new();
     let mut one = server.inbox();

@@ -1,6 +1,6 @@
 //! One account: what its ground rows say, and what its derived rows should say.
 //!
-//! Ground: mailboxes, subscriptions, segments, message records. Derived: the account state, the counters of mailboxes,
+//! Ground: mailboxes, subscriptions, rights, segments, message records. Derived: the account state, the counters of mailboxes,
 //! the counts of entries beyond the first, the references to parts. What is given out once (UIDs, mod-sequences, ids) is
 //! only ever raised.
 
@@ -13,16 +13,19 @@ use std::{
 use bytes::Bytes;
 use rockdove_mail::{MailboxName, ModSeq, SystemFlags, Uid};
 
-use super::fsck::{Finding, Repair};
+use super::{
+    deleted::is_leaving,
+    fsck::{Finding, Repair},
+};
 use crate::{
     command::{AccountId, EngineError, MailboxId, MessageId},
     kv::{
         Batch, Family, Read,
         keys::{self, KeyReader},
     },
-    search,
+    rights, search,
     store::{
-        account::Totals,
+        account::{Totals, rights_key},
         ingest::record_again,
         mailbox::{Counters, Fixed, load_row},
         parts::PartHead,
@@ -66,7 +69,7 @@ struct Places {
 
 /// An account that was gone through.
 pub(super) struct AccountCheck {
-    account: AccountId,
+    pub(super) account: AccountId,
     pub(super) findings: Vec<Finding>,
     /// What repairs the findings that can be repaired.
     pub(super) repairs: Batch,
@@ -79,7 +82,13 @@ pub(super) struct AccountCheck {
     stored: Rows,
     /// Derived rows as they should be.
     pub(super) derived: Rows,
-    fixed: BTreeMap<u32, Option<Fixed>>,
+    pub(super) fixed: BTreeMap<u32, Option<Fixed>>,
+    /// Deleted mailboxes.
+    pub(super) hidden: BTreeMap<u32, Option<Fixed>>,
+    /// Octets and entries that were expunged and are kept, and the highest mod-sequence of these.
+    pub(super) kept: (u64, u64, ModSeq),
+    /// Some entries could not be read, so nothing follows from one that is missing.
+    pub(super) blind: bool,
     tallies: BTreeMap<u32, Tally>,
     places: BTreeMap<u32, Places>,
     records: BTreeSet<u32>,
@@ -103,14 +112,23 @@ impl AccountCheck {
             stored: Rows::new(),
             derived: Rows::new(),
             fixed: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            kept: (0, 0, 0),
+            blind: false,
             tallies: BTreeMap::new(),
             places: BTreeMap::new(),
             records: BTreeSet::new(),
             speaking: BTreeSet::new(),
             open: Vec::new(),
         };
+        if is_leaving(read, account)? {
+            check.leaving(read, listed)?;
+            return Ok(check);
+        }
         check.read_account_rows(read)?;
+        check.read_hidden(read)?;
         check.read_segments(read)?;
+        check.read_kept(read)?;
         let needs = check.read_messages(read)?;
         check.read_references(read, &needs)?;
         check.check_names(listed);
@@ -120,7 +138,21 @@ impl AccountCheck {
         Ok(check)
     }
 
-    fn found(&mut self, family: Family, key: &[u8], mailbox: Option<u32>, what: &str, repair: Repair) {
+    /// Of an account that was removed, messages go with their references, in any order; nothing else is told of them.
+    fn leaving(&mut self, read: &dyn Read, listed: bool) -> Result<(), EngineError> {
+        if listed {
+            self.lost(Family::Sys, &keys::leaving(self.account.0), None, "the account is there and is being removed");
+        }
+        self.blind = true;
+        let needs = self.read_messages(read)?;
+        self.stored.clear();
+        self.derived.clear();
+        self.read_references(read, &needs)?;
+        self.compare();
+        Ok(())
+    }
+
+    pub(super) fn found(&mut self, family: Family, key: &[u8], mailbox: Option<u32>, what: &str, repair: Repair) {
         self.findings.push(Finding {
             account: Some(self.account),
             mailbox: mailbox.map(MailboxId),
@@ -131,12 +163,12 @@ impl AccountCheck {
         });
     }
 
-    fn lost(&mut self, family: Family, key: &[u8], mailbox: Option<u32>, what: &str) {
+    pub(super) fn lost(&mut self, family: Family, key: &[u8], mailbox: Option<u32>, what: &str) {
         self.found(family, key, mailbox, what, Repair::Impossible);
     }
 
     /// Visits every row of the account in a family.
-    fn each(
+    pub(super) fn each(
         &mut self,
         read: &dyn Read,
         family: Family,
@@ -170,6 +202,22 @@ impl AccountCheck {
                         check.lost(Family::Account, key, None, "the subscription is not a mailbox name");
                     }
                 }
+                (Some(keys::ACCOUNT_RIGHTS), _) => match (rights_key(rest), rights::Entry::decode(row)) {
+                    // Rows of mailboxes come before rows of rights.
+                    (Some((mailbox, _)), Some(_)) if check.fixed.contains_key(&mailbox.0) => {}
+                    (Some((mailbox, _)), Some(_)) => {
+                        check.lost(
+                            Family::Account,
+                            key,
+                            Some(mailbox.0),
+                            "the rights are of a mailbox that is not there",
+                        );
+                    }
+                    (mailbox, _) => {
+                        let mailbox = mailbox.map(|(mailbox, _)| mailbox.0);
+                        check.lost(Family::Account, key, mailbox, "the row of rights cannot be read");
+                    }
+                },
                 _ => check.lost(Family::Account, key, None, "nobody knows this row"),
             }
         })
@@ -221,7 +269,7 @@ impl AccountCheck {
         if let Some(problem) = problem_of(segment) {
             self.lost(Family::Segment, &key, Some(mailbox), problem);
         }
-        let known = match self.fixed.get(&mailbox) {
+        let known = match self.fixed.get(&mailbox).or_else(|| self.hidden.get(&mailbox)) {
             Some(Some(fixed)) => u32::try_from(fixed.keywords.len()).unwrap_or(u32::MAX),
             _ => u64::BITS,
         };
@@ -231,15 +279,21 @@ impl AccountCheck {
         let tally = self.tallies.entry(mailbox).or_default();
         tally.add(segment);
         self.entries += segment.len() as u64;
+        let rows: Vec<Row> = segment.rows().collect();
+        self.place(Family::Segment, &key, mailbox, &rows);
+    }
+
+    /// Notes entries of messages.
+    pub(super) fn place(&mut self, family: Family, key: &[u8], mailbox: u32, rows: &[Row]) {
         let mut sizes_differ = false;
-        for row in segment.rows() {
+        for row in rows {
             let first = Places { count: 0, size: row.size, mailbox, uid: row.uid };
             let places = self.places.entry(row.message).or_insert(first);
             places.count = places.count.saturating_add(1);
             sizes_differ |= places.size != row.size;
         }
         if sizes_differ {
-            self.lost(Family::Segment, &key, Some(mailbox), "an entry has another size than a copy of it");
+            self.lost(family, key, Some(mailbox), "an entry has another size than a copy of it");
         }
     }
 
@@ -316,7 +370,7 @@ impl AccountCheck {
 
     /// Some entries could not be read, so nothing follows from one that is missing.
     fn is_blind(&self) -> bool {
-        self.tallies.values().any(|tally| tally.damaged)
+        self.blind || self.tallies.values().any(|tally| tally.damaged)
     }
 
     fn read_references(&mut self, read: &dyn Read, needs: &[(u32, u64, u64)]) -> Result<(), EngineError> {
@@ -343,7 +397,7 @@ impl AccountCheck {
     fn check_names(&mut self, listed: bool) {
         let state = keys::account_state(self.account.0);
         let empty = self.fixed.is_empty() && self.stored.is_empty() && self.tallies.is_empty();
-        let empty = empty && self.records.is_empty();
+        let empty = empty && self.records.is_empty() && self.hidden.is_empty() && self.kept.1 == 0;
         match (listed, empty) {
             (true, true) => return self.lost(Family::Account, &state, None, "the account has no rows"),
             (false, false) => self.lost(Family::Account, &state, None, "the directory has no such account"),
@@ -362,7 +416,7 @@ impl AccountCheck {
         if !empty && !names.contains_key(&MailboxName::inbox()) {
             self.lost(Family::Account, &state, None, "the account has no INBOX");
         }
-        let strays: Vec<u32> = self.tallies.keys().copied().filter(|id| !self.fixed.contains_key(id)).collect();
+        let strays: Vec<u32> = self.tallies.keys().copied().filter(|id| !self.knows(*id)).collect();
         for id in strays {
             let key = keys::mailbox_prefix(self.account.0, id);
             self.lost(Family::Segment, &key, Some(id), "the entries are of a mailbox that is not there");
@@ -388,6 +442,17 @@ impl AccountCheck {
             sums.add(id, fixed.as_ref().map_or(0, |fixed| fixed.uid_validity), &counters);
             self.derived.insert(key, counters.encode().into());
         }
+        for (id, fixed) in std::mem::take(&mut self.hidden) {
+            let key = (Family::Account, keys::counters(account, id));
+            let stored = self.stored.get(&key).and_then(|row| Counters::decode(row));
+            let tally = self.tallies.remove(&id).unwrap_or_default();
+            let counters = tally.counters(fixed.as_ref().map_or(0, |fixed| fixed.created_modseq), stored);
+            sums.keep(id, fixed.as_ref().map_or(0, |fixed| fixed.uid_validity), &counters);
+            self.derived.insert(key, counters.encode().into());
+        }
+        sums.kept_bytes = sums.kept_bytes.saturating_add(self.kept.0);
+        sums.kept_messages = sums.kept_messages.saturating_add(self.kept.1);
+        sums.highest_modseq = sums.highest_modseq.max(self.kept.2);
         for (id, tally) in std::mem::take(&mut self.tallies) {
             // Entries of a mailbox that is not there still keep their messages and their numbers.
             sums.add(id, 0, &tally.counters(0, None));
@@ -400,6 +465,7 @@ impl AccountCheck {
             let mut totals = sums.raised(stored.flatten());
             if let (true, Some(Some(stored))) = (blind, stored) {
                 (totals.used_bytes, totals.messages) = (stored.used_bytes, stored.messages);
+                (totals.kept_bytes, totals.kept_messages) = (stored.kept_bytes, stored.kept_messages);
             }
             self.derived.insert(key, totals.encode().into());
         }
@@ -512,6 +578,14 @@ impl Totals {
         self.last_uid_validity = self.last_uid_validity.max(uid_validity);
         self.used_bytes = self.used_bytes.saturating_add(counters.size_bytes);
         self.messages = self.messages.saturating_add(u64::from(counters.exists));
+    }
+
+    fn keep(&mut self, mailbox: u32, uid_validity: u32, counters: &Counters) {
+        let Self { used_bytes, messages, .. } = *self;
+        self.add(mailbox, uid_validity, counters);
+        (self.used_bytes, self.messages) = (used_bytes, messages);
+        self.kept_bytes = self.kept_bytes.saturating_add(counters.size_bytes);
+        self.kept_messages = self.kept_messages.saturating_add(u64::from(counters.exists));
     }
 
     /// With what was given out before, as far as it is known.

@@ -302,8 +302,11 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
     read.scan(Family::Sys, &[], &KEYS_END, &mut |key, _| {
         let known = match key.split_first() {
             Some((&first, [])) => [first] == *keys::SYS_VERSION,
-            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part"].contains(&name),
-            Some((&first, _)) => (keys::SYS_SETTING..=keys::SYS_ALIAS).contains(&first),
+            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group"].contains(&name),
+            Some((&first, _)) => {
+                (keys::SYS_SETTING..=keys::SYS_LEAVING).contains(&first)
+                    || [keys::SYS_GROUP, keys::SYS_PUBLIC].contains(&first)
+            }
             None => false,
         };
         if !known {
@@ -317,7 +320,12 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
 /// Every account that has a row somewhere.
 pub(super) fn account_ids(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<BTreeSet<AccountId>, EngineError> {
     let mut found = BTreeSet::new();
-    for family in [Family::Account, Family::Segment, Family::Message, Family::Text] {
+    let leaving = [keys::SYS_LEAVING];
+    read.scan(Family::Sys, &leaving, &keys::prefix_end(&leaving), &mut |key, _| {
+        found.extend(KeyReader::new(key.get(1..).unwrap_or_default()).u32().map(AccountId));
+        ControlFlow::Continue(())
+    })?;
+    for family in [Family::Account, Family::Segment, Family::Message, Family::Change, Family::Text] {
         let mut cursor = Bytes::new();
         while let Some(key) = first_key(read, family, &cursor)? {
             if let Some(id) = KeyReader::new(&key).u32() {

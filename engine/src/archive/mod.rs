@@ -11,6 +11,7 @@
 
 mod account;
 mod backup;
+mod deleted;
 mod fsck;
 mod parts;
 mod rebuild;

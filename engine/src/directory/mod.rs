@@ -1,6 +1,6 @@
 //! The directory: who lives here and where their mail goes.
 //!
-//! * What: local domains, accounts with their credentials and quotas, aliases, catch-all addresses.
+//! * What: local domains, accounts with their credentials and quotas, aliases, catch-all addresses, groups.
 //! * In: directory commands, and the rows of [`Family::Sys`].
 //! * Out: a [`Directory`] value that answers from memory; for a command, the rows to write and the next directory.
 //! * Never: reads the store after start, changes anything in place, or gives an account id to a second account.
@@ -10,6 +10,7 @@
 //! shard it touched ([`shards::Shards`]). So the committer plans against the newest, publishes it after the sync, and
 //! every reader keeps the one it began with.
 
+mod circles;
 mod names;
 mod password;
 mod plan;
@@ -19,13 +20,14 @@ mod shards;
 
 use std::{ops::ControlFlow, sync::Arc};
 
+pub use circles::{ADMINISTRATORS, GROUP_MEMBERS_MAX, GROUP_NAME_OCTETS_MAX, GROUPS_MAX};
 pub use names::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX, domain_key, fold_local};
 pub use password::{
     ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_OUTPUT_OCTETS, ARGON2_PASSES, PASSWORD_OCTETS_MAX, SCRAM_ITERATIONS,
     hash_password, verify_password,
 };
 pub use plan::{Planned, plan};
-pub use record::{AccountRecord, AliasRecord, DomainRecord};
+pub use record::{AccountRecord, AliasRecord, DomainRecord, GroupRecord};
 pub use resolve::{Resolution, Target};
 
 use crate::{
@@ -68,6 +70,7 @@ pub struct Directory {
     /// By folded address.
     aliases: Shards<Arc<AliasRecord>>,
     next_account: u32,
+    circles: circles::Circles,
 }
 
 impl Default for Directory {
@@ -79,6 +82,7 @@ impl Default for Directory {
             aliases: Shards::default(),
             // 0 is never an account: its key range stays free for rows of the whole server.
             next_account: 1,
+            circles: circles::Circles::default(),
         }
     }
 }
@@ -88,7 +92,7 @@ impl Directory {
     pub fn load(store: &dyn Read) -> Result<Self, EngineError> {
         let mut directory = Self::default();
         let mut damage = None;
-        let to = [keys::SYS_ALIAS + 1];
+        let to = [keys::SYS_PUBLIC + 1];
         store.scan(Family::Sys, &[keys::SYS_DOMAIN], &to, &mut |key, value| match directory.load_row(key, value) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -102,6 +106,9 @@ impl Directory {
         if let Some(row) = store.get(Family::Sys, &keys::allocator(ACCOUNT_ALLOCATOR))? {
             directory.next_account = record::decode_allocator(&row)?;
         }
+        if let Some(row) = store.get(Family::Sys, &keys::allocator(circles::GROUP_ALLOCATOR))? {
+            directory.circles.next_group = record::decode_allocator(&row)?;
+        }
         Ok(directory)
     }
 
@@ -111,6 +118,13 @@ impl Directory {
             Some(&keys::SYS_DOMAIN) => self.put_domain(DomainRecord::decode(key, value)?),
             Some(&keys::SYS_ACCOUNT) => self.put_account(AccountRecord::decode(key, value)?),
             Some(&keys::SYS_ALIAS) => self.put_alias(AliasRecord::decode(key, value)?),
+            Some(&keys::SYS_GROUP) => self.put_group(GroupRecord::decode(key, value)?),
+            Some(&keys::SYS_PUBLIC) => {
+                let (domain, account) = record::decode_public(key, value)?;
+                self.set_public(&domain, Some(account));
+            }
+            // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
+            Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),
         }
         Ok(())

@@ -6,7 +6,7 @@ use super::{
     record,
 };
 use crate::{
-    command::{AccountId, Command, Credential, EngineError, Outcome},
+    command::{AccountId, Command, Credential, EngineError, Outcome, QuotaLimits},
     kv::{Batch, Family, keys},
 };
 
@@ -49,6 +49,11 @@ pub fn plan(command: &Command, directory: &Directory, now_unix_s: i64) -> Result
         Command::SetQuota { address, quota_bytes } => {
             planned.change_account(address, |account| account.quota_bytes = *quota_bytes)?;
         }
+        Command::SetQuotaLimits { account, limits } => planned.set_limits(*account, *limits)?,
+        Command::CreateGroup { group } => planned.create_group(group)?,
+        Command::RemoveGroup { group } => planned.remove_group(group)?,
+        Command::SetGroupMember { group, address, member } => planned.set_member(group, address, *member)?,
+        Command::SetPublicAccount { domain, address } => planned.set_public(domain, address.as_deref())?,
         Command::SetAlias { alias, targets } => planned.set_alias(alias, targets)?,
         Command::RemoveAlias { alias } => planned.remove_alias(alias)?,
         _ => return Err(EngineError::Invalid("not a command for the directory".to_owned())),
@@ -84,6 +89,7 @@ impl Planned {
             let what = format!("domain {name} still has {accounts} accounts and {aliases} aliases; remove them first");
             return Err(EngineError::Invalid(what));
         }
+        self.put_public(&name, None);
         self.batch.delete(Family::Sys, keys::domain(&name));
         self.next.remove_domain(&name);
         Ok(())
@@ -111,7 +117,15 @@ impl Planned {
         let credential = credential.clone();
         let created_unix_s = now_unix_s;
         self.batch.put(Family::Sys, keys::allocator(super::ACCOUNT_ALLOCATOR), record::encode_allocator(next));
-        self.put_account(AccountRecord { id, address: name.shown, credential, quota_bytes, created_unix_s });
+        self.put_account(AccountRecord {
+            id,
+            address: name.shown,
+            credential,
+            quota_bytes,
+            quota_messages: None,
+            quota_mailboxes: None,
+            created_unix_s,
+        });
         self.created = Some(id);
         self.outcome = Outcome::Account(id);
         Ok(())
@@ -120,6 +134,7 @@ impl Planned {
     fn remove_account(&mut self, address: &str) -> Result<(), EngineError> {
         let id = self.account(address)?.id;
         self.batch.delete(Family::Sys, keys::account(id.0));
+        self.leave_circles(id);
         self.next.remove_account(id);
         self.removed = Some(id);
         Ok(())
@@ -128,6 +143,16 @@ impl Planned {
     fn change_account(&mut self, address: &str, change: impl FnOnce(&mut AccountRecord)) -> Result<(), EngineError> {
         let mut record = self.account(address)?.clone();
         change(&mut record);
+        self.put_account(record);
+        Ok(())
+    }
+
+    fn set_limits(&mut self, account: AccountId, limits: QuotaLimits) -> Result<(), EngineError> {
+        let missing = || EngineError::NotFound(format!("account {}", account.0));
+        let mut record = self.next.account(account).ok_or_else(missing)?.clone();
+        record.quota_bytes = limits.bytes;
+        record.quota_messages = limits.messages;
+        record.quota_mailboxes = limits.mailboxes;
         self.put_account(record);
         Ok(())
     }
@@ -178,7 +203,7 @@ impl Planned {
         self.next.put_account(record);
     }
 
-    fn account(&self, address: &str) -> Result<&AccountRecord, EngineError> {
+    pub(super) fn account(&self, address: &str) -> Result<&AccountRecord, EngineError> {
         let missing = || EngineError::NotFound(format!("account {address}"));
         self.next.account_by_login(address).ok_or_else(missing)
     }
@@ -215,11 +240,11 @@ impl Planned {
     }
 }
 
-fn missing_domain(name: &str) -> EngineError {
+pub(super) fn missing_domain(name: &str) -> EngineError {
     EngineError::NotFound(format!("domain {name}"))
 }
 
-fn domain_name(domain: &str) -> Result<String, EngineError> {
+pub(super) fn domain_name(domain: &str) -> Result<String, EngineError> {
     domain_key(domain).ok_or_else(|| EngineError::Invalid(format!("{domain:?} is not a domain name")))
 }
 

@@ -21,7 +21,7 @@ pub enum Family {
     Part,
     /// Who needs a part, which part has which content, which parts may be collected. Tiny rows, mostly point lookups.
     Reference,
-    /// Change log by account and mod-sequence, for readers of the change feed that must catch up.
+    /// What was taken away and can be had again for a while: expunged entries by time, deleted mailboxes.
     Change,
     /// What searching reads: text pages, words and postings. Derived from the messages, written in the background.
     Text,

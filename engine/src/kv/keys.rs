@@ -11,6 +11,9 @@
 //! 03 domain…              -> domain record
 //! 04 account4             -> account record (the login is its address, indexed in memory)
 //! 05 address…             -> alias record
+//! 06 account4             -> an account that was removed: its rows are on their way out
+//! 0a group4               -> group record
+//! 0b domain…              -> the account whose mailboxes are public in the domain
 //! ```
 //!
 //! ## Account
@@ -19,6 +22,7 @@
 //! account4 01 mailbox4    -> mailbox: name, UIDVALIDITY, special use, keywords
 //! account4 02 mailbox4    -> counters of the mailbox
 //! account4 03 name…       -> subscription
+//! account4 08 mailbox4 kind1 id4     -> what somebody may do with the mailbox
 //! ```
 //!
 //! ## Segment
@@ -31,6 +35,12 @@
 //! ```text
 //! account4 message4 00    -> message record
 //! account4 message4 01    -> entries beyond the first; absent when there is one
+//! ```
+//!
+//! ## Change
+//! ```text
+//! account4 00 when8 modseq8 mailbox4 segment4   -> kept: entries that were expunged from a segment, in order of time
+//! account4 01 mailbox4                          -> hidden: a mailbox that was deleted; its segments and counters stay
 //! ```
 //!
 //! ## Text
@@ -70,6 +80,12 @@ pub const SYS_DOMAIN: u8 = 0x03;
 pub const SYS_ACCOUNT: u8 = 0x04;
 /// Sys: first byte of alias rows.
 pub const SYS_ALIAS: u8 = 0x05;
+/// Sys: first byte of rows of accounts that were removed.
+pub const SYS_LEAVING: u8 = 0x06;
+/// Sys: first byte of group rows.
+pub const SYS_GROUP: u8 = 0x0a;
+/// Sys: first byte of rows of public accounts.
+pub const SYS_PUBLIC: u8 = 0x0b;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -79,6 +95,8 @@ pub const ACCOUNT_MAILBOX: u8 = 0x01;
 pub const ACCOUNT_COUNTERS: u8 = 0x02;
 /// Account: kind of subscription rows.
 pub const ACCOUNT_SUBSCRIPTION: u8 = 0x03;
+/// Account: kind of rows of rights.
+pub const ACCOUNT_RIGHTS: u8 = 0x08;
 /// Segment: kind of base rows.
 pub const SEGMENT_BASE: u8 = 0x00;
 /// Segment: kind of delta rows.
@@ -87,6 +105,10 @@ pub const SEGMENT_DELTA: u8 = 0x01;
 pub const MESSAGE_RECORD: u8 = 0x00;
 /// Message: kind of entry counts.
 pub const MESSAGE_EXTRA: u8 = 0x01;
+/// Change: kind of rows of entries that were expunged.
+pub const CHANGE_KEPT: u8 = 0x00;
+/// Change: kind of rows of mailboxes that were deleted.
+pub const CHANGE_HIDDEN: u8 = 0x01;
 /// Text: kind of the row that says how far the texts reach.
 pub const TEXT_REACH: u8 = 0x00;
 /// Text: kind of pages.
@@ -133,6 +155,36 @@ pub fn alias(address: &str) -> Bytes {
     KeyWriter::kind(SYS_ALIAS).raw(address.as_bytes()).done()
 }
 
+/// Sys: a group, by its id.
+pub fn group(group: u32) -> Bytes {
+    KeyWriter::kind(SYS_GROUP).u32(group).done()
+}
+
+/// Sys: the public account of a domain, by its normalised name.
+pub fn public_account(domain: &str) -> Bytes {
+    KeyWriter::kind(SYS_PUBLIC).raw(domain.as_bytes()).done()
+}
+
+/// Sys: an account that was removed.
+pub fn leaving(account: u32) -> Bytes {
+    KeyWriter::kind(SYS_LEAVING).u32(account).done()
+}
+
+/// Change: entries of a segment that were expunged at this time (seconds since 1970) and mod-sequence.
+pub fn kept(account: u32, when: u64, modseq: u64, mailbox: u32, segment: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(CHANGE_KEPT).u64(when).u64(modseq).u32(mailbox).u32(segment).done()
+}
+
+/// Change: a mailbox that was deleted.
+pub fn hidden(account: u32, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(CHANGE_HIDDEN).u32(mailbox).done()
+}
+
+/// Change: the beginning of every key of a kind.
+pub fn change_kind(account: u32, kind: u8) -> Bytes {
+    KeyWriter::default().u32(account).u8(kind).done()
+}
+
 /// Account: the state.
 pub fn account_state(account: u32) -> Bytes {
     KeyWriter::default().u32(account).u8(ACCOUNT_STATE).done()
@@ -151,6 +203,21 @@ pub fn counters(account: u32, mailbox: u32) -> Bytes {
 /// Account: a subscription.
 pub fn subscription(account: u32, name: &str) -> Bytes {
     KeyWriter::default().u32(account).u8(ACCOUNT_SUBSCRIPTION).raw(name.as_bytes()).done()
+}
+
+/// Account: the beginning of every row of rights of an account.
+pub fn rights_of_account(account: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).done()
+}
+
+/// Account: the beginning of every row of rights of a mailbox.
+pub fn rights_of_mailbox(account: u32, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).u32(mailbox).done()
+}
+
+/// Account: what somebody may do with a mailbox.
+pub fn rights(account: u32, mailbox: u32, kind: u8, id: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).u32(mailbox).u8(kind).u32(id).done()
 }
 
 /// The beginning of every key of an account, in the families `Account`, `Segment`, `Message`,

@@ -10,11 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use rockdove_mail::text;
 
 use super::{
     TEXT_BYTES_MAX,
     block::{Rows, Words, Writer},
     column::{Column, Texts, texts},
+    keys::{Sheet, entries_of, preview_entry},
     lookup::listed,
     page::{Page, Stored},
     reach::{Area, Reach, SEGMENT, SPANS},
@@ -150,12 +152,13 @@ impl Slice<'_> {
         let end = (segment + 1).saturating_mul(SEGMENT).min(next);
         let rows = self.records(self.reach.next, end)?;
         let (mut bytes, mut taken, mut all) = (0, Vec::with_capacity(rows.len()), true);
+        let mut sheets: [Vec<(u32, Vec<u8>)>; Sheet::ALL.len()] = Default::default();
         for (message, row) in rows {
             if bytes >= SLICE_BYTES {
                 all = false;
                 break;
             }
-            match self.texts_of(message, &row)? {
+            match self.texts_of(message, &row, &mut sheets)? {
                 Some(texts) => {
                     bytes += texts.iter().map(Vec::len).sum::<usize>();
                     taken.push((message, texts));
@@ -165,7 +168,12 @@ impl Slice<'_> {
             self.reach.next = message + 1;
         }
         for column in Column::ALL {
-            self.append(column, segment, &taken)?;
+            let place = usize::from(column.number());
+            let texts = taken.iter().map(|(message, texts)| (*message, &texts[place][..]));
+            self.append(column.number(), segment, texts.filter(|(_, text)| !text.is_empty()))?;
+        }
+        for (sheet, entries) in Sheet::ALL.iter().zip(&sheets) {
+            self.append(sheet.number(), segment, entries.iter().map(|(message, entry)| (*message, &entry[..])))?;
         }
         if all {
             self.reach.next = end;
@@ -201,27 +209,44 @@ impl Slice<'_> {
         Ok(rows)
     }
 
-    /// `None` for a message that has too much text, or that cannot be read.
-    fn texts_of(&self, message: u32, row: &Bytes) -> Result<Option<Texts>, EngineError> {
+    /// `None` for a message that has too much text, or that cannot be read. Its sort keys are added to `sheets`.
+    fn texts_of(
+        &self,
+        message: u32,
+        row: &Bytes,
+        sheets: &mut [Vec<(u32, Vec<u8>)>; Sheet::ALL.len()],
+    ) -> Result<Option<Texts>, EngineError> {
         let Some(record) = MessageRecord::decode(MessageId(message), row) else { return Ok(None) };
+        let [in_links, in_names, in_previews] = sheets;
+        let [links, names] = entries_of(&record);
+        in_links.push((message, links));
+        in_names.push((message, names));
         match self.engine.read(self.account, &record, 0..record.size_bytes) {
-            Ok(octets) => Ok(texts(&octets, &record.skeleton(), TEXT_BYTES_MAX)),
+            Ok(octets) => {
+                let skeleton = record.skeleton();
+                in_previews.push((message, preview_entry(&text::preview(&octets, &skeleton))));
+                Ok(texts(&octets, &skeleton, TEXT_BYTES_MAX))
+            }
             // Whoever searches is told of the damage.
             Err(EngineError::Corrupt(_) | EngineError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Adds texts to the pages of a column, beginning with the open one.
-    fn append(&mut self, column: Column, segment: u32, taken: &[(u32, Texts)]) -> Result<(), EngineError> {
-        let place = usize::from(column.number());
-        let mut texts = taken.iter().filter(|(_, texts)| !texts[place].is_empty()).peekable();
+    /// Adds texts to the pages of a column or sheet, beginning with the open one.
+    fn append<'t>(
+        &mut self,
+        column: u8,
+        segment: u32,
+        texts: impl Iterator<Item = (u32, &'t [u8])>,
+    ) -> Result<(), EngineError> {
+        let mut texts = texts.peekable();
         if texts.peek().is_none() {
             return Ok(());
         }
         let mut page = self.open_page(column, segment)?;
-        while let Some((message, texts_of)) = texts.next() {
-            page.push(*message, &texts_of[place]);
+        while let Some((message, text)) = texts.next() {
+            page.push(message, text);
             if page.is_full() || texts.peek().is_none() {
                 self.put_page(column, &page)?;
                 page = Page::default();
@@ -230,7 +255,7 @@ impl Slice<'_> {
         Ok(())
     }
 
-    fn open_page(&self, column: Column, segment: u32) -> Result<Page, EngineError> {
+    fn open_page(&self, column: u8, segment: u32) -> Result<Page, EngineError> {
         let (from, until) = self.range(column, segment * SEGMENT, SEGMENT);
         let mut page = Some(Page::default());
         self.read().scan_back(Family::Text, &from, &until, &mut |_, row| {
@@ -241,17 +266,17 @@ impl Slice<'_> {
         Ok(if page.is_full() { Page::default() } else { page })
     }
 
-    fn put_page(&mut self, column: Column, page: &Page) -> Result<(), EngineError> {
+    fn put_page(&mut self, column: u8, page: &Page) -> Result<(), EngineError> {
         if let Some(first) = page.first() {
-            let key = keys::text_page(self.account.0, column.number(), first);
+            let key = keys::text_page(self.account.0, column, first);
             self.pages.insert(key, Some(page.encode()?.into()));
         }
         Ok(())
     }
 
     /// The keys of the pages of some messages.
-    fn range(&self, column: Column, start: u32, span: u32) -> (Bytes, Bytes) {
-        let (account, column) = (self.account.0, column.number());
+    fn range(&self, column: u8, start: u32, span: u32) -> (Bytes, Bytes) {
+        let account = self.account.0;
         let end = start.checked_add(span);
         let until = end.map_or_else(
             || keys::prefix_end(&keys::KeyWriter::default().u32(account).u8(keys::TEXT_PAGE).u8(column).done()),
@@ -261,7 +286,7 @@ impl Slice<'_> {
     }
 
     /// The pages of an area, as they will be.
-    fn pages_of(&self, column: Column, area: Area) -> Result<BTreeMap<Bytes, Bytes>, EngineError> {
+    fn pages_of(&self, column: u8, area: Area) -> Result<BTreeMap<Bytes, Bytes>, EngineError> {
         let (from, until) = self.range(column, area.start(), area.span);
         let mut pages = BTreeMap::new();
         self.read().scan(Family::Text, &from, &until, &mut |key, row| {
@@ -289,7 +314,7 @@ impl Slice<'_> {
 
     fn block_from_pages(&self, column: Column, area: Area) -> Result<Option<Rows>, EngineError> {
         let mut words: HashMap<Vec<u8>, Vec<u32>> = HashMap::new();
-        for row in self.pages_of(column, area)?.values() {
+        for row in self.pages_of(column.number(), area)?.values() {
             let page = Stored::decode(row).ok_or_else(damaged)?;
             let text = page.unpack().ok_or_else(damaged)?;
             for (message, text) in page.texts(&text) {
@@ -387,10 +412,13 @@ impl Slice<'_> {
                 continue;
             }
             for column in Column::ALL {
-                self.clear_pages(column, area, &messages)?;
+                self.clear_pages(column.number(), area, &messages)?;
                 if let Some(tier) = area.tier {
                     self.clear_block(column, (tier, area), &messages)?;
                 }
+            }
+            for sheet in Sheet::ALL {
+                self.clear_pages(sheet.number(), area, &messages)?;
             }
             for message in messages {
                 self.batch.delete(Family::Text, keys::text_gone(self.account.0, message));
@@ -402,7 +430,7 @@ impl Slice<'_> {
         Ok(done)
     }
 
-    fn clear_pages(&mut self, column: Column, area: Area, gone: &BTreeSet<u32>) -> Result<(), EngineError> {
+    fn clear_pages(&mut self, column: u8, area: Area, gone: &BTreeSet<u32>) -> Result<(), EngineError> {
         for (key, row) in self.pages_of(column, area)? {
             let stored = Stored::decode(&row).ok_or_else(damaged)?;
             if !stored.messages.iter().any(|(message, _)| gone.contains(message)) {

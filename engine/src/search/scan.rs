@@ -94,6 +94,9 @@ impl<'a> Message<'a> {
             SearchKey::Since(field, day) => self.day(*field, effort)?.map(|own| own.is_some_and(|own| own >= *day)),
             SearchKey::Larger(size) => Some(u64::from(self.row.size) > *size),
             SearchKey::Smaller(size) => Some(u64::from(self.row.size) < *size),
+            SearchKey::ArrivedBy(unix_s) => Some(self.row.date.unix_s <= *unix_s),
+            // Whoever asks says when that is; see `find`.
+            SearchKey::Older(_) | SearchKey::Younger(_) => Some(false),
             SearchKey::ModSeq(modseq) => Some(self.row.modseq >= *modseq),
             SearchKey::Message(message) => Some(self.row.message == *message),
             SearchKey::Text(field, needle) => self.text(field, needle, effort)?,

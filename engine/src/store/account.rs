@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use rockdove_mail::{MailboxName, ModSeq, Uid};
 
 use super::{
@@ -17,15 +18,22 @@ use super::{
 };
 use crate::{
     command::{AccountId, EngineError, MailboxId},
-    kv::{Family, Read, keys},
+    kv::{
+        Family, Read,
+        keys::{self, KeyReader},
+    },
+    rights::{Acl, Entry, Subject},
 };
 
 const VERSION: u8 = 1;
+/// Of a row with what is kept.
+const VERSION_KEPT: u8 = 2;
 
 /// The row of an account: what is counted and given out for the account as a whole.
 ///
 /// ```text
 /// 01 highest_modseq.. next_message.. next_mailbox.. last_uid_validity.. used_bytes.. messages..      all varints
+/// 02 (the same) kept_bytes.. kept_messages..                                                         when there are any
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
@@ -36,32 +44,74 @@ pub(crate) struct Totals {
     pub(crate) used_bytes: u64,
     /// Entries in all mailboxes.
     pub(crate) messages: u64,
+    /// Octets of what was expunged or deleted and can be had again.
+    pub(crate) kept_bytes: u64,
+    /// Entries of that.
+    pub(crate) kept_messages: u64,
 }
 
 impl Totals {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut row = vec![VERSION];
+        let keeps = self.kept_bytes > 0 || self.kept_messages > 0;
+        let mut row = vec![if keeps { VERSION_KEPT } else { VERSION }];
         put_varint(&mut row, self.highest_modseq);
         for value in [self.next_message, self.next_mailbox, self.last_uid_validity] {
             put_varint(&mut row, u64::from(value));
         }
         put_varint(&mut row, self.used_bytes);
         put_varint(&mut row, self.messages);
+        if keeps {
+            put_varint(&mut row, self.kept_bytes);
+            put_varint(&mut row, self.kept_messages);
+        }
         row
     }
 
     pub(crate) fn decode(row: &[u8]) -> Option<Self> {
-        let mut take = Take::versioned(row, VERSION)?;
-        let totals = Self {
+        let mut take = Take::new(row);
+        let keeps = match take.u8()? {
+            VERSION => false,
+            VERSION_KEPT => true,
+            _ => return None,
+        };
+        let mut totals = Self {
             highest_modseq: take.varint()?,
             next_message: take.small()?,
             next_mailbox: take.small()?,
             last_uid_validity: take.small()?,
             used_bytes: take.varint()?,
             messages: take.varint()?,
+            ..Self::default()
         };
+        if keeps {
+            (totals.kept_bytes, totals.kept_messages) = (take.varint()?, take.varint()?);
+        }
         take.end().map(|()| totals)
     }
+}
+
+/// Lists of rights by mailbox.
+pub(crate) type Acls = Arc<BTreeMap<MailboxId, Arc<Acl>>>;
+/// A mailbox that was deleted and can be had again.
+#[derive(Clone, Debug)]
+pub(crate) struct Hidden {
+    /// Seconds since 1970.
+    pub(crate) when: u64,
+    pub(crate) mailbox: Arc<MailboxState>,
+}
+
+/// The row of a hidden mailbox: `01 when.. fixed`, with what [`Fixed`] says.
+pub(crate) fn encode_hidden(when: u64, fixed: &Fixed) -> Vec<u8> {
+    let mut row = vec![VERSION];
+    put_varint(&mut row, when);
+    row.extend_from_slice(&fixed.encode());
+    row
+}
+
+pub(crate) fn decode_hidden(row: &[u8]) -> Option<(u64, Fixed)> {
+    let mut take = Take::versioned(row, VERSION)?;
+    let when = take.varint()?;
+    Some((when, Fixed::decode(take.rest())?))
 }
 
 /// An account at one moment. Cheap to copy: mailboxes are shared until they change.
@@ -71,15 +121,26 @@ pub(crate) struct AccountState {
     pub(crate) list: Arc<MailboxList>,
     /// By id.
     pub(crate) mailboxes: Vec<Arc<MailboxState>>,
+    /// Deleted mailboxes, by id.
+    pub(crate) hidden: Vec<Hidden>,
     /// Mailboxes whose UIDNEXT is ahead of its row; the next plan writes them, because it will show them.
     pub(crate) ahead: BTreeSet<MailboxId>,
+    /// Lists of rights, of the mailboxes that have one.
+    pub(crate) acls: Acls,
 }
 
 impl AccountState {
     /// An account without mailboxes.
     pub(crate) fn new() -> Self {
         let totals = Totals { highest_modseq: 0, next_message: 1, next_mailbox: 1, ..Totals::default() };
-        Self { totals, list: Arc::default(), mailboxes: Vec::new(), ahead: BTreeSet::new() }
+        Self {
+            totals,
+            list: Arc::default(),
+            mailboxes: Vec::new(),
+            hidden: Vec::new(),
+            ahead: BTreeSet::new(),
+            acls: Arc::default(),
+        }
     }
 
     /// Reads an account; `None` when there is none of this id.
@@ -94,18 +155,35 @@ impl AccountState {
             ControlFlow::Continue(())
         })?;
         let damaged = || EngineError::Corrupt(format!("account {}", id.0));
-        if rows.damaged || rows.fixed.len() != rows.counters.len() {
+        let prefix = keys::change_kind(id.0, keys::CHANGE_HIDDEN);
+        store.scan(Family::Change, &prefix, &keys::prefix_end(&prefix), &mut |key, row| {
+            if rows.add_hidden(&key[prefix.len()..], row).is_none() {
+                rows.damaged = true;
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        // Deleted mailboxes of an account that was removed stay a little longer.
+        if !rows.damaged && rows.totals.is_none() && rows.fixed.is_empty() && rows.counters.is_empty() {
+            return Ok(None);
+        }
+        if rows.damaged || rows.fixed.len() + rows.hidden.len() != rows.counters.len() {
             return Err(damaged());
         }
-        let Some(totals) = rows.totals else {
-            return if rows.fixed.is_empty() { Ok(None) } else { Err(damaged()) };
-        };
+        let totals = rows.totals.ok_or_else(damaged)?;
         let mut mailboxes = Vec::with_capacity(rows.fixed.len());
         for (mailbox, fixed) in rows.fixed {
             let counters = *rows.counters.get(&mailbox).ok_or_else(damaged)?;
             mailboxes.push(Arc::new(MailboxState::stored(id, MailboxId(mailbox), fixed, counters)));
         }
-        let mut state = Self { totals, list: Arc::default(), mailboxes, ahead: BTreeSet::new() };
+        let acls = Arc::new(rows.acls.into_iter().map(|(mailbox, acl)| (mailbox, Arc::new(acl))).collect());
+        let mut hidden = Vec::with_capacity(rows.hidden.len());
+        for (mailbox, (when, fixed)) in rows.hidden {
+            let counters = *rows.counters.get(&mailbox).ok_or_else(damaged)?;
+            let mailbox = Arc::new(MailboxState::stored(id, MailboxId(mailbox), fixed, counters));
+            hidden.push(Hidden { when, mailbox });
+        }
+        let mut state = Self { totals, list: Arc::default(), mailboxes, hidden, ahead: BTreeSet::new(), acls };
         state.set_list(rows.subscriptions);
         Ok(Some(state))
     }
@@ -133,7 +211,9 @@ impl AccountState {
 
     /// Octets in memory, roughly.
     pub(crate) fn weight(&self) -> usize {
-        512 + self.mailboxes.iter().map(|mailbox| mailbox.weight()).sum::<usize>()
+        let rights: usize = self.acls.values().map(|acl| 64 + 32 * acl.len()).sum();
+        let hidden = self.hidden.iter().map(|hidden| &hidden.mailbox);
+        512 + rights + self.mailboxes.iter().chain(hidden).map(|mailbox| mailbox.weight()).sum::<usize>()
     }
 
     /// Makes sure that nothing that `planned` gave out is given out again.
@@ -159,12 +239,20 @@ impl AccountState {
 struct Rows {
     totals: Option<Totals>,
     fixed: BTreeMap<u32, Fixed>,
+    hidden: BTreeMap<u32, (u64, Fixed)>,
     counters: BTreeMap<u32, Counters>,
     subscriptions: Vec<MailboxName>,
+    acls: BTreeMap<MailboxId, Acl>,
     damaged: bool,
 }
 
 impl Rows {
+    fn add_hidden(&mut self, key: &[u8], row: &[u8]) -> Option<()> {
+        let id = u32::from_be_bytes(key.try_into().ok()?);
+        self.hidden.insert(id, decode_hidden(row)?);
+        Some(())
+    }
+
     fn add(&mut self, key: &[u8], row: &[u8]) -> Option<()> {
         let (kind, rest) = key.split_first()?;
         let number = || Some(u32::from_be_bytes(rest.try_into().ok()?));
@@ -179,10 +267,22 @@ impl Rows {
             keys::ACCOUNT_SUBSCRIPTION => {
                 self.subscriptions.push(MailboxName::new(std::str::from_utf8(rest).ok()?).ok()?);
             }
+            keys::ACCOUNT_RIGHTS => {
+                let (mailbox, subject) = rights_key(rest)?;
+                self.acls.entry(mailbox).or_default().set(subject, Entry::decode(row)?);
+            }
             _ => return None,
         }
         Some(())
     }
+}
+
+/// The mailbox and the subject of a row of rights, from what follows the kind in its key.
+pub(crate) fn rights_key(rest: &[u8]) -> Option<(MailboxId, Subject)> {
+    let mut reader = KeyReader::new(rest);
+    let (mailbox, kind, id) = (reader.u32()?, reader.u8()?, reader.u32()?);
+    reader.end()?;
+    Some((MailboxId(mailbox), Subject::from_key(kind, id)?))
 }
 
 /// What is planned about a message and may not be on disk yet.
@@ -206,6 +306,8 @@ pub(crate) struct Planner {
     /// The removal of the account is planned.
     pub(crate) removed: bool,
     pub(crate) pending: BTreeMap<u32, Pending>,
+    /// Rows of expunged entries that may not be on disk yet (`None`: taken away), and the plan that said so last.
+    pub(crate) kept: BTreeMap<Bytes, (u64, Option<Bytes>)>,
 }
 
 /// An account's place in memory. Stays for ever; what it holds comes and goes.
@@ -244,8 +346,12 @@ impl AccountSlot {
         let committed = self.committed.load(Ordering::Acquire);
         if planner.sequence == committed {
             planner.pending.clear();
+            planner.kept.clear();
         } else if planner.pending.len() > 1024 {
             planner.pending.retain(|_, pending| pending.sequence > committed);
+        }
+        if planner.kept.len() > 1024 {
+            planner.kept.retain(|_, (sequence, _)| *sequence > committed);
         }
         planner
     }
@@ -314,6 +420,7 @@ impl AccountSlot {
         planner.planned = next;
         planner.removed = false;
         planner.pending.clear();
+        planner.kept.clear();
         self.epoch.fetch_add(1, Ordering::AcqRel);
         self.committed.store(planner.sequence, Ordering::Release);
     }
@@ -337,6 +444,7 @@ impl AccountSlot {
             return false;
         }
         planner.pending.clear();
+        planner.kept.clear();
         if let Some(state) = published.take() {
             self.keep_recent(&state);
         }
@@ -360,6 +468,7 @@ impl AccountSlot {
         }
         let result = work();
         planner.pending.clear();
+        planner.kept.clear();
         planner.planned = None;
         if let Some(state) = self.published_cached() {
             self.keep_recent(&state);

@@ -5,13 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use rockdove_mail::{FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet};
+use rockdove_mail::{FlagUpdate, Flags, MailboxName, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet};
 
 use super::{
     plan::{AccountPlan, Unknown},
     segment::{FlagBits, Row, Segment, view::flags_of},
 };
-use crate::command::{AppendMessage, Delivered, Delivery, EngineError, FlagRow, MailboxId, Outcome, Stored};
+use crate::command::{
+    AppendMessage, Delivered, Delivery, EngineError, FlagRow, MailboxId, Outcome, QuotaLimits, Stored,
+};
 use crate::store::StagedMessage;
 
 /// The mailboxes of a new account, all subscribed.
@@ -25,6 +27,8 @@ const FIRST_MAILBOXES: [(&str, Option<SpecialUse>); 6] = [
 ];
 /// Subscriptions of an account.
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
+/// What MOVE needs of the mailbox that messages leave: as COPY, STORE of `\Deleted` and EXPUNGE (RFC 6851 section 4.4).
+pub(crate) const MOVE_FROM: Rights = Rights::READ.union(Rights::DELETE_MESSAGES).union(Rights::EXPUNGE);
 
 impl AccountPlan<'_> {
     pub(crate) fn set_up(&mut self) -> Result<(), EngineError> {
@@ -40,22 +44,29 @@ impl AccountPlan<'_> {
         &mut self,
         name: &MailboxName,
         special_use: Option<SpecialUse>,
+        limits: QuotaLimits,
     ) -> Result<Outcome, EngineError> {
-        if self.find(name).is_some() {
-            return Err(EngineError::Exists(format!("mailbox {name}")));
-        }
+        self.need_create(name)?;
+        self.check_mailboxes(limits)?;
         self.create_mailbox(name, special_use).map(Outcome::Mailbox)
     }
 
-    pub(crate) fn delete(&mut self, name: &MailboxName) -> Result<Outcome, EngineError> {
+    /// `keeps`: it can be had again for a while.
+    pub(crate) fn delete(&mut self, name: &MailboxName, keeps: bool) -> Result<Outcome, EngineError> {
         //= rfc9051#section-6.3.5
         //# It is an error to attempt to delete INBOX or a mailbox
         //# name that does not exist.
         if name.is_inbox() {
             return Err(EngineError::Invalid("INBOX cannot be deleted".to_owned()));
         }
-        let id = self.named(name)?;
-        self.remove_mailbox(id)?;
+        let id = self.need_named(name, Rights::DELETE_MAILBOX)?;
+        // What was expunged before needs the mailbox, also when nothing is kept any more.
+        let needed = keeps || self.state.totals.kept_messages > 0;
+        if needed && self.state.mailbox(id)?.counters.uid_next > 1 {
+            self.hide_mailbox(id)?;
+        } else {
+            self.remove_mailbox(id)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -64,10 +75,12 @@ impl AccountPlan<'_> {
     }
 
     pub(crate) fn rename_mailbox(&mut self, from: &MailboxName, to: &MailboxName) -> Result<Outcome, EngineError> {
-        if self.find(to).is_some() {
-            return Err(EngineError::Exists(format!("mailbox {to}")));
+        let named = self.find(from);
+        if named.is_some() {
+            self.need_named(from, Rights::DELETE_MAILBOX)?;
         }
         if from.is_inbox() {
+            self.need_create(to)?;
             return self.rename_inbox(to);
         }
         if to.is_below(from) {
@@ -83,6 +96,10 @@ impl AccountPlan<'_> {
         if moving.is_empty() {
             return Err(EngineError::NotFound(format!("mailbox {from}")));
         }
+        if named.is_none() {
+            moving.iter().try_for_each(|(_, name)| self.need_named(name, Rights::DELETE_MAILBOX).map(drop))?;
+        }
+        self.need_create(to)?;
         //= rfc9051#section-6.3.6
         //# If the server's hierarchy separator character appears in the new
         //# mailbox name, the server SHOULD create any superior hierarchical
@@ -136,21 +153,23 @@ impl AccountPlan<'_> {
     }
 
     /// Refuses what would take the account over its quota.
-    fn check_quota(&self, more: u64, quota: Option<u64>) -> Result<(), EngineError> {
-        match quota {
-            Some(limit) if self.state.totals.used_bytes.saturating_add(more) > limit => Err(EngineError::OverQuota),
-            _ => Ok(()),
+    pub(crate) fn check_quota(&self, bytes: u64, messages: usize, limits: QuotaLimits) -> Result<(), EngineError> {
+        let totals = &self.state.totals;
+        let over = |used: u64, more: u64, most: Option<u64>| most.is_some_and(|most| used.saturating_add(more) > most);
+        if over(totals.used_bytes, bytes, limits.bytes) || over(totals.messages, messages as u64, limits.messages) {
+            return Err(EngineError::OverQuota);
         }
+        Ok(())
     }
 
     pub(crate) fn deliver(
         &mut self,
         message: &StagedMessage,
         delivery: &Delivery,
-        quota: Option<u64>,
+        limits: QuotaLimits,
     ) -> Result<Delivered, EngineError> {
         let size = message.size_bytes().saturating_add(delivery.trace_header.len() as u64);
-        self.check_quota(size, quota)?;
+        self.check_quota(size, 1, limits)?;
         let mailbox = match self.find(&delivery.mailbox) {
             Some(mailbox) => mailbox,
             None => self.create_mailbox(&delivery.mailbox, None)?,
@@ -165,14 +184,15 @@ impl AccountPlan<'_> {
         &mut self,
         mailbox: MailboxId,
         messages: &[AppendMessage],
-        quota: Option<u64>,
+        limits: QuotaLimits,
     ) -> Result<Outcome, EngineError> {
+        let rights = self.need(mailbox, Rights::INSERT)?;
         let more = messages.iter().map(|message| message.message.size_bytes()).sum();
-        self.check_quota(more, quota)?;
+        self.check_quota(more, messages.len(), limits)?;
         let uid_validity = self.state.mailbox(mailbox)?.fixed.uid_validity;
         let mut uids = Vec::with_capacity(messages.len());
         for message in messages {
-            let flags = self.flag_bits(mailbox, &message.flags, Unknown::Add)?;
+            let flags = self.flag_bits(mailbox, &rights.of_flags(&message.flags), Unknown::Add)?;
             self.add_parts(&message.message);
             let id = self.add_message(&message.message, &[])?;
             let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
@@ -188,11 +208,20 @@ impl AccountPlan<'_> {
         (update, flags): (FlagUpdate, &Flags),
         unchanged_since: Option<ModSeq>,
     ) -> Result<Outcome, EngineError> {
+        let rights = self.need(mailbox, Rights::READ)?;
+        let allowed = rights.of_flags(flags);
+        // Replacing changes all flags, so whoever may change none is refused even when none is named.
+        let none = |flags: &Flags| flags.system.is_empty() && flags.keywords.is_empty();
+        let nothing = rights.system_flags().is_empty() || (none(&allowed) && !none(flags));
+        if nothing {
+            self.need(mailbox, Rights::SEEN.union(Rights::WRITE).union(Rights::DELETE_MESSAGES))?;
+        }
+        let flags = &allowed;
         let unknown = if update == FlagUpdate::Remove { Unknown::LeaveOut } else { Unknown::Add };
         let bits = self.flag_bits(mailbox, flags, unknown)?;
         let none = FlagBits::default();
         let (clear, set) = match update {
-            FlagUpdate::Replace => (FlagBits::ALL, bits),
+            FlagUpdate::Replace => (FlagBits::open_to(rights), bits),
             FlagUpdate::Add => (none, bits),
             FlagUpdate::Remove => (bits, none),
         };
@@ -230,15 +259,19 @@ impl AccountPlan<'_> {
         from: MailboxId,
         uids: &UidSet,
         to: MailboxId,
-        quota: Option<u64>,
+        limits: QuotaLimits,
     ) -> Result<Outcome, EngineError> {
+        self.need(from, Rights::READ)?;
+        self.need(to, Rights::INSERT)?;
         let rows = picked(&self.segments(from)?, uids);
-        self.check_quota(rows.iter().map(|row| u64::from(row.size)).sum(), quota)?;
+        self.check_quota(rows.iter().map(|row| u64::from(row.size)).sum(), rows.len(), limits)?;
         self.add_copies(&rows)?;
         self.copied(from, to, &rows)
     }
 
     pub(crate) fn move_to(&mut self, from: MailboxId, uids: &UidSet, to: MailboxId) -> Result<Outcome, EngineError> {
+        self.need(from, MOVE_FROM)?;
+        self.need(to, Rights::INSERT)?;
         let rows = picked(&self.segments(from)?, uids);
         let outcome = self.copied(from, to, &rows)?;
         if !rows.is_empty() {
@@ -257,6 +290,7 @@ impl AccountPlan<'_> {
     //# The flags and
     //# internal date of the message(s) SHOULD be preserved in the copy.
     fn copy_rows(&mut self, from: MailboxId, to: MailboxId, rows: &[Row]) -> Result<Vec<Uid>, EngineError> {
+        let rights = self.rights(to);
         let keywords = Arc::clone(&self.state.mailbox(from)?.fixed.keywords);
         // The same flags come again and again, and each mailbox numbers keywords its own way.
         let mut known: BTreeMap<u64, u64> = BTreeMap::from([(0, 0)]);
@@ -265,11 +299,13 @@ impl AccountPlan<'_> {
             let there = if let Some(there) = known.get(&row.flags.keywords) {
                 *there
             } else {
-                let bits = self.flag_bits(to, &flags_of(row.flags, &keywords), Unknown::Add)?.keywords;
+                let flags = rights.of_flags(&flags_of(row.flags, &keywords));
+                let bits = self.flag_bits(to, &flags, Unknown::Add)?.keywords;
                 known.insert(row.flags.keywords, bits);
                 bits
             };
-            let flags = FlagBits { keywords: there, ..row.flags };
+            let system = row.flags.system & rights.system_flags().bits();
+            let flags = FlagBits { keywords: there, system };
             uids.push(self.append(to, &Row { flags, ..*row })?);
         }
         Ok(uids)
@@ -280,7 +316,9 @@ impl AccountPlan<'_> {
         mailbox: MailboxId,
         uids: Option<&UidSet>,
         deleted_only: bool,
+        keeps: bool,
     ) -> Result<Outcome, EngineError> {
+        self.need(mailbox, Rights::EXPUNGE)?;
         let segments = self.segments(mailbox)?;
         let rows = match uids {
             Some(uids) => picked(&segments, uids),
@@ -291,12 +329,16 @@ impl AccountPlan<'_> {
         if rows.is_empty() {
             return Ok(Outcome::Expunged { uids: UidSet::new(), modseq: 0 });
         }
-        self.drop_messages(&rows)?;
+        if keeps {
+            self.keep(mailbox, &rows);
+        } else {
+            self.drop_messages(&rows)?;
+        }
         self.expunge(mailbox, &rows)?;
         Ok(Outcome::Expunged { uids: rows.iter().map(|row| row.uid).collect(), modseq: self.modseq() })
     }
 }
 
-fn picked(segments: &[Arc<Segment>], uids: &UidSet) -> Vec<Row> {
+pub(super) fn picked(segments: &[Arc<Segment>], uids: &UidSet) -> Vec<Row> {
     segments.iter().flat_map(|segment| segment.indexes(uids).map(|index| segment.row(index))).collect()
 }

@@ -27,19 +27,46 @@ pub(crate) fn digest(block: &[u8]) -> Digest {
     // The nearest ancestors come last.
     let from = references.len().saturating_sub(REFERENCES_MAX);
     references.drain(..from);
-    // Threads and SORT compare base subjects without regard to case (RFC 5256 section 3).
-    let base = |value: String| text::fold(&header::base_subject(&value));
-    let subject = first("subject").map(base).filter(|subject| !subject.is_empty());
+    // Threads compare base subjects without regard to case (RFC 5256 section 3).
+    let base = |value: String| text::casemap(&header::base_subject(&value).text);
+    let subject = first("subject").map(base);
     Digest {
         sent: sent.map(|(unix_s, offset_minutes)| InternalDate { unix_s, offset_minutes }),
         message_id: ids("message-id").first().copied().unwrap_or_default(),
-        subject: subject.map(|subject| hash(&subject)).unwrap_or_default(),
+        subject: subject.map(|subject| subject_hash(&subject)).unwrap_or_default(),
         references,
     }
 }
 
 /// Hashes of the `<…>` in a value.
 fn message_ids(value: &str) -> Vec<u64> {
-    let inner = |piece: &str| piece.split_once('>').map(|(id, _)| hash(id.trim()));
-    value.split('<').skip(1).filter_map(inner).collect()
+    let inner = |piece: &str| piece.split_once('>').map(|(id, _)| unquoted(id.trim()));
+    let ids = value.split('<').skip(1).filter_map(inner);
+    ids.filter(|id| !id.is_empty()).map(|id| hash(&id)).collect()
+}
+
+/// The id without its quoting.
+///
+//= rfc5256#section-3
+//# Implementations of the
+//# REFERENCES threading algorithm MUST normalize any msg-id in
+//# order to avoid false non-matches due to differences in
+//# quoting.
+fn unquoted(id: &str) -> String {
+    let mut plain = String::with_capacity(id.len());
+    let mut letters = id.chars();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => quoted = !quoted,
+            '\\' if quoted => plain.extend(letters.next()),
+            _ => plain.push(letter),
+        }
+    }
+    plain
+}
+
+/// The hash by which subjects of threads are compared; 0 for the empty one.
+pub(crate) fn subject_hash(folded: &str) -> u64 {
+    if folded.is_empty() { 0 } else { hash(folded) }
 }

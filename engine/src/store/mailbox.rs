@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rockdove_mail::{Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidValidity};
+use rockdove_mail::{Keyword, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidValidity};
 
 use super::{
     octets::{Take, put_bytes, put_varint},
-    segment::{ENTRY_BYTES, KEYWORDS_MAX, MailboxView, Segment, delta, segment_of},
+    segment::{ENTRY_BYTES, KEYWORDS_MAX, MailboxView, Row, Segment, delta, segment_of},
 };
 use crate::{
     command::{AccountId, EngineError, MailboxId},
@@ -150,6 +150,18 @@ impl Counters {
             vanished_floor: take.varint()?,
         };
         take.end().map(|()| counters)
+    }
+}
+
+impl Counters {
+    /// Takes away entries that were there.
+    pub(crate) fn remove(&mut self, rows: &[Row]) {
+        let count = |flag| rows.iter().filter(|row| row.flags.has(flag)).map(|_| 1).sum::<u32>();
+        let all = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        self.exists = self.exists.saturating_sub(all);
+        self.unseen = self.unseen.saturating_sub(all - count(SystemFlags::SEEN));
+        self.deleted = self.deleted.saturating_sub(count(SystemFlags::DELETED));
+        self.size_bytes = self.size_bytes.saturating_sub(rows.iter().map(|row| u64::from(row.size)).sum());
     }
 }
 

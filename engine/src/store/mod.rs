@@ -9,7 +9,9 @@
 //! * Fails: with `Unavailable` when the disk is full or too much waits, with `Corrupt` when a row is not what was written.
 //!   Nothing has changed then.
 
+mod access;
 pub(crate) mod account;
+mod across;
 pub(crate) mod cache;
 mod commands;
 pub(crate) mod commit;
@@ -18,16 +20,20 @@ pub(crate) mod directory;
 pub(crate) mod encoding;
 pub(crate) mod frame;
 pub mod ingest;
+pub(crate) mod kept;
 pub mod mailbox;
 pub(crate) mod octets;
 pub mod parts;
 pub(crate) mod pieces;
 pub(crate) mod plan;
 pub mod record;
+mod removal;
 pub mod segment;
 pub(crate) mod staged;
+mod undelete;
 
 pub use ingest::{StagedMessage, Staging};
+pub use kept::{DeletedMailbox, DeletedMessage, DeletedUse};
 pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};
 pub use record::MessageRecord;
 pub use segment::{Entry, MailboxView};

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     command::{ChangeNotice, EngineError, InternalDate, MailboxId, MessageId},
     kv::{Batch, Family, SharedKv, keys},
+    rights::Actor,
 };
 
 /// Mailboxes of an account. RFC 9051 names no limit; every one costs memory while the account is in use.
@@ -44,18 +45,24 @@ pub(crate) struct AccountPlan<'a> {
     pub(crate) kv: &'a SharedKv,
     pub(crate) now_unix_s: i64,
     pub(crate) slot: &'a Arc<AccountSlot>,
-    planner: &'a mut Planner,
+    pub(super) planner: &'a mut Planner,
     /// The account as it will be.
     pub(crate) state: AccountState,
     pub(crate) batch: Batch,
     modseq: Option<ModSeq>,
+    /// The state row must be written although nobody sees a change.
+    pub(super) totals_changed: bool,
+    /// Rows of expunged entries that this plan writes (`None`: takes away).
+    pub(super) kept: BTreeMap<Bytes, Option<Bytes>>,
     ops: BTreeMap<(MailboxId, u32), Vec<Op>>,
-    changed: BTreeSet<MailboxId>,
-    fixed_changed: BTreeSet<MailboxId>,
-    list_changed: bool,
+    pub(super) changed: BTreeSet<MailboxId>,
+    pub(super) fixed_changed: BTreeSet<MailboxId>,
+    pub(super) list_changed: bool,
     removed: bool,
     pending: BTreeMap<u32, Pending>,
     staged: Vec<Arc<StagedMessage>>,
+    /// Who gives the command; `None`: the server itself, which may do everything.
+    pub(crate) actor: Option<Actor>,
 }
 
 impl<'a> AccountPlan<'a> {
@@ -96,6 +103,8 @@ impl<'a> AccountPlan<'a> {
             state,
             batch: Batch::default(),
             modseq: None,
+            totals_changed: false,
+            kept: BTreeMap::new(),
             ops: BTreeMap::new(),
             changed,
             fixed_changed: BTreeSet::new(),
@@ -103,10 +112,11 @@ impl<'a> AccountPlan<'a> {
             removed: false,
             pending: BTreeMap::new(),
             staged: Vec::new(),
+            actor: None,
         }
     }
 
-    fn account(&self) -> u32 {
+    pub(super) fn account(&self) -> u32 {
         self.slot.id.0
     }
 
@@ -124,11 +134,10 @@ impl<'a> AccountPlan<'a> {
         name: &MailboxName,
         special_use: Option<SpecialUse>,
     ) -> Result<MailboxId, EngineError> {
-        if let Some(parent) = name.parent()
-            && self.find(&parent).is_none()
-        {
-            self.create_mailbox(&parent, None)?;
-        }
+        let parent = match name.parent() {
+            Some(parent) => Some(self.find(&parent).map_or_else(|| self.create_mailbox(&parent, None), Ok)?),
+            None => None,
+        };
         if self.state.mailboxes.len() >= MAILBOXES_MAX {
             return Err(EngineError::Limit(format!("an account has at most {MAILBOXES_MAX} mailboxes")));
         }
@@ -145,6 +154,9 @@ impl<'a> AccountPlan<'a> {
         self.fixed_changed.insert(id);
         self.changed.insert(id);
         self.list_changed = true;
+        if let Some(parent) = parent {
+            self.inherit_rights(parent, id);
+        }
         Ok(id)
     }
 
@@ -231,11 +243,15 @@ impl<'a> AccountPlan<'a> {
 
     /// Writes the record of a new message.
     pub(crate) fn add_message(&mut self, staged: &StagedMessage, trace: &[u8]) -> Result<MessageId, EngineError> {
+        let row = record::encode(trace, staged.shared());
+        self.add_record(row, staged.parts())
+    }
+
+    /// Writes the row of a new message, which needs these parts.
+    pub(crate) fn add_record(&mut self, row: Vec<u8>, parts: Vec<u64>) -> Result<MessageId, EngineError> {
         let id = self.state.totals.next_message;
         self.state.totals.next_message = next(id, "message ids")?;
-        let row = record::encode(trace, staged.shared());
         self.batch.put(Family::Message, keys::message_record(self.account(), id), row);
-        let parts = staged.parts();
         for part in &parts {
             self.batch.put(Family::Reference, keys::part_reference(*part, self.account(), id), Bytes::new());
         }
@@ -312,17 +328,10 @@ impl<'a> AccountPlan<'a> {
     }
 
     fn uncount(&mut self, mailbox: MailboxId, rows: &[Row]) -> Result<(), EngineError> {
-        let counters = &mut self.state.mailbox_mut(mailbox)?.counters;
-        let count = |flag| rows.iter().filter(|row| row.flags.has(flag)).map(|_| 1).sum::<u32>();
-        let all = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        counters.exists = counters.exists.saturating_sub(all);
-        counters.unseen = counters.unseen.saturating_sub(all - count(SystemFlags::SEEN));
-        counters.deleted = counters.deleted.saturating_sub(count(SystemFlags::DELETED));
-        let size: u64 = rows.iter().map(|row| u64::from(row.size)).sum();
-        counters.size_bytes = counters.size_bytes.saturating_sub(size);
+        self.state.mailbox_mut(mailbox)?.counters.remove(rows);
         let totals = &mut self.state.totals;
-        totals.used_bytes = totals.used_bytes.saturating_sub(size);
-        totals.messages = totals.messages.saturating_sub(u64::from(all));
+        totals.used_bytes = totals.used_bytes.saturating_sub(rows.iter().map(|row| u64::from(row.size)).sum());
+        totals.messages = totals.messages.saturating_sub(rows.len() as u64);
         Ok(())
     }
 
@@ -340,6 +349,7 @@ impl<'a> AccountPlan<'a> {
         self.batch.delete_range(Family::Segment, prefix, end);
         self.batch.delete(Family::Account, keys::mailbox(account, id.0));
         self.batch.delete(Family::Account, keys::counters(account, id.0));
+        self.drop_rights(id);
         self.list_changed = true;
         Ok(())
     }
@@ -389,7 +399,7 @@ impl<'a> AccountPlan<'a> {
     fn drop_references(&mut self, message: u32, parts: &[u64]) {
         for part in parts {
             self.batch.delete(Family::Reference, keys::part_reference(*part, self.account(), message));
-            self.batch.put(Family::Reference, keys::part_candidate(*part), self.now_unix_s.to_le_bytes().to_vec());
+            self.batch.put(Family::Reference, keys::part_candidate(*part), candidate_since(self.now_unix_s));
         }
     }
 
@@ -447,6 +457,15 @@ impl<'a> AccountPlan<'a> {
         Ok(found)
     }
 
+    /// The record rows of messages, in order; `None` where there is none on disk.
+    pub(super) fn record_rows(&self, messages: &[u32]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        let mut rows = Vec::with_capacity(messages.len());
+        for some in messages.chunks(READ_AT_ONCE) {
+            rows.extend(self.read(some, keys::message_record)?);
+        }
+        Ok(rows)
+    }
+
     fn read(&self, messages: &[u32], key: fn(u32, u32) -> Bytes) -> Result<Vec<Option<Bytes>>, EngineError> {
         let keys: Vec<Bytes> = messages.iter().map(|message| key(self.account(), *message)).collect();
         let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
@@ -457,32 +476,15 @@ impl<'a> AccountPlan<'a> {
         EngineError::Corrupt(format!("message {message} of account {}", self.account()))
     }
 
-    /// Removes the account: every row of it, and its references to parts.
-    pub(crate) fn remove_account(&mut self) -> Result<(), EngineError> {
+    /// Removes the account: nobody finds it from now on. Its messages and what belongs to them go later; see
+    /// `Engine::sweep_removed`.
+    pub(crate) fn remove_account(&mut self) {
         let prefix = keys::account_prefix(self.account());
         let end = keys::prefix_end(&prefix);
-        let mut references: Vec<(u32, Vec<u64>)> = Vec::new();
-        self.kv.scan(Family::Message, &prefix, &end, &mut |key, row| {
-            if let (Some(number), Some(&keys::MESSAGE_RECORD)) = (key.get(4..8), key.get(8))
-                && let Ok(number) = number.try_into().map(u32::from_be_bytes)
-                && let Some(record) = MessageRecord::decode(MessageId(number), &Bytes::copy_from_slice(row))
-                && !record.pieces.is_empty()
-            {
-                references.push((number, record.parts()));
-            }
-            std::ops::ControlFlow::Continue(())
-        })?;
-        let planned = self.planner.pending.iter();
-        references.extend(planned.filter_map(|(message, pending)| Some((*message, pending.parts.clone()?))));
-        for (message, parts) in references {
-            self.drop_references(message, &parts);
-        }
-        for family in [Family::Account, Family::Segment, Family::Message, Family::Change, Family::Text] {
-            self.batch.delete_range(family, prefix.clone(), end.clone());
-        }
+        self.batch.put(Family::Sys, keys::leaving(self.account()), Bytes::new());
+        self.batch.delete_range(Family::Account, prefix, end);
         self.changed.extend(self.state.mailboxes.iter().map(|mailbox| mailbox.id));
         self.removed = true;
-        Ok(())
     }
 
     /// Works out the rows. Nothing is decided yet: the plan can still be dropped.
@@ -496,9 +498,15 @@ impl<'a> AccountPlan<'a> {
             let subscriptions = self.state.list.subscriptions.clone();
             self.state.set_list(subscriptions);
         }
-        if self.modseq.is_some() {
+        if self.modseq.is_some() || self.totals_changed {
             let row = self.state.totals.encode();
             self.batch.put(Family::Account, keys::account_state(self.account()), row);
+        }
+        for (key, row) in &self.kept {
+            match row {
+                Some(row) => self.batch.put(Family::Change, key.clone(), row.clone()),
+                None => self.batch.delete(Family::Change, key.clone()),
+            }
         }
         Ok(())
     }
@@ -506,7 +514,7 @@ impl<'a> AccountPlan<'a> {
     /// Makes this the account's newest planned state and answers what the committer needs: push it under the same
     /// lock. Everything is prepared before.
     pub(crate) fn conclude(self) -> (Batch, Touch) {
-        let notice = (self.modseq.is_some() || self.removed).then(|| ChangeNotice {
+        let notice = (self.modseq.is_some() || self.totals_changed || self.removed).then(|| ChangeNotice {
             account: self.slot.id,
             mailboxes: self.changed.iter().copied().collect(),
             modseq: self.state.totals.highest_modseq,
@@ -521,6 +529,9 @@ impl<'a> AccountPlan<'a> {
             known.sequence = planner.sequence;
             known.extra = pending.extra.or(known.extra);
             known.parts = pending.parts.or(known.parts.take());
+        }
+        for (key, row) in self.kept {
+            planner.kept.insert(key, (planner.sequence, row));
         }
         let touch =
             Touch { slot: Arc::clone(self.slot), sequence: planner.sequence, epoch: self.slot.epoch(), after, notice };
@@ -600,6 +611,21 @@ impl<'a> AccountPlan<'a> {
     }
 }
 
+/// The row of a part that may be collected, since this moment.
+pub(super) fn candidate_since(now_unix_s: i64) -> Vec<u8> {
+    now_unix_s.to_le_bytes().to_vec()
+}
+
+/// Writes a segment whole.
+pub(super) fn write_base(batch: &mut Batch, place: (u32, u32), segment: &mut Segment) {
+    let (account, mailbox) = place;
+    batch.put(Family::Segment, keys::segment_base(account, mailbox, segment.number), segment.encode());
+    for delta in segment.deltas.drain(..) {
+        batch.delete(Family::Segment, keys::segment_delta(account, mailbox, segment.number, delta));
+    }
+    segment.delta_bytes = 0;
+}
+
 /// Writes what changed in a segment: a delta, or everything when there are many deltas already.
 fn write_segment(batch: &mut Batch, place: (u32, u32), segment: &mut Segment, modseq: ModSeq, ops: &[Op]) {
     let (account, mailbox) = place;
@@ -611,13 +637,9 @@ fn write_segment(batch: &mut Batch, place: (u32, u32), segment: &mut Segment, mo
         batch.put(Family::Segment, keys::segment_delta(account, mailbox, number, modseq), row);
         return;
     }
-    batch.put(Family::Segment, keys::segment_base(account, mailbox, number), segment.encode());
-    for delta in segment.deltas.drain(..) {
-        batch.delete(Family::Segment, keys::segment_delta(account, mailbox, number, delta));
-    }
-    segment.delta_bytes = 0;
+    write_base(batch, place, segment);
 }
 
-fn next(value: u32, what: &str) -> Result<u32, EngineError> {
+pub(super) fn next(value: u32, what: &str) -> Result<u32, EngineError> {
     value.checked_add(1).ok_or_else(|| EngineError::Limit(format!("no {what} are left")))
 }

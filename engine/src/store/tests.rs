@@ -562,12 +562,15 @@ fn quota_and_removal() {
     house.run(Command::RemoveAccount { address });
     assert!(told.lock().expect("lock").iter().any(|notice| notice.mailboxes.contains(&inbox)), "who watches it hears");
     assert!(matches!(house.engine.mailboxes(account), Err(EngineError::NotFound(_))));
+    let sweep = || while house.engine.sweep_removed(NOW).expect("a slice") {};
+    sweep();
     let prefix = account.0.to_be_bytes();
     for family in [Family::Account, Family::Segment, Family::Message] {
         assert!(!house.kv.dump().iter().any(|(of, key, _)| *of == family && key.starts_with(&prefix)));
     }
     assert_eq!(house.engine.collect_parts(NOW * 2, 10), Ok(0), "the other still needs the part");
     house.run(Command::RemoveAccount { address: "u1@a.example".into() });
+    sweep();
     assert_eq!(house.engine.collect_parts(NOW * 2, 10), Ok(1));
     assert_eq!(house.rows(Family::Reference), 0);
     assert_ne!(house.account("u0@a.example"), account, "ids do not come twice");

@@ -1,5 +1,7 @@
 //! Whether everything that can be seen of an engine is what the model says.
 
+use std::ops::ControlFlow;
+
 use rockdove_engine::{AccountId, Engine, Entry, MailboxStatus, QuotaUsage};
 use rockdove_mail::{SystemFlags, UidSet, search::SearchKey};
 
@@ -40,6 +42,15 @@ pub(crate) fn compare_account(engine: &Engine, model: &Model, id: AccountId, rng
         .map(|mailbox| (mailbox.id, &mailbox.name, mailbox.special_use, mailbox.uid_validity))
         .collect();
     assert_eq!(shown, expected, "{when}: list");
+    assert_eq!(engine.deleted_use(id), Ok(account.deleted_use()), "{when}: what can be had again");
+    assert_eq!(engine.deleted_mailboxes(id), Ok(account.deleted_mailboxes()), "{when}: deleted mailboxes");
+    let mut deleted = Vec::new();
+    let visit = &mut |message| {
+        deleted.push(message);
+        ControlFlow::Continue(())
+    };
+    engine.deleted_messages(id, visit).expect("can be read");
+    assert_eq!(deleted, account.deleted_messages(), "{when}: deleted messages");
     for mailbox in mailboxes {
         compare_mailbox(engine, id, mailbox, rng, &format!("{when}, {}", mailbox.name));
     }
@@ -92,7 +103,7 @@ fn compare_mailbox(engine: &Engine, account: AccountId, mailbox: &Mailbox, rng: 
             gone.sort_unstable();
             gone.into_iter().collect()
         };
-        if status.uid_next <= REMEMBERED {
+        if status.uid_next <= REMEMBERED && !mailbox.was_hidden {
             assert_eq!(vanished, gone, "{when}: vanished since {since}");
         }
         assert!(gone.difference(&vanished).is_empty(), "{when}: vanished since {since}");

@@ -14,12 +14,12 @@ use rockdove_engine::{
 use crate::{
     agree::NOW,
     compare::{compare, compare_account},
-    history::{Commands, House, Rng, reason},
+    history::{Commands, House, Rng, keeping, reason},
     model::{Act, Model},
 };
 
 fn opened(kv: Arc<MemoryKv>) -> House {
-    House::open(kv as SharedKv, EngineOptions::default())
+    House::open(kv as SharedKv, keeping())
 }
 
 fn prepared(kv: &Arc<MemoryKv>) -> House {
@@ -74,6 +74,9 @@ fn lived(kv: &Arc<MemoryKv>, seed: u64, groups: usize) -> (Vec<Moment>, Commands
         if commands.rng.one_in(10) {
             house.engine.collect_parts(NOW * 2, 50).expect("collects");
         }
+        if commands.rng.one_in(4) {
+            house.engine.sweep_removed(NOW).expect("a slice");
+        }
     }
     (moments, commands)
 }
@@ -101,6 +104,7 @@ fn whenever_the_machine_dies_nothing_acknowledged_is_lost_and_nothing_is_half() 
                 let outcome = house.perform(NOW + 1, &act);
                 assert_eq!(outcome.map_err(|error| reason(&error).expect("a refusal")), expected, "{when}: {act:?}");
             }
+            house.sweep();
             house.engine.collect_parts(NOW * 2, usize::MAX).expect("collects");
             model.accounts.keys().for_each(|account| house.catch_up(*account));
             compare(&house.engine, &model, &mut rng, &when);
@@ -117,6 +121,7 @@ fn what_is_abandoned_or_expunged_leaves_no_bytes_behind() {
     for account in moments.last().expect("the last").model.accounts.values() {
         house.engine.execute(NOW, Command::RemoveAccount { address: account.address.clone() }).expect("removed");
     }
+    house.sweep();
     house.engine.collect_parts(NOW * 2, usize::MAX).expect("collects");
     let summary = house.engine.fsck(false, &mut |finding| panic!("{finding}")).expect("can be read");
     assert_eq!((summary.accounts, summary.messages, summary.parts), (0, 0, 0));
@@ -170,7 +175,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
 #[test]
 fn a_group_that_fails_takes_what_stands_on_it_and_nothing_else() {
     let kv = Arc::new(MemoryKv::recording());
-    let options = EngineOptions { group_commands_max: 2, ..EngineOptions::default() };
+    let options = EngineOptions { group_commands_max: 2, ..keeping() };
     let house = House::open(Arc::clone(&kv) as SharedKv, options);
     house.engine.execute(NOW, Command::CreateDomain { domain: "a.example".into() }).expect("accepted");
     let mut model = Model::default();

@@ -4,21 +4,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rockdove_engine::{
-    Command, EngineOptions, Repair,
+    Command, InternalDate, Repair,
     kv::{Batch, Durability, Family, Kv, SharedKv, keys, memory::MemoryKv},
 };
+
+use rockdove_mail::{Flags, UidSet};
 
 use crate::{
     agree::NOW,
     compare::compare,
-    history::{Commands, House, Rng},
-    model::{Act, Model},
+    history::{Commands, House, Rng, keeping, mail, name},
+    model::{Act, Model, Place},
 };
 
 /// A store with a history, and what is in it.
 fn lived(seed: u64) -> (Arc<MemoryKv>, Model) {
     let kv = Arc::new(MemoryKv::recording());
-    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     house.engine.execute(NOW, Command::CreateDomain { domain: "a.example".into() }).expect("accepted");
     let (mut commands, mut model) = (Commands::new(seed, 300, true), Model::default());
     for _ in 0..300 {
@@ -29,10 +31,32 @@ fn lived(seed: u64) -> (Arc<MemoryKv>, Model) {
         let expected = model.apply(NOW, &act);
         assert_eq!(house.perform(NOW, &act).ok(), expected.ok());
     }
+    for act in deleting(&model) {
+        let expected = model.apply(NOW, &act);
+        assert_eq!(house.perform(NOW, &act).ok(), expected.ok());
+    }
     house.engine.collect_parts(NOW * 2, usize::MAX).expect("collects");
     model.accounts.keys().for_each(|account| house.catch_up(*account));
     house.check("before any damage");
     (kv, model)
+}
+
+/// Something is expunged, and a mailbox deleted, in the first account.
+fn deleting(model: &Model) -> Vec<Act> {
+    let (account, state) = model.accounts.first_key_value().expect("an account");
+    let (account, mailbox) = (*account, state.mailboxes[0].id);
+    let name = name("doomed");
+    let content = Arc::new(mail(1, 60));
+    let place =
+        |mailbox| Place { account, mailbox, trace: Vec::new(), flags: Flags::default(), date: InternalDate::default() };
+    let to = vec![place(state.mailboxes[0].name.clone()), place(name.clone())];
+    let uids = Some(UidSet::range(state.mailboxes[0].uid_free, u32::MAX));
+    vec![
+        Act::SetQuota { address: state.address.clone(), quota: None },
+        Act::Deliver { content, to },
+        Act::Delete { account, name },
+        Act::Expunge { account, mailbox, uids, deleted_only: false },
+    ]
 }
 
 type Row = (Family, Bytes, Bytes);
@@ -82,8 +106,9 @@ const fn told(found: &'static str, does: fn(&MemoryKv)) -> Damage {
 
 const DERIVED: &[Damage] = &[
     repaired("texts reach to message", |kv| {
-        let (family, key, _) = row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_REACH));
-        put(kv, family, key, vec![1, 1, 0xff, 0xff, 0x7f, 0, 0]);
+        let (family, key, value) = row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_REACH));
+        // Both versions as they are, then a message beyond all.
+        put(kv, family, key, [&value[..2], &[0xff, 0xff, 0x7f, 0, 0]].concat());
     }),
     repaired("a page of texts is damaged", |kv| {
         // The longest, so that its middle is text.
@@ -135,6 +160,19 @@ const DERIVED: &[Damage] = &[
     repaired("the state: Totals", |kv| {
         let (family, key, _) = row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_STATE));
         put(kv, family, key, vec![1, 1, 1, 1, 1, 0, 0]);
+    }),
+    repaired("the state: Totals", |kv| {
+        // The same, but for what is kept.
+        let state = row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_STATE) && row.2[0] == 2);
+        let mut value = state.2.to_vec();
+        let last = value.len() - 1;
+        value[last] ^= 1;
+        put(kv, state.0, state.1, value);
+    }),
+    repaired("counters: missing", |kv| {
+        let (_, key, _) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
+        let counters = [&key[..4], &[keys::ACCOUNT_COUNTERS], &key[5..]].concat();
+        remove(kv, &row(kv, |row| row.0 == Family::Account && row.1 == counters));
     }),
     repaired("entries beyond the first: missing", |kv| {
         remove(kv, &row(kv, |row| kind(row, Family::Message, 8, keys::MESSAGE_EXTRA)));
@@ -221,10 +259,42 @@ const GROUND: &[Damage] = &[
         let (start, base) = (key.slice(..12), far_base());
         put(kv, family, [&start[..], &[keys::SEGMENT_BASE]].concat(), base);
     }),
+    told("expunged entries cannot be read", |kv| {
+        let (family, key, value) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_KEPT));
+        put(kv, family, key, value.slice(..value.len() - 1));
+    }),
+    told("expunged entries of a mailbox that is not there", |kv| {
+        let (family, key, value) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_KEPT));
+        let other = [&key[..21], &[0, 1, 0, 0], &key[25..]].concat();
+        remove(kv, &(family, key, Bytes::new()));
+        put(kv, family, other, value);
+    }),
+    told("is in no mailbox", |kv| {
+        for row in kv.dump().into_iter().filter(|row| kind(row, Family::Change, 4, keys::CHANGE_KEPT)) {
+            remove(kv, &row);
+        }
+    }),
+    told("the row of a deleted mailbox cannot be read", |kv| {
+        let (family, key, _) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
+        put(kv, family, key, "?");
+    }),
+    told("the entries are of a mailbox that is not there", |kv| {
+        for row in kv.dump().into_iter().filter(|row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN)) {
+            remove(kv, &row);
+        }
+    }),
+    told("the mailbox is there and deleted", |kv| {
+        let (_, key, _) = row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_MAILBOX));
+        let (family, _, hidden) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
+        put(kv, family, [&key[..4], &[keys::CHANGE_HIDDEN], &key[5..]].concat(), hidden);
+    }),
+    told("nobody knows this row", |kv| put(kv, Family::Change, vec![0, 0, 0, 1, 77], "")),
+    told("the account is there and is being removed", |kv| put(kv, Family::Sys, keys::leaving(1), "")),
     told("the directory has no such account", |kv| remove(kv, &row(kv, |row| row.1 == keys::account(1)))),
     told("the account has no rows", |kv| {
         for row in kv.dump() {
-            if [Family::Account, Family::Segment, Family::Message].contains(&row.0) && row.1.starts_with(&[0, 0, 0, 1])
+            if [Family::Account, Family::Segment, Family::Message, Family::Change].contains(&row.0)
+                && row.1.starts_with(&[0, 0, 0, 1])
             {
                 remove(kv, &row);
             }
@@ -254,7 +324,7 @@ fn derived_rows_are_repaired_whatever_happened_to_them() {
     for damage in DERIVED {
         let damaged = Arc::new(kv.crash_image(kv.writes(), 0));
         (damage.does)(&damaged);
-        let house = House::open(damaged as SharedKv, EngineOptions::default());
+        let house = House::open(damaged as SharedKv, keeping());
         let before = findings(&house, false);
         let named = |(text, _): &&(String, Repair)| text.contains(damage.found);
         assert!(before.iter().any(|found| named(&found)), "{}: {before:#?}", damage.found);
@@ -271,7 +341,7 @@ fn damaged_ground_is_told_and_left_alone() {
     for damage in GROUND {
         let damaged = Arc::new(kv.crash_image(kv.writes(), 0));
         (damage.does)(&damaged);
-        let house = House::open(Arc::clone(&damaged) as SharedKv, EngineOptions::default());
+        let house = House::open(Arc::clone(&damaged) as SharedKv, keeping());
         let before = findings(&house, false);
         let named = |(text, repair): &(String, Repair)| text.contains(damage.found) && *repair == damage.repair;
         assert!(before.iter().any(named), "{}: {before:#?}", damage.found);
@@ -308,7 +378,7 @@ fn damaged_ground_is_told_and_left_alone() {
 #[test]
 fn rebuilding_a_sound_store_changes_nothing() {
     let (kv, model) = lived(6);
-    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     // Texts go, and are made again by catching up.
     let rows = || kv.dump().into_iter().filter(|row| row.0 != Family::Text).collect::<Vec<_>>();
     let before = rows();
@@ -338,7 +408,7 @@ fn everything_derived_can_be_thrown_away_and_rebuilt() {
             remove(&kv, &row);
         }
     }
-    let mut house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let mut house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     house.engine.rebuild(None).expect("rebuilds");
     house.check("rebuilt");
     let after: Vec<Row> = kv.dump().into_iter().filter(|row| !is_state(row)).collect();

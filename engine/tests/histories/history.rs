@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use rockdove_engine::{
-    AccountId, AppendMessage, Command, Credential, Delivery, Engine, EngineError, EngineOptions, InternalDate,
-    MailboxId, Outcome, StagedMessage, kv::SharedKv,
+    AccountId, AppendMessage, Command, Credential, Deleted, Delivery, Engine, EngineError, EngineOptions, InternalDate,
+    MailboxId, MessageId, Outcome, StagedMessage, kv::SharedKv,
 };
 use rockdove_mail::{FlagUpdate, Flags, Keyword, MailboxName, SpecialUse, SystemFlags, UidSet};
 
+use crate::agree::NOW;
+use crate::deleted::{KEPT_BYTES, KEPT_S};
 use crate::model::{Account, Act, Content, Mailbox, Model, No, Place};
 
 /// A number is a history: splitmix64.
@@ -100,14 +102,16 @@ impl Commands {
         let state = &model.accounts[&account];
         match self.rng.below(100) {
             0..3 => Act::Create { account, name: self.name(), special_use: self.special_use() },
-            3..5 => Act::Delete { account, name: self.name() },
-            5..8 => Act::Rename { account, from: self.name(), to: self.name() },
+            3..6 => Act::Delete { account, name: self.name() },
+            6..8 => Act::Rename { account, from: self.name(), to: self.name() },
             8..11 => Act::Subscribe { account, name: self.name(), subscribed: !self.rng.one_in(3) },
             11..25 => self.deliver(&ids, account),
             25..45 => self.append(account, state),
             45..70 => self.store(account, state),
             70..78 => self.copy(account, state, false),
             78..86 => self.copy(account, state, true),
+            86..90 => self.restore(account, state),
+            90..93 => Act::Purge { account, everything: self.rng.one_in(8) },
             _ => self.expunge(account, state),
         }
     }
@@ -240,6 +244,27 @@ impl Commands {
     }
 }
 
+impl Commands {
+    fn restore(&mut self, account: AccountId, state: &Account) -> Act {
+        let which = match self.rng.below(4) {
+            0 => Deleted::Mailbox(self.name()),
+            1 => Deleted::Since(NOW + self.rng.below(120) as i64 - 10),
+            _ => {
+                let there = state.deleted_messages();
+                let pick = |rng: &mut Rng| if there.is_empty() { MessageId(77) } else { rng.pick(&there).message };
+                Deleted::Messages((0..=self.rng.below(5)).map(|_| pick(&mut self.rng)).collect())
+            }
+        };
+        let to = self.rng.one_in(3).then(|| self.name());
+        Act::Restore { account, which, to }
+    }
+}
+
+/// Options of an engine that keeps what is expunged, as the model does.
+pub(crate) fn keeping() -> EngineOptions {
+    EngineOptions { undelete_s: KEPT_S, undelete_bytes_max: KEPT_BYTES, ..EngineOptions::default() }
+}
+
 /// An engine on a store.
 pub(crate) struct House {
     pub(crate) kv: SharedKv,
@@ -259,7 +284,29 @@ impl House {
     }
 
     pub(crate) fn perform(&self, now: i64, act: &Act) -> Result<Outcome, EngineError> {
-        self.engine.execute(now, self.command(act)?)
+        let (mut messages, mut mailboxes) = (0, 0);
+        loop {
+            match self.engine.execute(now, self.command(act)?)? {
+                Outcome::Restored { messages: some, mailboxes: several, more } => {
+                    (messages, mailboxes) = (messages + some, mailboxes + several);
+                    if !more {
+                        return Ok(Outcome::Restored { messages, mailboxes, more });
+                    }
+                }
+                Outcome::Purged { messages: some, more } => {
+                    messages += some;
+                    if !more {
+                        return Ok(Outcome::Purged { messages, more });
+                    }
+                }
+                outcome => return Ok(outcome),
+            }
+        }
+    }
+
+    /// Removes every row of the accounts that were removed.
+    pub(crate) fn sweep(&self) {
+        while self.engine.sweep_removed(NOW).expect("a slice") {}
     }
 
     pub(crate) fn stage(&self, content: &[u8]) -> Result<Arc<StagedMessage>, EngineError> {
@@ -305,6 +352,8 @@ impl House {
             Act::Expunge { account, mailbox, uids, deleted_only } => {
                 Command::Expunge { account, mailbox, uids, deleted_only }
             }
+            Act::Restore { account, which, to } => Command::Restore { account, which, to },
+            Act::Purge { account, everything } => Command::Purge { account, everything },
         })
     }
 
@@ -351,6 +400,6 @@ pub(crate) fn reason(error: &EngineError) -> Option<No> {
         EngineError::Invalid(_) => Some(No::Invalid),
         EngineError::OverQuota => Some(No::OverQuota),
         EngineError::Limit(_) => Some(No::Limit),
-        EngineError::Unavailable(_) | EngineError::Corrupt(_) => None,
+        EngineError::NoPermission(_) | EngineError::Unavailable(_) | EngineError::Corrupt(_) => None,
     }
 }

@@ -10,6 +10,7 @@ mod agree;
 mod compare;
 mod crash;
 mod damage;
+mod deleted;
 mod history;
 mod model;
 mod threads;

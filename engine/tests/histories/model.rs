@@ -5,8 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use rockdove_engine::{AccountId, Delivered, FlagRow, InternalDate, MailboxId, MessageId, Outcome, Stored};
+use rockdove_engine::{AccountId, Deleted, Delivered, FlagRow, InternalDate, MailboxId, MessageId, Outcome, Stored};
 use rockdove_mail::{FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet};
+
+use crate::deleted::Kept;
 
 /// A command in plain data: messages are bytes.
 #[derive(Clone, Debug)]
@@ -76,6 +78,15 @@ pub(crate) enum Act {
         uids: Option<UidSet>,
         deleted_only: bool,
     },
+    Restore {
+        account: AccountId,
+        which: Deleted,
+        to: Option<MailboxName>,
+    },
+    Purge {
+        account: AccountId,
+        everything: bool,
+    },
 }
 
 impl Act {
@@ -91,7 +102,9 @@ impl Act {
             | Self::Store { account, .. }
             | Self::Copy { account, .. }
             | Self::Move { account, .. }
-            | Self::Expunge { account, .. } => vec![*account],
+            | Self::Expunge { account, .. }
+            | Self::Restore { account, .. }
+            | Self::Purge { account, .. } => vec![*account],
             Self::Deliver { to, .. } => to.iter().map(|place| place.account).collect(),
         }
     }
@@ -144,6 +157,8 @@ pub(crate) struct Mailbox {
     pub(crate) highest: ModSeq,
     pub(crate) messages: Vec<Message>,
     pub(crate) gone: Vec<(Uid, ModSeq)>,
+    /// It was deleted and came back, with all that it knew of expunges forgotten.
+    pub(crate) was_hidden: bool,
     pub(crate) keywords: Vec<Keyword>,
 }
 
@@ -154,9 +169,13 @@ pub(crate) struct Account {
     pub(crate) modseq: ModSeq,
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) subscriptions: BTreeSet<MailboxName>,
+    /// What was expunged, oldest first.
+    pub(crate) kept: Vec<Kept>,
+    /// Deleted mailboxes and when, by id.
+    pub(crate) hidden: Vec<(i64, Mailbox)>,
     next_message: u32,
     next_mailbox: u32,
-    last_validity: u32,
+    pub(crate) last_validity: u32,
 }
 
 /// The whole server.
@@ -173,7 +192,7 @@ impl Mailbox {
         Flags { system: message.system, keywords: self.keywords.iter().filter(has).cloned().collect() }
     }
 
-    fn learn(&mut self, keywords: &[Keyword]) -> Result<(), No> {
+    pub(crate) fn learn(&mut self, keywords: &[Keyword]) -> Result<(), No> {
         for keyword in keywords {
             if !self.keywords.contains(keyword) {
                 if self.keywords.len() == 64 {
@@ -185,7 +204,7 @@ impl Mailbox {
         Ok(())
     }
 
-    fn add(&mut self, message: Message, modseq: ModSeq) -> Uid {
+    pub(crate) fn add(&mut self, message: Message, modseq: ModSeq) -> Uid {
         let uid = self.uid_free;
         self.uid_free += 1;
         self.uid_next = self.uid_free;
@@ -194,18 +213,19 @@ impl Mailbox {
         uid
     }
 
-    fn remove(&mut self, uids: &UidSet, modseq: ModSeq) {
-        let (gone, stay) =
+    fn remove(&mut self, uids: &UidSet, modseq: ModSeq) -> Vec<Message> {
+        let (gone, stay): (Vec<Message>, Vec<Message>) =
             std::mem::take(&mut self.messages).into_iter().partition(|message| uids.contains(message.uid));
         self.messages = stay;
         self.gone.extend(gone.iter().map(|message: &Message| (message.uid, modseq)));
         if !gone.is_empty() {
             self.highest = modseq;
         }
+        gone
     }
 }
 
-fn lower(keywords: &[Keyword]) -> BTreeSet<String> {
+pub(crate) fn lower(keywords: &[Keyword]) -> BTreeSet<String> {
     keywords.iter().map(|keyword| keyword.as_str().to_lowercase()).collect()
 }
 
@@ -226,12 +246,12 @@ impl Account {
         self.mailboxes.iter().position(|mailbox| mailbox.id == id).ok_or(No::NotFound)
     }
 
-    fn room_for(&self, more: u64) -> Result<(), No> {
+    pub(crate) fn room_for(&self, more: u64) -> Result<(), No> {
         if self.quota.is_some_and(|quota| self.used() + more > quota) { Err(No::OverQuota) } else { Ok(()) }
     }
 
     /// Creates the mailbox and its missing parents, outermost first.
-    fn create(&mut self, now: i64, name: &MailboxName, special_use: Option<SpecialUse>) -> usize {
+    pub(crate) fn create(&mut self, now: i64, name: &MailboxName, special_use: Option<SpecialUse>) -> usize {
         if let Some(parent) = name.parent()
             && self.by_name(&parent).is_none()
         {
@@ -251,6 +271,7 @@ impl Account {
             highest: self.modseq,
             messages: Vec::new(),
             gone: Vec::new(),
+            was_hidden: false,
             keywords: Vec::new(),
         });
         self.mailboxes.len() - 1
@@ -278,11 +299,11 @@ impl Account {
     }
 
     fn rename(&mut self, now: i64, from: &MailboxName, to: &MailboxName) -> Result<Outcome, No> {
-        if self.by_name(to).is_some() {
-            return Err(No::Exists);
-        }
         self.modseq += 1;
         if from.is_inbox() {
+            if self.by_name(to).is_some() {
+                return Err(No::Exists);
+            }
             let inbox = self.by_name(from).ok_or(No::NotFound)?;
             let target = self.create(now, to, None);
             let all = UidSet::range(1, u32::MAX);
@@ -297,6 +318,10 @@ impl Account {
         let moves = |name: &MailboxName| name == from || name.is_below(from);
         if !self.mailboxes.iter().any(|mailbox| moves(&mailbox.name)) {
             return Err(No::NotFound);
+        }
+        // Whether the mailbox may be seen comes first.
+        if self.by_name(to).is_some() {
+            return Err(No::Exists);
         }
         if let Some(parent) = to.parent()
             && self.by_name(&parent).is_none()
@@ -387,7 +412,8 @@ impl Model {
                 }
                 let at = account.by_name(name).ok_or(No::NotFound)?;
                 account.modseq += 1;
-                account.mailboxes.remove(at);
+                let mailbox = account.mailboxes.remove(at);
+                account.hide(now, mailbox);
                 Ok(Outcome::Done)
             }
             Act::Rename { account, from, to } => self.account(*account)?.rename(now, from, to),
@@ -409,8 +435,10 @@ impl Model {
             Act::Copy { account, from, uids, to } => self.copy(now, *account, (*from, uids, *to), false),
             Act::Move { account, from, uids, to } => self.copy(now, *account, (*from, uids, *to), true),
             Act::Expunge { account, mailbox, uids, deleted_only } => {
-                self.account(*account)?.expunge(*mailbox, uids.as_ref(), *deleted_only)
+                self.account(*account)?.expunge(now, *mailbox, uids.as_ref(), *deleted_only)
             }
+            Act::Restore { account, which, to } => self.account(*account)?.restore(now, which, to.as_ref()),
+            Act::Purge { account, everything } => Ok(self.account(*account)?.purge(now, *everything)),
         }
     }
 
@@ -426,6 +454,8 @@ impl Model {
             modseq: 1,
             mailboxes: Vec::new(),
             subscriptions: BTreeSet::new(),
+            kept: Vec::new(),
+            hidden: Vec::new(),
             next_message: 1,
             next_mailbox: 1,
             last_validity: 0,
@@ -572,7 +602,13 @@ impl Account {
         Ok(Outcome::Stored(stored))
     }
 
-    fn expunge(&mut self, mailbox: MailboxId, uids: Option<&UidSet>, deleted_only: bool) -> Result<Outcome, No> {
+    fn expunge(
+        &mut self,
+        now: i64,
+        mailbox: MailboxId,
+        uids: Option<&UidSet>,
+        deleted_only: bool,
+    ) -> Result<Outcome, No> {
         let at = self.by_id(mailbox)?;
         let goes = |message: &&Message| {
             uids.is_none_or(|uids| uids.contains(message.uid))
@@ -584,7 +620,8 @@ impl Account {
         }
         self.modseq += 1;
         let modseq = self.modseq;
-        self.mailboxes[at].remove(&gone, modseq);
+        let messages = self.mailboxes[at].remove(&gone, modseq);
+        self.keep(now, mailbox, &messages);
         Ok(Outcome::Expunged { uids: gone, modseq })
     }
 }

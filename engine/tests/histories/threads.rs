@@ -22,7 +22,7 @@ use rockdove_mail::{
 
 use crate::{
     agree::NOW,
-    history::{House, Rng, attached, mail},
+    history::{House, Rng, attached, keeping, mail},
     model::Act,
 };
 
@@ -112,7 +112,7 @@ fn work(house: &House, own: AccountId, shared: AccountId, thread: usize) -> BTre
 #[test]
 fn many_threads_share_syncs_and_get_what_they_were_told() {
     let kv = Arc::new(SlowKv::default());
-    let options = EngineOptions { segment_cache_bytes_max: 40_000, ..EngineOptions::default() };
+    let options = EngineOptions { segment_cache_bytes_max: 40_000, ..keeping() };
     let house = House::open(Arc::clone(&kv) as SharedKv, options);
     let ids = accounts(&house, THREADS + 1);
     let (shared, notices) = (ids[THREADS], Arc::new(Mutex::new(Vec::<ChangeNotice>::new())));
@@ -189,7 +189,7 @@ fn assert_in_order(notices: &[ChangeNotice], ids: &[AccountId]) {
 #[test]
 fn threads_commit_for_each_other_when_nobody_else_does() {
     let kv = Arc::new(SlowKv::default());
-    let house = House::open(Arc::clone(&kv) as SharedKv, EngineOptions::default());
+    let house = House::open(Arc::clone(&kv) as SharedKv, keeping());
     let ids = accounts(&house, 2);
     let before = kv.syncs.load(Ordering::Relaxed);
     thread::scope(|scope| {

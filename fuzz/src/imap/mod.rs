@@ -125,6 +125,8 @@ fn run(steer: [u8; 8], input: &[u8], cuts: Cuts, others: bool) -> Outcome {
         starttls: flag(1),
         clear_login: !flag(2),
         message_size_max: MESSAGE_SIZE_MAX,
+        other_users: "Other Users",
+        public: "Public",
         login_ms_max: 60_000,
         autologout_ms: 1_800_000,
     };

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, SpecialUse, Uid, UidSet, UidValidity,
+    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet, UidValidity,
     sasl::{Password, ScramKeys},
-    search::SearchKey,
+    search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
 };
 
 pub use rockdove_mail::sasl::LoginAnswer;
@@ -61,6 +61,10 @@ pub struct ImapConfig {
     pub clear_login: bool,
     /// Octets of one message.
     pub message_size_max: u64,
+    /// First level of the names of other users' mailboxes (RFC 2342).
+    pub other_users: &'static str,
+    /// First level of the names of public mailboxes.
+    pub public: &'static str,
     /// From the greeting to a login, in milliseconds.
     pub login_ms_max: u64,
     /// Silence after login, in milliseconds; RFC 9051 section 5.4 demands 30 minutes at least.
@@ -102,6 +106,8 @@ pub enum Ask {
     Status {
         /// Which.
         mailbox: MailboxName,
+        /// Whether [`Status::deleted_bytes`] is wanted, which costs a look at every message.
+        deleted_bytes: bool,
     },
     /// Create a mailbox. Answered by [`Answer::Created`].
     Create {
@@ -128,6 +134,51 @@ pub enum Ask {
         mailbox: MailboxName,
         /// Add or remove.
         subscribed: bool,
+    },
+    /// Change what somebody may do with a mailbox (RFC 4314). Answered by [`Answer::Done`].
+    SetRights {
+        /// Which.
+        mailbox: MailboxName,
+        /// Who; with `-` before it for what is denied.
+        identifier: String,
+        /// How.
+        update: RightsUpdate,
+        /// What; none with [`RightsUpdate::Replace`] takes the identifier out.
+        rights: Rights,
+    },
+    /// Who may do what with a mailbox. Answered by [`Answer::Acl`].
+    Acl {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// What an identifier may do with a mailbox in any case. Answered by [`Answer::Rights`].
+    ListRights {
+        /// Which.
+        mailbox: MailboxName,
+        /// Who.
+        identifier: String,
+    },
+    /// What the user may do with a mailbox. Answered by [`Answer::Rights`].
+    MyRights {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// A quota root (RFC 9208). Answered by [`Answer::Quota`].
+    Quota {
+        /// Its name.
+        root: String,
+    },
+    /// The quota root of a mailbox. Answered by [`Answer::Quota`].
+    QuotaRoot {
+        /// Which.
+        mailbox: MailboxName,
+    },
+    /// Replace the limits of a quota root. Answered by [`Answer::Done`].
+    SetQuota {
+        /// Its name.
+        root: String,
+        /// Names of resources, upper case, and their limits in their units.
+        limits: Vec<(String, u64)>,
     },
     /// Open a mailbox in place of the one that is open. Answered by [`Answer::Selected`]; after [`Answer::Refused`] none
     /// is open.
@@ -198,6 +249,24 @@ pub enum Ask {
         /// Only messages that the session knows.
         within: UidSet,
     },
+    /// The same, ordered. Answered by [`Answer::Sorted`].
+    Sort {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+        /// By what.
+        criteria: Vec<SortCriterion>,
+    },
+    /// Threads of the open mailbox's messages that match. Answered by [`Answer::Threads`].
+    Thread {
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only messages that the session knows.
+        within: UidSet,
+        /// How threads are found.
+        algorithm: ThreadAlgorithm,
+    },
     /// Copy or move messages of the open mailbox. Answered by [`Answer::Copied`].
     Copy {
         /// Which messages.
@@ -247,6 +316,10 @@ pub enum Ask {
 pub enum Refusal {
     /// No such mailbox.
     NoSuchMailbox,
+    /// The user may not do that.
+    NoPermission,
+    /// No such quota root, or not for this user.
+    NoSuchQuotaRoot,
     /// It is there already.
     Exists,
     /// It makes no sense; the text says why.
@@ -270,6 +343,17 @@ pub struct MailboxLine {
     pub name: MailboxName,
     /// Its use.
     pub special_use: Option<SpecialUse>,
+    /// What the user may do with it.
+    pub rights: Rights,
+}
+
+/// A quota root and what is limited in it (RFC 9208).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuotaFacts {
+    /// Its name.
+    pub root: String,
+    /// Resource, usage and limit, in the unit of the resource; what has no limit is left out.
+    pub resources: Vec<(&'static str, u64, u64)>,
 }
 
 /// The mailboxes and subscriptions of an account.
@@ -302,6 +386,8 @@ pub struct Status {
     pub highest_modseq: ModSeq,
     /// MAILBOXID.
     pub mailbox_id: ObjectId,
+    /// DELETED-STORAGE, in octets; only when it was asked for.
+    pub deleted_bytes: u64,
 }
 
 /// An open mailbox.
@@ -326,6 +412,8 @@ pub struct Selected {
     pub recent_from: Uid,
     /// MAILBOXID.
     pub mailbox_id: ObjectId,
+    /// What the user may do with it.
+    pub rights: Rights,
 }
 
 /// What has changed in the open mailbox.
@@ -359,6 +447,12 @@ pub enum Answer {
     Scram(ScramKeys),
     /// To [`Ask::Mailboxes`].
     Mailboxes(Arc<Mailboxes>),
+    /// To [`Ask::Acl`]: identifiers and their rights.
+    Acl(Vec<(String, Rights)>),
+    /// To [`Ask::ListRights`] and [`Ask::MyRights`].
+    Rights(Rights),
+    /// To [`Ask::Quota`] and [`Ask::QuotaRoot`].
+    Quota(QuotaFacts),
     /// To [`Ask::Status`].
     Status(Status),
     /// To [`Ask::Create`]: MAILBOXID.
@@ -404,6 +498,15 @@ pub enum Answer {
         /// The highest mod-sequence among them; zero when there is none.
         highest_modseq: ModSeq,
     },
+    /// To [`Ask::Sort`].
+    Sorted {
+        /// The messages, in order.
+        uids: Vec<Uid>,
+        /// The highest mod-sequence among them; zero when there is none.
+        highest_modseq: ModSeq,
+    },
+    /// To [`Ask::Thread`].
+    Threads(Vec<ThreadNode>),
     /// To [`Ask::Copy`].
     Copied {
         /// UIDVALIDITY of the target.

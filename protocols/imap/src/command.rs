@@ -1,9 +1,10 @@
 //! Commands as values: what the grammar makes of a line, and what the session carries out.
 
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, SpecialUse, SystemFlags, UidValidity,
+    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, Rights, RightsUpdate, SpecialUse, SystemFlags,
+    UidValidity,
     sasl::Password,
-    search::{DateField, Day, SearchField},
+    search::{DateField, Day, SearchField, SortCriterion, ThreadAlgorithm},
 };
 
 use crate::fetch::FetchRequest;
@@ -23,7 +24,8 @@ pub struct Tagged {
 /// A set of messages as the client wrote it: sequence numbers or UIDs, which is told beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SequenceSet {
-    /// Ranges in the order written. `None` is `*`, the largest number in use. The ends may come in either order.
+    /// Ranges in the order written. `None` is `*`, the largest number in use. The ends may come in either order. No range
+    /// at all is `$`, the saved result of a search (RFC 5182).
     pub ranges: Vec<(Option<u32>, Option<u32>)>,
     /// Octets of the text it came from: bounds the work.
     pub text_octets: usize,
@@ -100,6 +102,8 @@ pub enum Command {
     },
     /// NAMESPACE (RFC 2342).
     Namespace,
+    /// Rights and quotas.
+    Access(AccessCommand),
     /// STATUS.
     Status {
         /// Which.
@@ -130,6 +134,8 @@ pub enum Command {
         /// What.
         key: SearchProgram,
     },
+    /// SEARCH with RETURN (RFC 4731), SORT and THREAD (RFC 5256), and their UID forms.
+    Find(FindRequest),
     /// FETCH and UID FETCH.
     Fetch {
         /// UID FETCH; the request then holds UID.
@@ -142,6 +148,8 @@ pub enum Command {
         changed_since: Option<ModSeq>,
         /// VANISHED (RFC 7162 section 3.2.6); only with UID FETCH and CHANGEDSINCE.
         vanished: bool,
+        /// PARTIAL (RFC 9394 section 3.3), of UID FETCH only.
+        partial: Option<PartialRange>,
     },
     /// STORE and UID STORE.
     Store {
@@ -184,6 +192,61 @@ pub struct Resync {
     pub matching: Option<(SequenceSet, SequenceSet)>,
 }
 
+/// A search whose answer is not that of plain SEARCH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindRequest {
+    /// Its UID form.
+    pub uid: bool,
+    /// The charset of the strings, upper case.
+    pub charset: Option<String>,
+    /// What.
+    pub key: SearchProgram,
+    /// How it is answered.
+    pub form: FindForm,
+}
+
+/// How a search is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FindForm {
+    /// SEARCH RETURN.
+    Extended(ReturnOptions),
+    /// SORT.
+    Sort(Vec<SortCriterion>),
+    /// SORT RETURN (RFC 5267).
+    ExtendedSort(Vec<SortCriterion>, ReturnOptions),
+    /// THREAD.
+    Thread(ThreadAlgorithm),
+}
+
+/// What RETURN asks for (RFC 4731, RFC 5182, RFC 9394).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "options that the RFC lets be combined at will")]
+pub struct ReturnOptions {
+    /// MIN.
+    pub min: bool,
+    /// MAX.
+    pub max: bool,
+    /// ALL.
+    pub all: bool,
+    /// COUNT.
+    pub count: bool,
+    /// SAVE.
+    pub save: bool,
+    /// PARTIAL.
+    pub partial: Option<PartialRange>,
+}
+
+/// Some of the results by their places, from 1 on (RFC 9394).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialRange {
+    /// One end.
+    pub first: u32,
+    /// The other end, in either order.
+    pub last: u32,
+    /// Places are counted from the last result backwards.
+    pub from_end: bool,
+}
+
 /// LIST.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "options that the RFC lets be combined at will")]
@@ -206,6 +269,8 @@ pub struct ListRequest {
     pub return_children: bool,
     /// Return `SPECIAL-USE`.
     pub return_special_use: bool,
+    /// Return `MYRIGHTS` (RFC 8440).
+    pub return_my_rights: bool,
     /// Return `STATUS` (RFC 5819).
     pub return_status: Option<Vec<StatusItem>>,
 }
@@ -233,6 +298,53 @@ pub enum StatusItem {
     MailboxId,
     /// APPENDLIMIT (RFC 7889).
     AppendLimit,
+    /// DELETED-STORAGE (RFC 9208).
+    DeletedStorage,
+}
+
+/// Commands about rights (RFC 4314) and quotas (RFC 9208).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessCommand {
+    /// SETACL.
+    SetAcl {
+        /// Which mailbox.
+        mailbox: MailboxArg,
+        /// Whose rights.
+        identifier: String,
+        /// How.
+        update: RightsUpdate,
+        /// What.
+        rights: Rights,
+    },
+    /// DELETEACL.
+    DeleteAcl {
+        /// Which mailbox.
+        mailbox: MailboxArg,
+        /// Whose rights.
+        identifier: String,
+    },
+    /// GETACL.
+    GetAcl(MailboxArg),
+    /// LISTRIGHTS.
+    ListRights {
+        /// Which mailbox.
+        mailbox: MailboxArg,
+        /// Whose rights.
+        identifier: String,
+    },
+    /// MYRIGHTS.
+    MyRights(MailboxArg),
+    /// GETQUOTA: the quota root.
+    GetQuota(String),
+    /// GETQUOTAROOT.
+    GetQuotaRoot(MailboxArg),
+    /// SETQUOTA.
+    SetQuota {
+        /// The quota root.
+        root: String,
+        /// Names of resources, upper case, and their limits in their units.
+        limits: Vec<(String, u64)>,
+    },
 }
 
 /// Flags and internal date (seconds since 1970 and zone east of UTC in minutes) that stand before a message of APPEND.
@@ -276,6 +388,10 @@ pub enum SearchProgram {
     On(DateField, Day),
     /// SINCE and SENTSINCE.
     Since(DateField, Day),
+    /// OLDER: seconds (RFC 5032).
+    Older(u32),
+    /// YOUNGER: seconds (RFC 5032).
+    Younger(u32),
     /// LARGER.
     Larger(u64),
     /// SMALLER.

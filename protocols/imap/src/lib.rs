@@ -22,7 +22,8 @@ mod numbers;
 mod session;
 
 pub use ask::{
-    Answer, Ask, Changes, ImapConfig, LoginAnswer, MailboxLine, Mailboxes, ObjectId, Refusal, Selected, Status,
+    Answer, Ask, Changes, ImapConfig, LoginAnswer, MailboxLine, Mailboxes, ObjectId, QuotaFacts, Refusal, Selected,
+    Status,
 };
 pub use numbers::{NoSuchNumber, Numbers};
 pub use session::ImapSession;

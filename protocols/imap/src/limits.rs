@@ -28,11 +28,20 @@ pub const SEARCH_KEYS_MAX: usize = 2_048;
 /// Nesting of a SEARCH. A list of alternatives is written as `OR a OR b OR c d`, one level each.
 pub const SEARCH_DEPTH_MAX: usize = 256;
 
-/// RECENT, NEW and OLD in one SEARCH: each holds the set of the recent messages once more.
+/// RECENT, NEW, OLD and `$` in one SEARCH: each holds a set of messages once more.
 pub const SEARCH_RECENT_MAX: usize = 16;
+
+/// Criteria of one SORT: each at most a few times.
+pub const SORT_CRITERIA_MAX: usize = 32;
 
 /// Patterns of one LIST.
 pub const LIST_PATTERNS_MAX: usize = 256;
+
+/// Octets of an identifier in a list of rights: an address has at most 320, a name of a group less.
+pub const IDENTIFIER_OCTETS_MAX: usize = 512;
+
+/// Resources of one SETQUOTA. RFC 9208 knows four.
+pub const QUOTA_RESOURCES_MAX: usize = 16;
 
 /// Flags and keywords named in one command.
 pub const FLAGS_MAX: usize = 256;

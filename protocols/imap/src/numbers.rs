@@ -64,6 +64,11 @@ impl Numbers {
 pub struct NoSuchNumber;
 
 impl SequenceSet {
+    /// Whether it is `$` (RFC 5182).
+    pub fn is_saved(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// The messages that these sequence numbers mean.
     pub fn uids(&self, numbers: &Numbers) -> Result<UidSet, NoSuchNumber> {
         Ok(self.spans(numbers)?.intersection(numbers.uids()))

@@ -85,6 +85,8 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::Since(field, day) => date_key("SINCE", field, day),
         SearchProgram::Larger(size) => format!("LARGER {size}"),
         SearchProgram::Smaller(size) => format!("SMALLER {size}"),
+        SearchProgram::Older(seconds) => format!("OLDER {seconds}"),
+        SearchProgram::Younger(seconds) => format!("YOUNGER {seconds}"),
         SearchProgram::ModSeq(modseq) => format!("MODSEQ {modseq}"),
         SearchProgram::EmailId(id) => format!("EMAILID {id}"),
         SearchProgram::ThreadId => "THREADID".to_owned(),
@@ -246,7 +248,7 @@ fn their_mailbox(mailbox: &Mailbox<'_>) -> MailboxArg {
 fn ours(command: &Command) -> Option<String> {
     Some(match command {
         Command::Search { uid, charset, key } => format!("search {uid} {charset:?} {}", our_search(key)),
-        Command::Fetch { uid, set, request, changed_since, vanished: false } => {
+        Command::Fetch { uid, set, request, changed_since, vanished: false, partial: None } => {
             format!("fetch {uid} {} {:?} {changed_since:?}", our_set(set), request.items)
         }
         Command::Store { uid, set, update, flags, silent, unchanged_since } => {
@@ -542,16 +544,20 @@ fn is_response(octets: &[u8]) -> bool {
     matches!(ResponseCodec::default().decode(octets), Ok((b"", _)))
 }
 
-/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, nor
-/// object identifiers and APPENDLIMIT. A list of
-/// capabilities may be cut short there.
+/// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
+/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH and PREVIEW. A list of capabilities may be cut short
+/// there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
+        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS "];
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
-        if line.contains("\"CHILDINFO\"")
+        // RFC 2087 has an empty list where nothing is limited.
+        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW "].iter().any(|unknown| line.contains(unknown))
+            || line.ends_with(" ()")
+            || unknown.iter().any(|response| line.starts_with(response))
             || object_id
             || (line.contains("CAPABILITY ") && line.ends_with("..."))
             || line.ends_with("[MAILBOXID (F1-...")

@@ -13,6 +13,7 @@ mod flags;
 pub mod header;
 mod mailbox;
 pub mod mime;
+mod rights;
 pub mod sasl;
 pub mod search;
 mod session;
@@ -23,5 +24,6 @@ pub use flags::{FlagUpdate, Flags, Keyword, SystemFlags};
 pub use mailbox::{
     HIERARCHY_DELIMITER, MAILBOX_LEVELS_MAX, MAILBOX_NAME_OCTETS_MAX, MailboxName, MailboxNameError, SpecialUse,
 };
+pub use rights::{Rights, RightsUpdate};
 pub use session::{AskId, Input, Peer, Session, Step, Tick, TlsFacts};
 pub use uid::{ModSeq, Uid, UidSet, UidValidity};

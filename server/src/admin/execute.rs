@@ -14,7 +14,7 @@ use super::{
     accounts, backup,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     restore::{self, Incoming},
-    stats,
+    sharing, stats, undelete,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
@@ -146,7 +146,15 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
     let plain = |command: Command, line: String| host.run(command).map(|_| line);
     let result = match request {
         Request::Status | Request::Metrics => return facts(host, &request, emit),
-        Request::DomainList | Request::AccountList | Request::AliasList => return list(host, &request, emit),
+        Request::DomainList | Request::AccountList | Request::AliasList | Request::GroupList => {
+            return list(host, &request, emit);
+        }
+        Request::AclSet { .. }
+        | Request::AclList { .. }
+        | Request::GroupAdd { .. }
+        | Request::GroupRemove { .. }
+        | Request::GroupMember { .. }
+        | Request::DomainPublic { .. } => sharing::carry_out(host, request, emit)?,
         Request::AccountAdd { accounts } => return accounts::add(host, accounts, emit),
         Request::AccountShow { address } => return show(host, &address, emit),
         Request::Fsck { repair } => return fsck(host, repair, emit),
@@ -156,6 +164,9 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::MessagePlace { number, place } => return Ok(restore::message(host, number, &place)),
         Request::Checkpoint => return backup::checkpoint(host, emit),
         Request::Stats => return stats::stats(host, emit),
+        Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
+            return undelete::carry_out(host, request, emit);
+        }
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }
@@ -203,6 +214,9 @@ fn advice(request: &Request, error: &EngineError) -> &'static str {
         (Request::AccountRemove { .. } | Request::AccountPassword { .. }, EngineError::NotFound(_)) => {
             "; `rockdove account list` shows what there is"
         }
+        (Request::GroupRemove { .. } | Request::GroupMember { .. }, EngineError::NotFound(_)) => {
+            "; `rockdove group list` shows what there is"
+        }
         (Request::AliasAdd { .. } | Request::AliasRemove { .. }, EngineError::NotFound(_)) => {
             "; `rockdove alias list` and `rockdove account list` show what there is"
         }
@@ -226,8 +240,11 @@ fn list(host: &Host, request: &Request, emit: Emit<'_>) -> io::Result<Result<Str
     match request {
         Request::DomainList => directory.domains().into_iter().try_for_each(|domain| {
             let (name, catch_all) = (domain.name.clone(), domain.catch_all.clone());
-            emit(Reply::Domain(DomainFacts { name, catch_all, created_unix_s: domain.created_unix_s }))
+            let public = directory.public_account(&name).and_then(|account| directory.account(account));
+            let public = public.map(|account| account.address.clone());
+            emit(Reply::Domain(DomainFacts { name, catch_all, public, created_unix_s: domain.created_unix_s }))
         })?,
+        Request::GroupList => sharing::groups(&directory, emit)?,
         Request::AliasList => directory.aliases().into_iter().try_for_each(|alias| {
             emit(Reply::Alias(AliasFacts { address: alias.address.clone(), targets: alias.targets.clone() }))
         })?,
@@ -284,9 +301,14 @@ fn show(host: &Host, address: &str, emit: Emit<'_>) -> io::Result<Result<String,
         return Ok(Err(format!("account {address} does not exist; `rockdove account list` shows what there is")));
     };
     emit(Reply::Account(account_facts(account)))?;
-    match host.engine.quota(account.id) {
-        Ok(usage) => {
-            emit(Reply::Use(AccountUse { used_bytes: usage.used_bytes, messages: usage.messages }))?;
+    match host.engine.quota(account.id).and_then(|usage| Ok((usage, host.engine.deleted_use(account.id)?))) {
+        Ok((usage, deleted)) => {
+            emit(Reply::Use(AccountUse {
+                used_bytes: usage.used_bytes,
+                messages: usage.messages,
+                deleted_bytes: deleted.bytes,
+                deleted_messages: deleted.messages,
+            }))?;
             Ok(Ok(String::new()))
         }
         Err(error) => Ok(Err(error.to_string())),

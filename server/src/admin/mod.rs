@@ -13,13 +13,15 @@ mod execute;
 mod link;
 mod request;
 mod restore;
+mod sharing;
 mod stats;
+mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
-    AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, MessagePlace, NewAccount, Reply,
-    Request, Secret, Status, StorageFacts,
+    AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
+    GroupFacts, ListenerFacts, MessagePlace, NewAccount, Reply, Request, Secret, Status, StorageFacts, UndeleteFilter,
 };
 pub use restore::{PIECE_OCTETS, digest, names_of, pieces};

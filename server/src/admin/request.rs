@@ -31,6 +31,52 @@ pub enum Request {
         /// A local address; `None` clears it.
         address: Option<String>,
     },
+    /// Sets or clears the account whose mailboxes a domain sees as public.
+    DomainPublic {
+        /// Name of the domain.
+        name: String,
+        /// Its address; `None` clears it.
+        address: Option<String>,
+    },
+    /// Changes what somebody may do with a mailbox.
+    AclSet {
+        /// Address of the owner.
+        owner: String,
+        /// Name of the mailbox, as the owner sees it.
+        mailbox: String,
+        /// An address, `group:` and a name, `anyone` or `owner`; with `-` before it for what is denied.
+        identifier: String,
+        /// Letters of RFC 4314, with `+` or `-` before them to add or remove; none removes all.
+        rights: String,
+    },
+    /// Who may do what with a mailbox.
+    AclList {
+        /// Address of the owner.
+        owner: String,
+        /// Name of the mailbox, as the owner sees it.
+        mailbox: String,
+    },
+    /// Adds a group.
+    GroupAdd {
+        /// Its name.
+        group: String,
+    },
+    /// Removes a group.
+    GroupRemove {
+        /// Its name.
+        group: String,
+    },
+    /// All groups and their members.
+    GroupList,
+    /// Adds an account to a group or takes it out.
+    GroupMember {
+        /// Name of the group.
+        group: String,
+        /// Primary address of the account.
+        address: String,
+        /// Add or take out.
+        member: bool,
+    },
     /// Adds accounts, each on its own: some may be refused and others made. One that is refused is named by a
     /// [`Reply::NotAdded`].
     AccountAdd {
@@ -84,6 +130,29 @@ pub enum Request {
     },
     /// Writes everything that is derived anew.
     Rebuild,
+    /// The deleted mail of an account that can be had again: [`Reply::DeletedMailbox`], [`Reply::DeletedMessage`].
+    UndeleteList {
+        /// Primary address.
+        address: String,
+        /// Only this.
+        filter: UndeleteFilter,
+    },
+    /// Brings deleted mail back: messages, or a mailbox, or everything since a moment.
+    UndeleteRestore {
+        /// Primary address.
+        address: String,
+        /// Ids of messages.
+        messages: Vec<u32>,
+        /// A mailbox, or a moment.
+        filter: UndeleteFilter,
+        /// The mailbox to bring it to, instead of where it was.
+        to: Option<String>,
+    },
+    /// Removes deleted mail for good.
+    UndeletePurge {
+        /// Primary address.
+        address: String,
+    },
     /// What is stored and for whom.
     Stats,
     /// Makes a checkpoint of the store for a backup.
@@ -129,6 +198,18 @@ pub struct MessagePlace {
     pub offset_minutes: i16,
 }
 
+/// Some of the deleted mail of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UndeleteFilter {
+    /// Of mailboxes of this name.
+    pub mailbox: Option<String>,
+    /// Deleted at this moment or later, in seconds since 1970.
+    pub since_unix_s: Option<i64>,
+    /// With this in its subject, whatever its case.
+    pub subject: Option<String>,
+}
+
 /// An account to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,8 +248,16 @@ pub enum Reply {
     Account(AccountFacts),
     /// What an account uses.
     Use(AccountUse),
+    /// A mailbox that was deleted.
+    DeletedMailbox(DeletedMailboxFacts),
+    /// A message that was expunged, or that is in a deleted mailbox.
+    DeletedMessage(DeletedMessageFacts),
     /// One alias.
     Alias(AliasFacts),
+    /// One group.
+    Group(GroupFacts),
+    /// One line of a list of rights.
+    Acl(AclLine),
     /// An account that was not made.
     NotAdded {
         /// Which.
@@ -239,6 +328,9 @@ pub struct DomainFacts {
     pub name: String,
     /// The address that receives mail for unknown local parts.
     pub catch_all: Option<String>,
+    /// The account whose mailboxes it sees as public.
+    #[serde(default)]
+    pub public: Option<String>,
     /// When it was added, in seconds since 1970.
     pub created_unix_s: i64,
 }
@@ -263,6 +355,60 @@ pub struct AccountUse {
     pub used_bytes: u64,
     /// Its messages.
     pub messages: u64,
+    /// Octets of deleted messages that can be had again; the quota does not count them.
+    pub deleted_bytes: u64,
+    /// These messages.
+    pub deleted_messages: u64,
+}
+
+/// A mailbox that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedMailboxFacts {
+    /// Its name.
+    pub deleted_mailbox: String,
+    /// When, in seconds since 1970.
+    pub deleted_unix_s: i64,
+    /// Messages in it.
+    pub messages: u32,
+    /// Octets of these.
+    pub size_bytes: u64,
+}
+
+/// A message that can be had again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedMessageFacts {
+    /// Its id in the account.
+    pub message: u32,
+    /// Where it was; missing when that is not known.
+    pub mailbox: Option<String>,
+    /// Its UID there.
+    pub uid: u32,
+    /// When it was expunged, or its mailbox deleted, in seconds since 1970.
+    pub deleted_unix_s: i64,
+    /// Its internal date, in seconds since 1970.
+    pub internal_date_unix_s: i64,
+    /// Octets.
+    pub size_bytes: u64,
+    /// Its subject.
+    pub subject: String,
+}
+
+/// A group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupFacts {
+    /// Its name.
+    pub name: String,
+    /// Addresses of its members.
+    pub members: Vec<String>,
+}
+
+/// What somebody may do with a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AclLine {
+    /// Who.
+    pub identifier: String,
+    /// Letters of RFC 4314.
+    pub rights: String,
 }
 
 /// What is stored for somebody. Octets are as the engine writes them, before the tables on disk are packed.

@@ -178,11 +178,20 @@ pub struct StoreSettings {
     pub memory: Option<Size>,
     /// Mail is refused, for the sender to try again, while less than this is free on the disk of the store.
     pub free_space_min: Size,
+    /// For how long deleted mail can be had again; `"0 s"` for not at all.
+    pub undelete_for: Span,
+    /// Octets of it in one account; what went first is removed first.
+    pub undelete_bytes_max: Size,
 }
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { memory: None, free_space_min: Size::mib(512) }
+        Self {
+            memory: None,
+            free_space_min: Size::mib(512),
+            undelete_for: Span::seconds(14 * 24 * 60 * 60),
+            undelete_bytes_max: Size::mib(1_024),
+        }
     }
 }
 

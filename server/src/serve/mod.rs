@@ -14,8 +14,17 @@ mod listen;
 mod reload;
 mod room;
 pub mod store;
+mod upkeep;
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{
+    io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use rockdove_engine::Engine;
 
@@ -53,6 +62,8 @@ const DESCRIPTORS_BESIDE_CONNECTIONS: u64 = 16_384;
 const STORAGE_THREADS_PER_CORE: usize = 4;
 /// Pause between two looks for parts that nobody needs any more.
 const COLLECT_EVERY: Duration = Duration::from_mins(1);
+/// Pause between two looks for what is kept no longer.
+const UPKEEP_EVERY: Duration = Duration::from_mins(1);
 /// Parts removed in one go; commits wait that long.
 const COLLECT_PARTS_MAX: usize = 500;
 /// Pause between two looks for checkpoints that a backup has left behind.
@@ -140,6 +151,8 @@ struct Threads {
     committer: Committer,
     periodic: Vec<Periodic>,
     checkpoints: Arc<Checkpoints>,
+    /// Long runs of the latter end early.
+    stopping: Arc<AtomicBool>,
 }
 
 impl Threads {
@@ -164,18 +177,22 @@ impl Threads {
         let indexer = Indexer::new(engine);
         let checkpoints = Arc::new(Checkpoints::new(data_dir));
         let sweeping = Arc::clone(&checkpoints);
+        let (removing, stopping) = (Arc::clone(engine), Arc::new(AtomicBool::new(false)));
+        let stop = Arc::clone(&stopping);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
+            Periodic::start("upkeep", UPKEEP_EVERY, move || upkeep::run(&removing, &stop)).map_err(failed())?,
             Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
             Periodic::start("checkpoints", CHECKPOINTS_EVERY, move || sweeping.sweep()).map_err(failed())?,
             Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
-        Ok(Self { store, services, committer, periodic, checkpoints })
+        Ok(Self { store, services, committer, periodic, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self) {
+        self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();
         self.services.storage.stop();

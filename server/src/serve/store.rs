@@ -47,6 +47,8 @@ impl Store {
             chunk_cache_bytes_max: share(memory / 128, CHUNK_CACHE_BYTES),
             // What a client may send is settled by its session, under a limit that can change while we serve.
             message_size_max: u64::MAX,
+            undelete_s: config.store.undelete_for.ms.div_ceil(1_000),
+            undelete_bytes_max: config.store.undelete_bytes_max.bytes,
             ..EngineOptions::default()
         };
         let engine = Engine::open(Arc::<RocksKv>::clone(&kv), options);

@@ -66,6 +66,57 @@ fn administer(place: &Place) {
     assert_eq!(json(&["account", "list", "--json"]), json!([]));
 }
 
+/// Groups, rights and public mailboxes, in a place without accounts.
+fn share(place: &Place) {
+    let refused = |arguments: &[&str], why: &str| {
+        let said = place.run_with(arguments, "");
+        assert!(said.code == 1 && said.err.contains(why), "{arguments:?}: {said:?}");
+    };
+    let json = |arguments: &[&str]| -> Value { serde_json::from_str(&place.ok(arguments)).expect("JSON") };
+    place.ok(&["domain", "add", "here.example"]);
+    for address in ["ada@here.example", "ben@here.example"] {
+        place.ok_with(&["account", "add", address, "--password-stdin"], "secret\n");
+    }
+    assert_eq!(place.ok(&["group", "add", "Staff"]), "group Staff added\n");
+    refused(&["group", "add", "staff"], "exists already");
+    refused(&["group", "add", "a b"], "is not a name for a group");
+    place.ok(&["group", "member", "add", "staff", "ben@here.example"]);
+    refused(&["group", "member", "add", "crew", "ben@here.example"], "`rockdove group list`");
+    assert_eq!(place.ok(&["group", "list"]), "staff  members: ben@here.example\n");
+    assert_eq!(json(&["group", "list", "--json"]), json!([{"name": "staff", "members": ["ben@here.example"]}]));
+    let set =
+        |identifier: &str, rights: &str| place.ok(&["acl", "set", "ada@here.example", "INBOX", identifier, rights]);
+    set("group:staff", "lrs");
+    set("-ben@here.example", "s");
+    set("group:staff", "+w");
+    assert_eq!(
+        set("group:staff", "-r"),
+        "INBOX of ada@here.example: ada@here.example lrswipkxtea, -ben@here.example s, group:staff lsw\n"
+    );
+    place.ok(&["acl", "remove", "ada@here.example", "INBOX", "-ben@here.example"]);
+    let list = json(&["acl", "list", "ada@here.example", "INBOX", "--json"]);
+    let line = |identifier: &str, rights: &str| json!({"identifier": identifier, "rights": rights});
+    assert_eq!(list, json!([line("ada@here.example", "lrswipkxtea"), line("group:staff", "lsw")]));
+    refused(&["acl", "set", "ada@here.example", "INBOX", "zoe@here.example", "l"], "nobody here is called");
+    refused(&["acl", "set", "ada@here.example", "INBOX", "anyone", "lz"], "are not rights");
+    refused(&["acl", "set", "ada@here.example", "Gone", "anyone", "l"], "does not exist");
+    assert_eq!(place.ok(&["domain", "public", "here.example"]), "none\n");
+    place.ok(&["domain", "public", "here.example", "ada@here.example"]);
+    assert_eq!(place.ok(&["domain", "public", "here.example"]), "ada@here.example\n");
+    place.ok(&["group", "remove", "staff"]);
+    assert_eq!(json(&["group", "list", "--json"]), json!([]));
+    assert!(place.ok(&["fsck"]).ends_with("0 problems\n"));
+}
+
+#[test]
+fn mailboxes_are_shared_with_and_without_a_server() {
+    share(&Place::new());
+    let place = Place::new();
+    let server = place.serve();
+    share(&place);
+    assert_eq!(server.stop(), 0);
+}
+
 #[test]
 fn administration_without_a_server() {
     administer(&Place::new());

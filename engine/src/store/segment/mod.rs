@@ -13,7 +13,7 @@ pub(crate) mod base;
 pub(crate) mod delta;
 pub(crate) mod view;
 
-use rockdove_mail::{ModSeq, SystemFlags, Uid, UidSet};
+use rockdove_mail::{ModSeq, Rights, SystemFlags, Uid, UidSet};
 
 use crate::command::InternalDate;
 pub(crate) use delta::Op;
@@ -44,6 +44,12 @@ pub(crate) struct FlagBits {
 impl FlagBits {
     /// Every flag there is.
     pub(crate) const ALL: Self = Self { system: SystemFlags::ALL.bits(), keywords: u64::MAX };
+
+    /// The flags that these rights let one change.
+    pub(crate) fn open_to(rights: Rights) -> Self {
+        let keywords = if rights.contains(Rights::WRITE) { Self::ALL.keywords } else { 0 };
+        Self { system: rights.system_flags().bits(), keywords }
+    }
 
     pub(crate) const fn changed(self, clear: Self, set: Self) -> Self {
         Self {

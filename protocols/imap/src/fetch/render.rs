@@ -77,6 +77,8 @@ pub trait MessageSource {
     fn body(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
     /// Ready BODYSTRUCTURE.
     fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure>;
+    /// The preview; `None` when `lazy` and it is not there without undue delay.
+    fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure>;
     /// Where a part's octets are; for `HeaderFields` and `HeaderFieldsNot` the header they are chosen from. `None` when
     /// the message has no such part.
     fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure>;
@@ -261,6 +263,12 @@ impl Page<'_> {
 
     /// Items that need no literal of their own.
     fn simple(&mut self, uid: Uid, item: &FetchItem, facts: &MessageFacts) -> Result<(), FetchFailure> {
+        if let FetchItem::Preview { lazy } = item {
+            let preview = self.source.preview(uid, *lazy)?;
+            self.written.text(b"PREVIEW ");
+            write::nstring(&mut self.written.small, preview.as_deref().map(str::as_bytes));
+            return Ok(());
+        }
         let (label, ready) = match item {
             FetchItem::Envelope => (&b"ENVELOPE "[..], Some(self.source.envelope(uid)?)),
             FetchItem::Body => (&b"BODY "[..], Some(self.source.body(uid)?)),

@@ -43,6 +43,11 @@ pub enum FetchItem {
     EmailId,
     /// THREADID (RFC 8474): always `NIL`.
     ThreadId,
+    /// PREVIEW (RFC 8970).
+    Preview {
+        /// LAZY: only when it is there already.
+        lazy: bool,
+    },
     /// RFC822: the whole message; sets `\Seen`.
     Rfc822,
     /// RFC822.HEADER.

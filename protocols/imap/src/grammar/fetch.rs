@@ -40,6 +40,7 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
         "MODSEQ" => FetchItem::ModSeq,
         "EMAILID" => FetchItem::EmailId,
         "THREADID" => FetchItem::ThreadId,
+        "PREVIEW" => preview(words)?,
         "RFC822" => FetchItem::Rfc822,
         "RFC822.SIZE" => FetchItem::Size,
         "RFC822.HEADER" => FetchItem::Rfc822Header,
@@ -54,7 +55,22 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
     })
 }
 
-/// `section = "[" [section-spec] "]"`; `section-spec = section-msgtext / (section-part ["." section-text])`;
+/// `"PREVIEW" [SP "(" preview-mod *(SP preview-mod) ")"]`; `preview-mod = "LAZY"` (RFC 8970)
+fn preview(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
+    let mut ahead = *words;
+    ahead.spaces();
+    if ahead.peek() != Some(b'(') {
+        return Ok(FetchItem::Preview { lazy: false });
+    }
+    let modifiers = ahead.list(FETCH_ITEMS_MAX, |words| match words.keyword().as_str() {
+        "LAZY" => Ok(()),
+        _ => Err("there is no such preview modifier"),
+    })?;
+    *words = ahead;
+    if modifiers.is_empty() { Err("a preview modifier is missing") } else { Ok(FetchItem::Preview { lazy: true }) }
+}
+
+/// `section = "[ [section-spec] "]"`; `section-spec = section-msgtext / (section-part ["." section-text])`;
 /// `section-part = nz-number *("." nz-number)`
 fn section(words: &mut Words<'_>, peek: bool) -> Result<FetchItem, Wrong> {
     words.expect(b'[', "a section is missing")?;

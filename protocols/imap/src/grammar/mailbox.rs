@@ -164,12 +164,14 @@ fn selection(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wro
     Ok(())
 }
 
-/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "STATUS" SP status-list` (RFC 5258, 6154, 5819)
+/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "MYRIGHTS" / "STATUS" SP status-list` (RFC 5258,
+/// 6154, 8440, 5819)
 fn returned(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wrong> {
     match words.keyword().as_str() {
         "SUBSCRIBED" => request.return_subscribed = true,
         "CHILDREN" => request.return_children = true,
         "SPECIAL-USE" => request.return_special_use = true,
+        "MYRIGHTS" => request.return_my_rights = true,
         "STATUS" => {
             words.space()?;
             request.return_status = Some(status_items(words)?);
@@ -206,6 +208,7 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
             "MAILBOXID" => StatusItem::MailboxId,
             "APPENDLIMIT" => StatusItem::AppendLimit,
+            "DELETED-STORAGE" => StatusItem::DeletedStorage,
             _ => return Err("there is no such status item"),
         };
         if !items.contains(&item) {

@@ -3,7 +3,7 @@
 use rockdove_mail::FlagUpdate;
 
 use super::{
-    fetch, mailbox,
+    fetch, find, mailbox,
     words::{Words, Wrong},
 };
 use crate::{
@@ -16,20 +16,26 @@ const MODIFIERS_MAX: usize = 8;
 
 /// `fetch = "FETCH" SP sequence-set SP ("ALL" / "FULL" / "FAST" / fetch-att / "(" fetch-att *(SP fetch-att) ")")
 /// [fetch-modifiers]`; `fetch-modifier =/ "CHANGEDSINCE" SP mod-sequence-value / "VANISHED"` (RFC 7162)
+/// `/ "PARTIAL" SP partial-range` (RFC 9394)
 pub(super) fn fetch(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> {
     let set = words.sequence_set()?;
     words.space()?;
     let mut items = fetch::items(words)?;
-    let (mut changed_since, mut vanished) = (None, false);
+    let (mut changed_since, mut vanished, mut partial) = (None, false, None);
     words.spaces();
     if words.peek() == Some(b'(') {
         words.list(MODIFIERS_MAX, |words| {
-            match words.keyword().as_str() {
+            let name = words.keyword();
+            match name.as_str() {
                 "CHANGEDSINCE" => {
                     words.space()?;
                     changed_since = Some(words.number64()?);
                 }
                 "VANISHED" => vanished = true,
+                "PARTIAL" if uid => {
+                    words.space()?;
+                    partial = Some(find::partial_range(words)?);
+                }
                 _ => return Err("there is no such modifier"),
             }
             Ok(())
@@ -55,7 +61,8 @@ pub(super) fn fetch(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> 
     if changed_since.is_some() && !items.contains(&FetchItem::ModSeq) {
         items.push(FetchItem::ModSeq);
     }
-    Ok(Command::Fetch { uid, set, request: FetchRequest { items, news: None }, changed_since, vanished })
+    let request = FetchRequest { items, news: None };
+    Ok(Command::Fetch { uid, set, request, changed_since, vanished, partial })
 }
 
 /// `store = "STORE" SP sequence-set [SP "(" "UNCHANGEDSINCE" SP mod-sequence-valzer ")"] SP store-att-flags`;

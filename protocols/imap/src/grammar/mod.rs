@@ -8,7 +8,9 @@
 //!   [`COMMAND_OCTETS_MAX`](crate::limits::COMMAND_OCTETS_MAX), or knows which command is allowed when.
 //! * Fails: a bad command with its tag, where it had one, and a text for the client.
 
+mod access;
 mod fetch;
+mod find;
 mod frame;
 mod mailbox;
 mod message;

@@ -3,7 +3,8 @@
 use rockdove_mail::sasl::Password;
 
 use super::{
-    mailbox, message, search,
+    access::access,
+    find, mailbox, message, search,
     words::{Words, Wrong, tag_of, utf8},
 };
 use crate::{
@@ -91,7 +92,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "LSUB" => arguments(words, mailbox::lsub),
         "STATUS" => arguments(words, mailbox::status),
         "UID" => arguments(words, uid),
-        _ => on_messages(name, words, false).unwrap_or(Err("there is no such command")),
+        _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
     }
 }
 
@@ -106,6 +107,8 @@ fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
 fn on_messages(name: &str, words: &mut Words<'_>, uid: bool) -> Option<Result<Command, Wrong>> {
     Some(match name {
         "SEARCH" => arguments(words, |words| search::search(words, uid)),
+        "SORT" => arguments(words, |words| find::sort(words, uid)),
+        "THREAD" => arguments(words, |words| find::thread(words, uid)),
         "FETCH" => arguments(words, |words| message::fetch(words, uid)),
         "STORE" => arguments(words, |words| message::store(words, uid)),
         "COPY" => arguments(words, |words| message::copy(words, uid, false)),

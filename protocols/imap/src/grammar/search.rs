@@ -8,9 +8,12 @@ use rockdove_mail::{
     search::{DateField, Day, SearchField},
 };
 
-use super::words::{Words, Wrong, utf8};
+use super::{
+    find,
+    words::{Words, Wrong, utf8},
+};
 use crate::{
-    command::{Command, SearchProgram},
+    command::{Command, FindForm, FindRequest, SearchProgram},
     limits::{SEARCH_DEPTH_MAX, SEARCH_KEYS_MAX},
 };
 
@@ -21,8 +24,19 @@ struct Reading {
     keys_left: usize,
 }
 
-/// `search = "SEARCH" [SP "CHARSET" SP charset] 1*(SP search-key)`; `charset = atom / quoted`
+/// `search = "SEARCH" [search-return-opts] SP search-program` (RFC 4466); `search-return-opts = SP "RETURN" SP "("
+/// [search-return-opt *(SP search-return-opt)] ")"`
 pub(super) fn search(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong> {
+    let returns = find::return_options(words)?;
+    let (charset, key) = program(words)?;
+    Ok(match returns {
+        Some(returns) => Command::Find(FindRequest { uid, charset, key, form: FindForm::Extended(returns) }),
+        None => Command::Search { uid, charset, key },
+    })
+}
+
+/// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`; `charset = atom / quoted`
+fn program(words: &mut Words<'_>) -> Result<(Option<String>, SearchProgram), Wrong> {
     let mut charset = None;
     let mut ahead = *words;
     if ahead.keyword() == "CHARSET" && ahead.spaces() {
@@ -30,13 +44,19 @@ pub(super) fn search(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong>
         ahead.space()?;
         *words = ahead;
     }
-    let unicode = charset.as_deref().is_none_or(|charset| matches!(charset, "UTF-8" | "UTF8" | "US-ASCII" | "ASCII"));
+    let key = keys(words, charset.as_deref())?;
+    Ok((charset, key))
+}
+
+/// `search-key *(SP search-key)`
+pub(super) fn keys(words: &mut Words<'_>, charset: Option<&str>) -> Result<SearchProgram, Wrong> {
+    let unicode = charset.is_none_or(|charset| matches!(charset, "UTF-8" | "UTF8" | "US-ASCII" | "ASCII"));
     let mut reading = Reading { unicode, keys_left: SEARCH_KEYS_MAX };
     let mut keys = vec![reading.key(words, 0)?];
     while words.spaces() && !words.rest().is_empty() {
         keys.push(reading.key(words, 0)?);
     }
-    Ok(Command::Search { uid, charset, key: all_of(keys) })
+    Ok(all_of(keys))
 }
 
 fn all_of(mut keys: Vec<SearchProgram>) -> SearchProgram {
@@ -66,7 +86,7 @@ impl Reading {
                 let keys = words.list(SEARCH_KEYS_MAX, |words| self.key(words, deeper))?;
                 if keys.is_empty() { Err("a search key is missing") } else { Ok(all_of(keys)) }
             }
-            Some(b'0'..=b'9' | b'*') => words.sequence_set().map(SearchProgram::Sequence),
+            Some(b'0'..=b'9' | b'*' | b'$') => words.sequence_set().map(SearchProgram::Sequence),
             _ => match words.keyword().as_str() {
                 "NOT" => {
                     words.space()?;
@@ -103,6 +123,8 @@ impl Reading {
             "SENTSINCE" => date_key(SearchProgram::Since, DateField::Sent, words),
             "LARGER" => words.number64().map(SearchProgram::Larger),
             "SMALLER" => words.number64().map(SearchProgram::Smaller),
+            "OLDER" => words.nz_number().map(SearchProgram::Older),
+            "YOUNGER" => words.nz_number().map(SearchProgram::Younger),
             "MODSEQ" => mod_sequence(words),
             "EMAILID" => object_id(words).map(SearchProgram::EmailId),
             "THREADID" => object_id(words).map(|_| SearchProgram::ThreadId),

@@ -233,10 +233,15 @@ impl<'a> Words<'a> {
     }
 
     /// `sequence-set = (seq-number / seq-range) *("," sequence-set)`; `seq-range = seq-number ":" seq-number`;
-    /// `seq-number = nz-number / "*"`
+    /// `seq-number = nz-number / "*"`; `sequence-set =/ "$"` (RFC 5182)
     pub(super) fn sequence_set(&mut self) -> Result<SequenceSet, Wrong> {
         let before = self.rest.len();
         let mut ranges = Vec::new();
+        //= rfc5182#section-3
+        //# sequence-set        =/ seq-last-command
+        if self.eat(b'$') {
+            return Ok(SequenceSet { ranges, text_octets: 1 });
+        }
         loop {
             let first = self.seq_number()?;
             let last = if self.eat(b':') { self.seq_number()? } else { first };

@@ -1,7 +1,7 @@
 //! Which command may come in which state, and who carries it out.
 
 use super::{ImapSession, State, store::StoreCommand};
-use crate::command::{Command, SearchProgram};
+use crate::command::{Command, FindRequest, SearchProgram};
 
 /// The states in which a command may come.
 enum When {
@@ -26,6 +26,7 @@ fn when(command: &Command) -> When {
         | Command::Lsub { .. }
         | Command::Namespace
         | Command::Status { .. }
+        | Command::Access(_)
         | Command::Append(_)
         | Command::Idle => When::Authenticated,
         Command::Check
@@ -34,6 +35,7 @@ fn when(command: &Command) -> When {
         | Command::Expunge
         | Command::UidExpunge(_)
         | Command::Search { .. }
+        | Command::Find(_)
         | Command::Fetch { .. }
         | Command::Store { .. }
         | Command::Copy { .. } => When::Selected,
@@ -43,7 +45,8 @@ fn when(command: &Command) -> When {
 /// Whether a search is about sequence numbers.
 fn names_numbers(program: &SearchProgram) -> bool {
     match program {
-        SearchProgram::Sequence(_) => true,
+        // `$` stands for messages, not for numbers.
+        SearchProgram::Sequence(set) => !set.is_saved(),
         SearchProgram::And(all) => all.iter().any(names_numbers),
         SearchProgram::Or(one, other) => names_numbers(one) || names_numbers(other),
         SearchProgram::Not(inner) => names_numbers(inner),
@@ -74,6 +77,7 @@ impl ImapSession {
                 | Command::Store { uid: true, .. }
                 | Command::Search { uid: true, .. }
                 | Command::Copy { uid: true, .. }
+                | Command::Find(FindRequest { uid: true, .. })
                 | Command::UidExpunge(_)
         );
         //= rfc3501#section-7.4.1
@@ -86,6 +90,7 @@ impl ImapSession {
             //# sent during a UID SEARCH command that contains message numbers in the
             //# search criteria.
             Command::Search { uid, key, .. } => !uid || names_numbers(key),
+            Command::Find(find) => !find.uid || names_numbers(&find.key),
             Command::Fetch { uid, .. } | Command::Store { uid, .. } => !uid,
             _ => false,
         };
@@ -118,6 +123,7 @@ impl ImapSession {
             Command::Lsub { reference, pattern } => self.lsub(reference, pattern),
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
+            Command::Access(command) => self.access(command),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),
@@ -132,8 +138,9 @@ impl ImapSession {
             Command::Expunge => self.expunge(None),
             Command::UidExpunge(set) => self.expunge(Some(&set)),
             Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
-            Command::Fetch { set, request, changed_since, vanished, .. } => {
-                self.fetch(&set, request, changed_since, vanished);
+            Command::Find(request) => self.find(request),
+            Command::Fetch { set, request, changed_since, vanished, partial, .. } => {
+                self.fetch(&set, request, (changed_since, vanished), partial);
             }
             Command::Store { set, update, flags, silent, unchanged_since, .. } => {
                 if let Some(uids) = self.messages(&set) {

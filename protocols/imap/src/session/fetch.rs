@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rockdove_mail::{FlagUpdate, Flags, ModSeq, SystemFlags, UidSet, search::SearchKey};
+use rockdove_mail::{FlagUpdate, Flags, ModSeq, Rights, SystemFlags, UidSet, search::SearchKey};
 
 use super::{
     Doing, ImapSession,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     ask::Ask,
-    command::SequenceSet,
+    command::{PartialRange, SequenceSet},
     fetch::{FetchCursor, FetchItem, FetchNews, FetchRequest},
 };
 
@@ -67,13 +67,16 @@ impl ImapSession {
         &mut self,
         set: &SequenceSet,
         mut request: FetchRequest,
-        changed_since: Option<ModSeq>,
-        vanished: bool,
+        (changed_since, vanished): (Option<ModSeq>, bool),
+        partial: Option<PartialRange>,
     ) {
         if vanished && !self.qresync {
             return self.bad("enable QRESYNC first");
         }
-        let Some(uids) = self.messages(set) else { return };
+        let Some(mut uids) = self.messages(set) else { return };
+        if let Some(range) = partial {
+            uids = range.of_set(&uids);
+        }
         if changed_since.is_some() || request.items.contains(&FetchItem::ModSeq) {
             self.enable_condstore();
         }
@@ -95,7 +98,8 @@ impl ImapSession {
         if fetching.uids.is_empty() {
             return self.go_on(fetching.after);
         }
-        let sets_seen = fetching.request.sets_seen() && !self.is_read_only();
+        let may = self.open().is_some_and(|open| !open.read_only && open.rights.contains(Rights::SEEN));
+        let sets_seen = fetching.request.sets_seen() && may;
         match fetching.changed_since {
             // Marking a message as seen changes it; what has changed before must be known first.
             Some(modseq) if sets_seen => {

@@ -46,6 +46,10 @@ impl ImapSession {
         let lines = tree::list(mailboxes, request, &patterns);
         for line in &lines {
             self.write_list_line("LIST", line, request);
+            // RFC 8440 section 3: right behind the LIST response, and not for a name that is no mailbox.
+            if let Some(rights) = line.rights.filter(|_| request.return_my_rights) {
+                self.write_my_rights(line.name, rights);
+            }
         }
         let Some(items) = request.return_status.clone() else { return self.complete("OK done") };
         //= rfc5819#section-2
@@ -76,7 +80,10 @@ impl ImapSession {
 
     fn next_list_status(&mut self, listing: ListStatus) {
         match listing.names.front() {
-            Some(mailbox) => self.ask(Ask::Status { mailbox: mailbox.clone() }, Purpose::ListStatus(listing)),
+            Some(mailbox) => {
+                let ask = Self::status_ask(mailbox, &listing.items);
+                self.ask(ask, Purpose::ListStatus(listing));
+            }
             None => self.complete("OK done"),
         }
     }

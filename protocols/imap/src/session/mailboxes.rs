@@ -75,7 +75,12 @@ impl ImapSession {
     }
 
     pub(super) fn namespace(&mut self) {
-        self.untagged(&format!("NAMESPACE ((\"\" \"{HIERARCHY_DELIMITER}\")) NIL NIL"));
+        let delimiter = HIERARCHY_DELIMITER;
+        let (other_users, public) = (self.config.other_users, self.config.public);
+        let of_others = format!("((\"{other_users}{delimiter}\" \"{delimiter}\"))");
+        let text =
+            format!("NAMESPACE ((\"\" \"{delimiter}\")) {of_others} ((\"{public}{delimiter}\" \"{delimiter}\"))");
+        self.untagged(&text);
         self.complete("OK done");
     }
 
@@ -84,7 +89,11 @@ impl ImapSession {
         if items.contains(&StatusItem::HighestModSeq) {
             self.enable_condstore();
         }
-        self.ask(Ask::Status { mailbox: mailbox.clone() }, Purpose::Status(mailbox, items));
+        self.ask(Self::status_ask(&mailbox, &items), Purpose::Status(mailbox, items));
+    }
+
+    pub(super) fn status_ask(mailbox: &MailboxName, items: &[StatusItem]) -> Ask {
+        Ask::Status { mailbox: mailbox.clone(), deleted_bytes: items.contains(&StatusItem::DeletedStorage) }
     }
 
     pub(super) fn write_status(&mut self, mailbox: &MailboxName, items: &[StatusItem], status: &Status) {
@@ -98,6 +107,7 @@ impl ImapSession {
                 StatusItem::Unseen => ("UNSEEN", u64::from(status.unseen)),
                 StatusItem::Deleted => ("DELETED", u64::from(status.deleted)),
                 StatusItem::Size => ("SIZE", status.size_bytes),
+                StatusItem::DeletedStorage => ("DELETED-STORAGE", status.deleted_bytes),
                 StatusItem::HighestModSeq => ("HIGHESTMODSEQ", highest(status.highest_modseq)),
                 StatusItem::AppendLimit => ("APPENDLIMIT", self.append_limit()),
                 StatusItem::MailboxId => {

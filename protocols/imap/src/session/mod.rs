@@ -7,11 +7,13 @@
 //!   another number while a client may still use the old one.
 //! * Fails: see the crate.
 
+mod access;
 mod append;
 mod commands;
 mod copy;
 mod expunge;
 mod fetch;
+mod find;
 mod idle;
 mod list;
 mod login;
@@ -32,8 +34,8 @@ use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick};
 
 use self::{
-    append::Append, fetch::Fetching, open::OpenMailbox, outbox::Outbox, purpose::Purpose, resync::Vanishing,
-    sasl_turn::SaslTurn, search::Finding, sync::Telling,
+    append::Append, fetch::Fetching, find::Listing, open::OpenMailbox, outbox::Outbox, purpose::Purpose,
+    resync::Vanishing, sasl_turn::SaslTurn, search::Finding, sync::Telling,
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
@@ -108,6 +110,8 @@ enum Doing {
     Finding(Box<Finding>),
     /// Who has gone is being told, before a FETCH.
     Vanishing(Box<Vanishing>),
+    /// A line of SORT, THREAD or ESEARCH is being written.
+    Listing(Box<Listing>),
     /// Changes of the mailbox are being told.
     Telling(Box<Telling>),
     /// IDLE; `Some`: the host watches.
@@ -238,6 +242,7 @@ impl ImapSession {
             Doing::Fetching(fetching) => self.ask_page(fetching),
             Doing::Finding(finding) => self.write_found(finding),
             Doing::Vanishing(vanishing) => self.tell_vanished(vanishing),
+            Doing::Listing(listing) => self.write_listing(listing),
             Doing::Telling(telling) => self.tell(telling),
             Doing::Idling(watch) => return self.idle_on(watch),
             Doing::Appending(append) => return self.append_on(append),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, ModSeq, Uid, UidSet};
+use rockdove_mail::{MailboxName, ModSeq, Rights, Uid, UidSet};
 
 use crate::{
     ask::Selected,
@@ -10,13 +10,19 @@ use crate::{
     numbers::{NoSuchNumber, Numbers},
 };
 
+/// Rights to change what is in a mailbox.
+const CHANGING: Rights =
+    Rights::INSERT.union(Rights::EXPUNGE).union(Rights::SEEN).union(Rights::WRITE).union(Rights::DELETE_MESSAGES);
+
 /// The selected mailbox. What is in here is what the client has been told, not what is true at the moment.
 pub(super) struct OpenMailbox {
     pub(super) name: MailboxName,
     /// Whose it is.
     pub(super) account: u32,
-    /// EXAMINE.
+    /// EXAMINE, or no right to change anything.
     pub(super) read_only: bool,
+    /// What the user may do here.
+    pub(super) rights: Rights,
     /// Sequence numbers as the client counts them.
     pub(super) numbers: Arc<Numbers>,
     /// Messages that are `\Recent` for this session.
@@ -32,6 +38,8 @@ pub(super) struct OpenMailbox {
     /// Changes after `known_modseq` that this session made and the client knows of.
     pub(super) own: Vec<ModSeq>,
     pub(super) keywords_known: usize,
+    /// `$`: the saved result of a search (RFC 5182).
+    pub(super) saved: UidSet,
 }
 
 impl OpenMailbox {
@@ -40,7 +48,11 @@ impl OpenMailbox {
         Self {
             name,
             account: selected.mailbox_id.account,
-            read_only,
+            //= rfc4314#section-5.2
+            //# The server MUST include a READ-ONLY response code in the tagged OK
+            //# response to a SELECT command if none of the following rights is
+            read_only: read_only || !selected.rights.intersects(CHANGING),
+            rights: selected.rights,
             numbers: Arc::new(Numbers::new(selected.uids)),
             recent: Arc::new(recent),
             vanished: UidSet::new(),
@@ -49,11 +61,19 @@ impl OpenMailbox {
             highest_modseq: selected.highest_modseq,
             own: Vec::new(),
             keywords_known: selected.keywords.len(),
+            //= rfc5182#section-2.1
+            //# Upon successful completion of a SELECT or an EXAMINE command (after
+            //# the tagged OK response), the current search result variable is reset
+            //# to the empty sequence.
+            saved: UidSet::new(),
         }
     }
 
     /// The messages that a command names. `Err`: it names a sequence number that there is not.
     pub(super) fn messages(&self, uid: bool, set: &SequenceSet) -> Result<UidSet, NoSuchNumber> {
+        if set.is_saved() {
+            return Ok(self.saved.intersection(self.numbers.uids()));
+        }
         if uid {
             //= rfc3501#section-6.4.8
             //# A non-existent unique identifier is ignored without any error

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, UidSet};
+use rockdove_mail::{MailboxName, Uid, UidSet};
 
 use super::{
     ImapSession,
     append::{Append, GivenUp},
     fetch::Fetching,
+    find::Wanted,
     list::ListStatus,
     resync::Vanishing,
     sasl_turn::SaslTurn,
@@ -15,7 +16,7 @@ use super::{
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, Resync, StatusItem},
+    command::{ListRequest, Resync, ReturnOptions, StatusItem},
 };
 
 /// Why the host was asked.
@@ -36,7 +37,17 @@ pub(super) enum Purpose {
     Status(MailboxName, Vec<StatusItem>),
     /// CREATE.
     Create,
-    /// SUBSCRIBE, UNSUBSCRIBE: what to say.
+    /// GETACL.
+    Acl(MailboxName),
+    /// LISTRIGHTS: mailbox and identifier.
+    ListRights(MailboxName, String),
+    /// MYRIGHTS.
+    MyRights(MailboxName),
+    /// GETQUOTA, the end of SETQUOTA, and GETQUOTAROOT with its mailbox.
+    Quota(Option<MailboxName>),
+    /// SETQUOTA.
+    SetQuota(String),
+    /// SUBSCRIBE, UNSUBSCRIBE, SETACL, DELETEACL: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
@@ -62,6 +73,12 @@ pub(super) enum Purpose {
     Store(Box<StoreCommand>),
     /// SEARCH; whether MODSEQ was among its keys.
     Search(bool),
+    /// SEARCH RETURN and SORT.
+    Find(Wanted),
+    /// The mod-sequence of the ends of what SEARCH RETURN has found.
+    FindEnds(ReturnOptions, Vec<Uid>),
+    /// THREAD.
+    Thread,
     /// COPY and MOVE (`true`).
     Copy(bool),
     /// EXPUNGE.
@@ -151,6 +168,16 @@ impl ImapSession {
             (Purpose::Create, Answer::Created(id)) => {
                 self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
             }
+            (Purpose::Acl(mailbox), Answer::Acl(lines)) => self.write_acl(&mailbox, &lines),
+            (Purpose::ListRights(mailbox, identifier), Answer::Rights(always)) => {
+                self.write_list_rights(&mailbox, &identifier, always);
+            }
+            (Purpose::MyRights(mailbox), Answer::Rights(rights)) => {
+                self.write_my_rights(mailbox.as_str(), rights);
+                self.complete("OK done");
+            }
+            (Purpose::Quota(mailbox), Answer::Quota(quota)) => self.write_quota(mailbox.as_ref(), &quota),
+            (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
             (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
@@ -175,6 +202,16 @@ impl ImapSession {
             (Purpose::Search(modseq_asked), Answer::Found { uids, highest_modseq }) => {
                 self.found(&uids, modseq_asked.then_some(highest_modseq));
             }
+            (Purpose::Find(wanted), Answer::Found { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids.iter().collect(), highest_modseq);
+            }
+            (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
+                self.found_in_order(wanted, uids, highest_modseq);
+            }
+            (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
+                self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
+            }
+            (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
             }
@@ -204,6 +241,18 @@ impl ImapSession {
             }
             Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
+            //= rfc4314#section-4
+            //# If the server is
+            //# unable to expunge the mailbox because the user doesn't have the
+            //# "e" right, the server MUST ignore the expunge request, close the
+            //# mailbox, and return the tagged OK response.
+            Purpose::Close if *refusal == Refusal::NoPermission => self.unselect("OK closed"),
+            //= rfc4314#section-4
+            //# A FETCH request that implies setting \Seen flag MUST NOT
+            //# set it, if the current user doesn't have "s" right.
+            Purpose::FetchSeen(fetching) if *refusal == Refusal::NoPermission => {
+                self.doing = super::Doing::Fetching(fetching);
+            }
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
             purpose if gone => self.mailbox_gone(purpose),
@@ -224,6 +273,10 @@ impl ImapSession {
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Find(wanted) => {
+                self.forget_saved(wanted.saves());
+                self.complete(refusal.text(false));
+            }
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }

@@ -43,6 +43,10 @@ fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> 
         SearchProgram::And(all) => SearchKey::And(all.iter().map(inner).collect::<Result<_, _>>()?),
         SearchProgram::Or(one, other) => SearchKey::Or(Box::new(inner(one)?), Box::new(inner(other)?)),
         SearchProgram::Not(one) => SearchKey::Not(Box::new(inner(one)?)),
+        SearchProgram::Sequence(set) | SearchProgram::Uid(set) if set.is_saved() => {
+            *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for what was saved")?;
+            SearchKey::Uids(open.saved.clone())
+        }
         SearchProgram::Sequence(set) => {
             SearchKey::Uids(set.spans(&open.numbers).map_err(|NoSuchNumber| "there is no message of that number")?)
         }
@@ -56,6 +60,8 @@ fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> 
         SearchProgram::Before(field, day) => SearchKey::Before(*field, *day),
         SearchProgram::On(field, day) => SearchKey::On(*field, *day),
         SearchProgram::Since(field, day) => SearchKey::Since(*field, *day),
+        SearchProgram::Older(seconds) => SearchKey::Older(*seconds),
+        SearchProgram::Younger(seconds) => SearchKey::Younger(*seconds),
         SearchProgram::Larger(octets) => SearchKey::Larger(*octets),
         SearchProgram::Smaller(octets) => SearchKey::Smaller(*octets),
         SearchProgram::ModSeq(modseq) => SearchKey::ModSeq(*modseq),
@@ -72,24 +78,43 @@ fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> 
 }
 
 impl ImapSession {
-    pub(super) fn search(&mut self, charset: Option<&str>, program: &SearchProgram) {
+    /// Whether a search may be asked; otherwise the client is told.
+    pub(super) fn is_charset_known(&mut self, charset: Option<&str>) -> bool {
         //= rfc3501#section-6.4.4
         //# If the server does not support the specified [CHARSET], it MUST
         //# return a tagged NO response (not a BAD).
         if charset.is_some_and(|charset| !matches!(charset, "US-ASCII" | "UTF-8")) {
-            return self.complete("NO [BADCHARSET (US-ASCII UTF-8)] the charset is not known");
+            self.complete("NO [BADCHARSET (US-ASCII UTF-8)] the charset is not known");
+            return false;
         }
+        true
+    }
+
+    /// What to look for, and in which messages, and whether mod-sequences are to be told; otherwise the client is told
+    /// what is wrong.
+    pub(super) fn search_key(&mut self, program: &SearchProgram) -> Option<(SearchKey, UidSet, bool)> {
         let modseq_asked = asks_modseq(program);
-        let Some(open) = self.open() else { return };
+        let open = self.open()?;
         let mut recent_left = SEARCH_RECENT_MAX;
         let key = match key(open, program, &mut recent_left) {
             Ok(key) => key,
-            Err(wrong) => return self.bad(wrong),
+            Err(wrong) => {
+                self.bad(wrong);
+                return None;
+            }
         };
         let within = open.numbers.uids().clone();
         if modseq_asked {
             self.enable_condstore();
         }
+        Some((key, within, modseq_asked))
+    }
+
+    pub(super) fn search(&mut self, charset: Option<&str>, program: &SearchProgram) {
+        if !self.is_charset_known(charset) {
+            return;
+        }
+        let Some((key, within, modseq_asked)) = self.search_key(program) else { return };
         self.ask(Ask::Search { key, within }, Purpose::Search(modseq_asked));
     }
 

@@ -1,6 +1,6 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT.
 
-use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, SystemFlags};
+use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, Rights, SystemFlags};
 
 use super::{ImapSession, State, open::OpenMailbox, purpose::Purpose};
 use crate::{
@@ -95,7 +95,7 @@ impl ImapSession {
         self.untagged(&format!("OK [UIDNEXT {uid_next}] the next UID"));
         self.untagged(&format!("OK [HIGHESTMODSEQ {}] mod-sequences are kept", highest(modseq)));
         self.untagged(&format!("OK [MAILBOXID ({})] the mailbox keeps this", mailbox_id.mailbox()));
-        let text = if read_only { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" };
+        let text = if self.is_read_only() { "OK [READ-ONLY] examined" } else { "OK [READ-WRITE] selected" };
         //= rfc7162#section-3.2.5
         //# If the provided UIDVALIDITY doesn't match the UIDVALIDITY
         //# for the mailbox being opened, then the server MUST ignore the
@@ -119,9 +119,13 @@ impl ImapSession {
         if self.is_read_only() {
             return self.untagged("OK [PERMANENTFLAGS ()] the mailbox is read-only");
         }
-        let flags = Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() };
+        let rights = self.open().map_or(Rights::ALL, |open| open.rights);
+        let flags = rights.of_flags(&Flags { system: SystemFlags::ALL, keywords: keywords.to_vec() });
         self.out.text.extend_from_slice(b"* OK [PERMANENTFLAGS ");
         write::flag_list(&mut self.out.text, &flags, false);
+        if !rights.contains(Rights::WRITE) {
+            return self.out.line("] these flags are kept");
+        }
         // The list goes on: its closing parenthesis is taken back.
         self.out.text.pop();
         self.out.line(" \\*)] flags and keywords are kept");
@@ -142,7 +146,7 @@ impl ImapSession {
         self.ask(Ask::Unselect, Purpose::Unselect(text.to_owned()));
     }
 
-    /// Whether the open mailbox was opened by EXAMINE.
+    /// Whether the open mailbox was opened by EXAMINE, or the user may change nothing in it.
     pub(super) fn is_read_only(&self) -> bool {
         self.open().is_some_and(|open| open.read_only)
     }

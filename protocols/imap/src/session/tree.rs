@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rockdove_mail::{HIERARCHY_DELIMITER, SpecialUse};
+use rockdove_mail::{HIERARCHY_DELIMITER, Rights, SpecialUse};
 
 use crate::{ask::Mailboxes, command::ListRequest, grammar::matches};
 
@@ -13,6 +13,7 @@ struct Node {
     exists: bool,
     subscribed: bool,
     special_use: Option<SpecialUse>,
+    rights: Rights,
     /// Matches one of the patterns.
     matched: bool,
     /// Satisfies the selection.
@@ -32,6 +33,8 @@ struct Node {
 pub(super) struct ListLine<'a> {
     pub(super) name: &'a str,
     pub(super) exists: bool,
+    /// What the user may do with it, when it exists.
+    pub(super) rights: Option<Rights>,
     pub(super) attributes: Vec<&'static str>,
     /// `CHILDINFO` (RFC 5258 section 3.5).
     pub(super) child_info: bool,
@@ -49,6 +52,7 @@ fn nodes<'a>(mailboxes: &'a Mailboxes, subscriptions: bool) -> BTreeMap<&'a str,
         let node = nodes.entry(line.name.as_str()).or_default();
         node.exists = true;
         node.special_use = line.special_use;
+        node.rights = line.rights;
     }
     for name in &mailboxes.subscriptions {
         if let Some(node) = nodes.get_mut(name.as_str()) {
@@ -116,7 +120,8 @@ fn list_line<'a>(name: &'a str, node: Node, request: &ListRequest) -> ListLine<'
     }
     attributes.extend(node.special_use.map(SpecialUse::name));
     attributes.push(if node.has_children { "\\HasChildren" } else { "\\HasNoChildren" });
-    ListLine { name, exists: node.exists, attributes, child_info: request.recursive_match && node.has_selected }
+    let child_info = request.recursive_match && node.has_selected;
+    ListLine { name, exists: node.exists, rights: node.exists.then_some(node.rights), attributes, child_info }
 }
 
 /// The answer to LSUB; `pattern` with the reference in front.
@@ -139,6 +144,7 @@ pub(super) fn lsub<'a>(mailboxes: &'a Mailboxes, pattern: &str) -> Vec<ListLine<
     let line = |(name, node): (&'a str, Node)| ListLine {
         name,
         exists: node.exists,
+        rights: node.exists.then_some(node.rights),
         attributes: if node.selected { Vec::new() } else { vec!["\\Noselect"] },
         child_info: false,
     };

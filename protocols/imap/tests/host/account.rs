@@ -4,12 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use rockdove_imap::{
-    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, Refusal, Selected, Status, command::AppendFacts,
-    fetch::render_page,
+    Answer, Ask, Changes, LoginAnswer, MailboxLine, Mailboxes, QuotaFacts, Refusal, Selected, Status,
+    command::AppendFacts, fetch::render_page,
 };
 use rockdove_mail::{
-    FlagUpdate, Flags, MailboxName, ModSeq, SpecialUse, SystemFlags, Uid, UidSet,
+    FlagUpdate, Flags, MailboxName, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet,
     sasl::{self, ScramKeys},
+    search::ThreadNode,
 };
 
 use super::mailbox::{Mailbox, flags_of};
@@ -35,6 +36,10 @@ pub(crate) struct Account {
     /// Messages of this APPEND that wait for the others.
     appended: Vec<(Vec<u8>, AppendFacts)>,
     pub(crate) quota_octets: Option<u64>,
+    /// What the user may do, where that is not everything.
+    pub(crate) rights: BTreeMap<MailboxName, Rights>,
+    /// What others may do.
+    acls: BTreeMap<MailboxName, BTreeMap<String, Rights>>,
     /// What is worth telling in a transcript.
     pub(crate) notes: Vec<String>,
 }
@@ -156,6 +161,20 @@ impl Account {
                 let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
                 Answer::Found { uids, highest_modseq }
             }
+            Ask::Sort { key, within, criteria } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
+                for criterion in criteria.iter().rev() {
+                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
+                }
+                Answer::Sorted { uids, highest_modseq }
+            }
+            Ask::Thread { key, within, .. } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                Answer::Threads(threads(&uids))
+            }
             Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
             Ask::Expunge { uids } => {
                 self.modseq += 1;
@@ -202,13 +221,14 @@ impl Account {
                 let line = |(name, (_, special_use)): (&MailboxName, &(Mailbox, Option<SpecialUse>))| MailboxLine {
                     name: name.clone(),
                     special_use: *special_use,
+                    rights: self.rights_on(name),
                 };
                 return Ok(Answer::Mailboxes(Arc::new(Mailboxes {
                     mailboxes: self.mailboxes.iter().map(line).collect(),
                     subscriptions: self.subscriptions.clone(),
                 })));
             }
-            Ask::Status { mailbox } => {
+            Ask::Status { mailbox, .. } => {
                 let (mailbox, _) = self.mailboxes.get(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
                 return Ok(Answer::Status(status(mailbox)));
             }
@@ -226,6 +246,13 @@ impl Account {
             Ask::Delete { mailbox } => {
                 self.mailboxes.remove(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
             }
+            ask @ (Ask::SetRights { .. }
+            | Ask::Acl { .. }
+            | Ask::ListRights { .. }
+            | Ask::MyRights { .. }
+            | Ask::Quota { .. }
+            | Ask::QuotaRoot { .. }
+            | Ask::SetQuota { .. }) => return self.access_ask(ask),
             Ask::Rename { from, to } => self.rename(&from, to)?,
             Ask::Subscribe { mailbox, subscribed } => {
                 self.subscriptions.retain(|known| *known != mailbox);
@@ -288,7 +315,59 @@ impl Account {
             first_unseen: unseen.map(|(uid, _)| *uid),
             recent_from,
             mailbox_id: real.object_id(),
+            rights: self.rights.get(mailbox).copied().unwrap_or(Rights::ALL),
         })))
+    }
+
+    fn rights_on(&self, mailbox: &MailboxName) -> Rights {
+        self.rights.get(mailbox).copied().unwrap_or(Rights::ALL)
+    }
+
+    /// Rights and quotas. Ann is the owner, and an administrator; everybody is somebody.
+    fn access_ask(&mut self, ask: Ask) -> Result<Answer, Refusal> {
+        let known = |mailbox: &MailboxName, need: Rights| match self.rights_on(mailbox) {
+            rights if !self.mailboxes.contains_key(mailbox) || rights.is_empty() => Err(Refusal::NoSuchMailbox),
+            rights if !rights.contains(need) => Err(Refusal::NoPermission),
+            rights => Ok(rights),
+        };
+        Ok(match ask {
+            Ask::SetRights { mailbox, identifier, update, rights } => {
+                known(&mailbox, Rights::ADMINISTER)?;
+                let acl = self.acls.entry(mailbox).or_default();
+                let after = acl.get(&identifier).copied().unwrap_or_default().updated(update, rights);
+                acl.insert(identifier, after);
+                acl.retain(|_, rights| !rights.is_empty());
+                Answer::Done
+            }
+            Ask::Acl { mailbox } => {
+                known(&mailbox, Rights::ADMINISTER)?;
+                let others = self.acls.get(&mailbox).into_iter().flatten().map(|(who, rights)| (who.clone(), *rights));
+                Answer::Acl(std::iter::once(("ann".to_owned(), Rights::ALL)).chain(others).collect())
+            }
+            Ask::ListRights { mailbox, identifier } => {
+                known(&mailbox, Rights::ADMINISTER)?;
+                let owner = Rights::LOOKUP | Rights::ADMINISTER;
+                Answer::Rights(if identifier == "ann" { owner } else { Rights::NONE })
+            }
+            Ask::MyRights { mailbox } => Answer::Rights(known(&mailbox, Rights::NONE)?),
+            Ask::QuotaRoot { mailbox } => {
+                known(&mailbox, Rights::READ)?;
+                Answer::Quota(self.quota())
+            }
+            Ask::Quota { root } if root == "ann" => Answer::Quota(self.quota()),
+            Ask::SetQuota { root, limits } if root == "ann" => {
+                self.quota_octets = limits.iter().find(|(name, _)| name == "STORAGE").map(|(_, limit)| limit * 1024);
+                Answer::Done
+            }
+            _ => return Err(Refusal::NoSuchQuotaRoot),
+        })
+    }
+
+    fn quota(&self) -> QuotaFacts {
+        let messages = self.mailboxes.values().flat_map(|(mailbox, _)| mailbox.messages.values());
+        let used: u64 = messages.map(|message| message.facts.size_bytes).sum();
+        let storage = self.quota_octets.map(|limit| ("STORAGE", used.div_ceil(1024), limit / 1024));
+        QuotaFacts { root: "ann".to_owned(), resources: storage.into_iter().collect() }
     }
 
     fn sync(
@@ -459,5 +538,27 @@ fn status(mailbox: &Mailbox) -> Status {
         size_bytes: mailbox.messages.values().map(|message| message.facts.size_bytes).sum(),
         highest_modseq: mailbox.highest_modseq,
         mailbox_id: mailbox.object_id(),
+        deleted_bytes: mailbox
+            .with_flag(SystemFlags::DELETED)
+            .iter()
+            .map(|uid| mailbox.messages[&uid].facts.size_bytes)
+            .sum(),
     }
+}
+
+/// Threads of one shape: the first four messages are `(a b (c)(d))`, the others hang under nobody.
+fn threads(uids: &[u32]) -> Vec<ThreadNode> {
+    let node = |uid: Option<u32>, depth, only_child| ThreadNode { uid, depth, only_child };
+    let shape = [(0, false), (1, true), (2, uids.len() < 4), (2, false)];
+    let mut nodes: Vec<ThreadNode> =
+        uids.iter().zip(shape).map(|(uid, (depth, only_child))| node(Some(*uid), depth, only_child)).collect();
+    match uids.get(4..) {
+        None | Some([]) => {}
+        Some([only]) => nodes.push(node(Some(*only), 0, false)),
+        Some(several) => {
+            nodes.push(node(None, 0, false));
+            nodes.extend(several.iter().map(|uid| node(Some(*uid), 1, false)));
+        }
+    }
+    nodes
 }

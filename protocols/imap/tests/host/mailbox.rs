@@ -1,6 +1,6 @@
 //! Mailboxes of the test host: small, but honest about UIDs, mod-sequences and what another client sees.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{cmp::Ordering, collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
 use rockdove_imap::{
@@ -11,7 +11,7 @@ use rockdove_imap::{
 use rockdove_mail::{
     Flags, Keyword, ModSeq, SystemFlags, Uid, UidSet, UidValidity,
     mime::Encoding,
-    search::{DateField, Day, SearchField, SearchKey},
+    search::{DateField, Day, SearchField, SearchKey, SortCriterion, SortKey},
 };
 
 /// 2026-11-25 08:00:00 UTC, the internal date of the first message; each one after it is a day younger.
@@ -121,6 +121,16 @@ impl Mailbox {
         text.lines().find_map(line)
     }
 
+    /// Sizes are compared; all other criteria by subject.
+    pub(crate) fn compared(&self, criterion: SortCriterion, a: Uid, b: Uid) -> Ordering {
+        let size = |uid: Uid| self.messages.get(&uid).map(|message| message.facts.size_bytes);
+        let order = match criterion.key {
+            SortKey::Size => size(a).cmp(&size(b)),
+            _ => self.header_line(a, "Subject").cmp(&self.header_line(b, "Subject")),
+        };
+        if criterion.reverse { order.reverse() } else { order }
+    }
+
     pub(crate) fn matches(&self, uid: Uid, key: &SearchKey) -> bool {
         let Some(Message { facts, text }) = self.messages.get(&uid) else { return false };
         let day = |field: &DateField| match field {
@@ -142,6 +152,10 @@ impl Mailbox {
             SearchKey::Since(field, other) => day(field) >= days(other),
             SearchKey::Larger(octets) => facts.size_bytes > *octets,
             SearchKey::Smaller(octets) => facts.size_bytes < *octets,
+            // The clock of this host stands at its first date.
+            SearchKey::Older(seconds) => facts.internal_date.0 <= FIRST_DATE_S - i64::from(*seconds),
+            SearchKey::Younger(seconds) => facts.internal_date.0 >= FIRST_DATE_S - i64::from(*seconds),
+            SearchKey::ArrivedBy(unix_s) => facts.internal_date.0 <= *unix_s,
             SearchKey::ModSeq(modseq) => facts.modseq >= *modseq,
             SearchKey::Message(number) => facts.email_id.number == *number,
             SearchKey::Text(field, needle) => {
@@ -189,6 +203,13 @@ impl MessageSource for Mailbox {
         body.pop();
         body.extend_from_slice(b" NIL NIL NIL NIL)");
         Ok(body.into())
+    }
+
+    fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure> {
+        let text = &self.messages.get(&uid).ok_or(FetchFailure::Gone)?.text;
+        let body = String::from_utf8_lossy(&text[self.header_end(uid)?..]).trim().chars().take(20).collect();
+        // Messages with even UIDs have been looked at before.
+        Ok((!lazy || uid.is_multiple_of(2)).then_some(body))
     }
 
     fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure> {

@@ -19,7 +19,7 @@ use std::{collections::VecDeque, fmt::Write as _};
 
 use bytes::Bytes;
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
-use rockdove_mail::{AskId, Input, ModSeq, Peer, Session, Step, Tick, TlsFacts};
+use rockdove_mail::{AskId, Input, ModSeq, Peer, Rights, Session, Step, Tick, TlsFacts};
 
 pub(crate) use self::account::{Account, PASSWORD, SCRAM_SALT, name};
 
@@ -71,6 +71,8 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
         starttls: true,
         clear_login: true,
         message_size_max: 1_000_000,
+        other_users: "Other Users",
+        public: "Public",
         login_ms_max: 60_000,
         autologout_ms: 1_800_000,
     };
@@ -82,7 +84,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
             "starttls" => config.starttls = value == "yes",
             "tls" => peer.tls = Some(TlsFacts::default()),
             "size" => config.message_size_max = value.parse().expect("a number"),
-            "begin" | "forgotten" | "mailboxes" | "subscribed" | "quota" | "messages" => {}
+            "begin" | "forgotten" | "mailboxes" | "subscribed" | "quota" | "messages" | "rights" => {}
             _ => panic!("unknown setting {key}"),
         }
     }
@@ -103,6 +105,10 @@ fn account_of(text: &str) -> Account {
             ("forgotten", which) => {
                 let (mailbox, modseq) = which.split_once(' ').expect("@forgotten NAME MODSEQ");
                 account.mailbox(mailbox).vanished_floor = modseq.parse().expect("a number");
+            }
+            ("rights", rights) => {
+                let (mailbox, letters) = rights.split_once(' ').expect("@rights NAME LETTERS");
+                account.rights.insert(name(mailbox), Rights::parse(letters).expect("rights"));
             }
             ("quota", octets) => account.quota_octets = octets.parse().ok(),
             ("messages", count) => {
@@ -327,6 +333,7 @@ fn refusal(why: &str) -> Refusal {
     match why {
         "later" => Refusal::TryLater,
         "quota" => Refusal::OverQuota,
+        "permission" => Refusal::NoPermission,
         "corrupt" => Refusal::Corrupt,
         "gone" => Refusal::MailboxGone,
         "limit" => Refusal::Limit("too\r\nmany".to_owned()),

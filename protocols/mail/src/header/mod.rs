@@ -16,7 +16,7 @@ mod subject;
 use memchr::memchr;
 
 pub use encoded_word::decode_words;
-pub use subject::base_subject;
+pub use subject::{BaseSubject, base_subject};
 
 /// One field of a header block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

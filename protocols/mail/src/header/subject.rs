@@ -1,15 +1,29 @@
 //! The base subject (RFC 5256 section 2.1).
 
-/// The base subject of a decoded subject: without `Re:`, `Fwd:`, `[list]`, `(fwd)` and their like. In the case it was
-/// written in; comparing is up to the caller.
-pub fn base_subject(subject: &str) -> String {
+/// What is left of a subject, and whether something of a reply was taken away.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BaseSubject {
+    /// Without `Re:`, `Fwd:`, `[list]`, `(fwd)` and their like. In the case it was written in; comparing is up to the
+    /// caller.
+    pub text: String,
+    /// The message is a reply or a forward.
+    //= rfc5256#section-3
+    //# A message is considered to be a reply or forward if the base
+    //# subject extraction rules, applied to the original subject,
+    //# remove any of the following: a subj-refwd, a "(fwd)" subj-
+    //# trailer, or a subj-fwd-hdr and subj-fwd-trl.
+    pub is_reply: bool,
+}
+
+/// The base subject of a decoded subject.
+pub fn base_subject(subject: &str) -> BaseSubject {
     let subject = spaced(subject);
-    let mut base = subject.as_str();
+    let (mut base, mut is_reply) = (subject.as_str(), false);
     loop {
-        base = without_leaders(without_trailers(base));
+        base = without_leaders(without_trailers(base, &mut is_reply), &mut is_reply);
         match forwarded(base) {
-            Some(inner) => base = inner,
-            None => return base.to_owned(),
+            Some(inner) => (base, is_reply) = (inner, true),
+            None => return BaseSubject { text: base.to_owned(), is_reply },
         }
     }
 }
@@ -36,11 +50,11 @@ fn without_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 
 //= rfc5256#section-5
 //# subj-trailer    = "(fwd)" / WSP
-fn without_trailers(mut text: &str) -> &str {
+fn without_trailers<'a>(mut text: &'a str, is_reply: &mut bool) -> &'a str {
     loop {
         text = text.trim_end_matches(' ');
         match text.len().checked_sub("(fwd)".len()).and_then(|at| text.split_at_checked(at)) {
-            Some((rest, end)) if end.eq_ignore_ascii_case("(fwd)") => text = rest,
+            Some((rest, end)) if end.eq_ignore_ascii_case("(fwd)") => (text, *is_reply) = (rest, true),
             _ => return text,
         }
     }
@@ -65,7 +79,7 @@ fn without_refwd(text: &str) -> Option<&str> {
 }
 
 /// Steps 3 to 5: leaders, and blobs that leave something behind them.
-fn without_leaders(mut text: &str) -> &str {
+fn without_leaders<'a>(mut text: &'a str, is_reply: &mut bool) -> &'a str {
     loop {
         text = text.trim_start_matches(' ');
         // Blobs may stand before a `Re:`; without one they go one by one, which comes to the same as all at once.
@@ -74,7 +88,7 @@ fn without_leaders(mut text: &str) -> &str {
             (last, behind) = (behind, rest);
         }
         if let Some(rest) = without_refwd(behind) {
-            text = rest;
+            (text, *is_reply) = (rest, true);
         } else if behind.is_empty() {
             // Blobs alone: the last one is the subject.
             return last;
@@ -130,16 +144,26 @@ mod tests {
             ("re日: x", "re日: x"),
             ("[日本] x", "x"),
         ] {
-            assert_eq!(base_subject(subject), base, "{subject:?}");
+            assert_eq!(base_subject(subject).text, base, "{subject:?}");
+        }
+    }
+
+    #[test]
+    fn replies() {
+        for subject in ["Re: a", "[l] re[2]: a", "a (fwd)", "[fwd: a]", "Re:", "(fwd)", "[fwd: [l] a]"] {
+            assert!(base_subject(subject).is_reply, "{subject}");
+        }
+        for subject in ["", "a", "[l] a", "rest: a", "[fwd: a", "[a] [b]"] {
+            assert!(!base_subject(subject).is_reply, "{subject}");
         }
     }
 
     #[test]
     fn long_subjects_take_linear_time() {
         for piece in ["[x]", "re:", "[x]re:", "[fwd:", "[", "(fwd)", "re[", " \t"] {
-            assert!(base_subject(&piece.repeat(60_000)).len() <= 60_000 * piece.len());
+            assert!(base_subject(&piece.repeat(60_000)).text.len() <= 60_000 * piece.len());
         }
         let nested = format!("{}x{}", "[fwd:".repeat(20_000), "]".repeat(20_000));
-        assert_eq!(base_subject(&nested), "x");
+        assert_eq!(base_subject(&nested).text, "x");
     }
 }

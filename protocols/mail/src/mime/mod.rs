@@ -16,6 +16,7 @@ mod address;
 mod content;
 mod envelope;
 mod imap_string;
+mod names;
 mod scanner;
 mod skeleton;
 mod structure;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use content::{Content, Parameters};
 pub use envelope::envelope;
+pub use names::{EnvelopeAddress, EnvelopeNames};
 pub use scanner::{Cut, Scanner};
 pub use skeleton::{Encoding, Kind, Part, Section, Skeleton, part, section};
 pub use structure::{Structure, body_structure};

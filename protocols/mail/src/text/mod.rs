@@ -10,9 +10,11 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::panic, clippy::expect_used)
 )]
 
+mod casemap;
 pub(crate) mod charset;
 mod fold;
 mod html;
+mod preview;
 #[cfg(test)]
 mod tests;
 pub(crate) mod transfer;
@@ -27,7 +29,9 @@ use crate::{
     search::SearchField,
 };
 
+pub use casemap::casemap;
 pub use fold::fold;
+pub use preview::{PREVIEW_CHARACTERS_MAX, PREVIEW_OCTETS_MAX, preview};
 pub use transfer::{decode, decode_piece, is_end};
 
 /// Where a piece of text comes from.

@@ -3,9 +3,9 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use rockdove_engine::{AccountId, AppendMessage, Command, EngineError, InternalDate, MailboxId, Outcome, Staging};
+use rockdove_engine::{AccountId, AppendMessage, Command, EngineError, InternalDate, Outcome, Staging};
 use rockdove_imap::{Answer, Refusal};
-use rockdove_mail::{AskId, Flags, MailboxName};
+use rockdove_mail::{AskId, Flags, MailboxName, Rights};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach, mailbox::Place};
 use crate::{delivery, fronts::Replier, runtime::clock};
@@ -16,7 +16,7 @@ const WAITING_OCTETS_MAX: usize = 64 * 1024;
 
 /// A message that is coming in.
 pub(super) struct Append {
-    mailbox: MailboxId,
+    place: Place,
     name: MailboxName,
     /// What the store has; `None` while everything waits.
     staging: Option<Staging>,
@@ -62,10 +62,10 @@ impl Conversation {
     /// Whether a message of this size may come.
     pub(super) fn append_begin(&self, name: &MailboxName, size_bytes: u64, reach: Reach) -> Result<Answer, NoAnswer> {
         *self.append() = None;
-        let place = self.named(name, reach)?;
+        let (place, _) = self.named(name, Rights::INSERT, reach)?;
         self.may_append(place.account, size_bytes, 0, reach)?;
         *self.append() = Some(Box::new(Append {
-            mailbox: place.mailbox,
+            place,
             name: name.clone(),
             staging: None,
             waiting: Vec::new(),
@@ -100,7 +100,7 @@ impl Conversation {
     fn append_another(&self, flags: Flags, date: InternalDate, size_bytes: u64) -> Result<Answer, NoAnswer> {
         let mut append = self.append().take().ok_or(NoAnswer::Refused(Refusal::TryLater))?;
         append.finish(self, flags, date)?;
-        self.may_append(self.account()?, size_bytes, append.octets(), Reach::Disk)?;
+        self.may_append(append.place.account, size_bytes, append.octets(), Reach::Disk)?;
         *self.append() = Some(append);
         Ok(Answer::Done)
     }
@@ -121,15 +121,16 @@ impl Conversation {
         flags: Flags,
         internal_date: InternalDate,
     ) {
-        let place = self.account().map(|account| Place { account, mailbox: append.mailbox });
-        let finished = place.and_then(|place| append.finish(self, flags, internal_date).map(|()| place));
-        let place = match finished {
-            Ok(place) => place,
-            Err(refused) => return answers.reply(id, refused.into_answer()),
-        };
-        let Append { complete: messages, name, .. } = *append;
+        if let Err(refused) = append.finish(self, flags, internal_date) {
+            return answers.reply(id, refused.into_answer());
+        }
+        let Append { place, complete: messages, name, .. } = *append;
         let sizes: Vec<u64> = messages.iter().map(|message| message.message.size_bytes()).collect();
         let command = Command::Append { account: place.account, mailbox: place.mailbox, messages };
+        let command = match self.given_by_user(command) {
+            Ok(command) => command,
+            Err(refused) => return answers.reply(id, refused.into_answer()),
+        };
         let talk = Arc::clone(self);
         let done = Box::new(move |result: Result<Outcome, EngineError>| {
             let by = (talk.who.address(), talk.who.peer());

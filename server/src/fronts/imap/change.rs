@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use rockdove_engine::{AccountId, Command, EngineError, MailboxId, Outcome};
+use rockdove_engine::{AccountId, Command, EngineError, MailboxId, Outcome, rights::Named};
 use rockdove_imap::{Answer, Ask, ObjectId, Refusal};
-use rockdove_mail::{AskId, MailboxName, UidSet};
+use rockdove_mail::{AskId, MailboxName, Rights, UidSet};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach};
 use crate::{fronts::Replier, runtime::clock};
@@ -13,19 +13,26 @@ impl ImapFront {
     /// Questions that change something.
     pub(super) fn ask_change(&self, id: AskId, ask: Ask, replier: &Replier<Answer>) {
         match ask {
-            Ask::Create { mailbox: name, special_use } => {
-                let command = move |account| Command::CreateMailbox { account, name, special_use };
-                self.manage(id, replier, command);
-            }
-            Ask::Delete { mailbox: name } => {
-                self.manage(id, replier, move |account| Command::DeleteMailbox { account, name });
-            }
-            Ask::Rename { from, to } => {
-                self.manage(id, replier, move |account| Command::RenameMailbox { account, from, to });
-            }
-            Ask::Subscribe { mailbox: name, subscribed } => {
-                self.manage(id, replier, move |account| Command::Subscribe { account, name, subscribed });
-            }
+            Ask::Create { mailbox, special_use } => self.manage(id, replier, move |talk| {
+                // Whether somebody is there is told no more than whether they let one in.
+                let Named { owner: account, name } = talk.owner_of(&mailbox, Refusal::NoPermission)?;
+                Ok(Command::CreateMailbox { account, name, special_use })
+            }),
+            Ask::Delete { mailbox } => self.manage(id, replier, move |talk| {
+                let Named { owner: account, name } = talk.owner_of(&mailbox, Refusal::NoSuchMailbox)?;
+                Ok(Command::DeleteMailbox { account, name })
+            }),
+            Ask::Rename { from, to } => self.manage(id, replier, move |talk| talk.renaming(&from, &to)),
+            Ask::Subscribe { mailbox: name, subscribed } => self.manage(id, replier, move |talk| {
+                // Everybody has subscriptions of their own, by the names that they see.
+                Ok(Command::Subscribe { account: talk.account()?, name, subscribed })
+            }),
+            Ask::SetQuota { root, limits } => self.manage(id, replier, move |talk| talk.limiting(&root, &limits)),
+            Ask::SetRights { mailbox, identifier, update, rights } => self.manage(id, replier, move |talk| {
+                let (place, _) = talk.named(&mailbox, Rights::ADMINISTER, Reach::Disk)?;
+                let (account, mailbox) = (place.account, place.mailbox);
+                Ok(Command::SetRights { account, mailbox, identifier, update, rights })
+            }),
             Ask::Store { uids, update, flags, unchanged_since } => self.change(id, replier, move |talk| {
                 let place = talk.place()?;
                 let (account, mailbox) = (place.account, place.mailbox);
@@ -43,14 +50,14 @@ impl ImapFront {
         }
     }
 
-    /// Changes the mailboxes of the account.
+    /// Changes mailboxes as a whole.
     fn manage(
         &self,
         id: AskId,
         replier: &Replier<Answer>,
-        command: impl FnOnce(AccountId) -> Command + Send + 'static,
+        command: impl FnOnce(&Conversation) -> Result<Command, NoAnswer> + Send + 'static,
     ) {
-        self.command(id, replier, Refusal::NoSuchMailbox, move |talk| Ok(command(talk.account()?)));
+        self.command(id, replier, Refusal::NoSuchMailbox, command);
     }
 
     /// Changes messages of the open mailbox.
@@ -71,29 +78,56 @@ impl ImapFront {
         missing: Refusal,
         command: impl FnOnce(&Conversation) -> Result<Command, NoAnswer> + Send + 'static,
     ) {
-        self.job(id, replier, move |talk, answers| match command(talk) {
-            Ok(command) => talk.submit(id, answers, command, missing),
-            Err(refused) => answers.reply(id, refused.into_answer()),
+        self.job(id, replier, move |talk, answers| {
+            match command(talk).and_then(|command| talk.given_by_user(command)) {
+                Ok(command) => talk.submit(id, answers, command, missing),
+                Err(refused) => answers.reply(id, refused.into_answer()),
+            }
         });
     }
 }
 
 impl Conversation {
+    /// A command that is carried out with the rights of the user.
+    pub(super) fn given_by_user(&self, command: Command) -> Result<Command, NoAnswer> {
+        Ok(Command::As { actor: self.account()?, command: Box::new(command) })
+    }
+
+    /// Whose mailbox a name means, and its name there; `nobodys` when it is nobody's.
+    fn owner_of(&self, name: &MailboxName, nobodys: Refusal) -> Result<Named, NoAnswer> {
+        let named = self.engine().owner_of(self.account()?, name).map_err(|error| self.refused(&error))?;
+        named.ok_or(NoAnswer::Refused(nobodys))
+    }
+
+    fn renaming(&self, from: &MailboxName, to: &MailboxName) -> Result<Command, NoAnswer> {
+        let Named { owner: account, name: old } = self.owner_of(from, Refusal::NoSuchMailbox)?;
+        let target = self.engine().owner_of(self.account()?, to).map_err(|error| self.refused(&error))?;
+        let Some(Named { name: new, .. }) = target.filter(|target| target.owner == account) else {
+            // Told only of a mailbox that may be seen; and the same whether anybody is there or not.
+            self.named(from, Rights::DELETE_MAILBOX, Reach::Disk)?;
+            let why = "a mailbox stays with its owner; create another and move the messages";
+            return Err(NoAnswer::Refused(Refusal::Cannot(why.to_owned())));
+        };
+        Ok(Command::RenameMailbox { account, from: old, to: new })
+    }
+
     fn copying(&self, uids: UidSet, name: &MailboxName, remove: bool) -> Result<Command, NoAnswer> {
-        let (from, to) = (self.place()?, self.named(name, Reach::Disk)?);
-        let (account, from, to) = (from.account, from.mailbox, to.mailbox);
+        let (from, (to, _)) = (self.place()?, self.named(name, Rights::INSERT, Reach::Disk)?);
+        let (account, to_account, from, to) = (from.account, to.account, from.mailbox, to.mailbox);
+        if account != to_account {
+            return Ok(Command::CopyAcross { account, from, uids, to_account, to, remove });
+        }
         Ok(if remove { Command::Move { account, from, uids, to } } else { Command::Copy { account, from, uids, to } })
     }
 
     /// Hands a command to the engine. `missing` is the refusal when something it names is not there.
     fn submit(self: &Arc<Self>, id: AskId, answers: Replier<Answer>, command: Command, missing: Refusal) {
-        let target = match &command {
-            Command::Copy { account, to, .. } | Command::Move { account, to, .. } => Some((*account, *to)),
-            _ => None,
-        };
+        let (target, owner) = (target_of(&command), creates_for(&command));
         let talk = Arc::clone(self);
         let done = Box::new(move |result: Result<Outcome, EngineError>| {
             let answer = match result {
+                Ok(Outcome::Mailbox(mailbox)) => owner
+                    .map_or(Answer::Done, |owner| Answer::Created(ObjectId { account: owner.0, number: mailbox.0 })),
                 Ok(outcome) => talk.answer_of(outcome),
                 Err(error) => {
                     let target_gone = target.is_some_and(|(account, id)| talk.is_gone(account, id));
@@ -122,10 +156,6 @@ impl Conversation {
                     keywords: self.renew(),
                 }
             }
-            Outcome::Mailbox(mailbox) => match self.account() {
-                Ok(account) => Answer::Created(ObjectId { account: account.0, number: mailbox.0 }),
-                Err(refused) => refused.into_answer(),
-            },
             Outcome::Copied { uid_validity, from, to } => {
                 Answer::Copied { uid_validity, from: from.into_iter().collect(), to: to.into_iter().collect() }
             }
@@ -135,5 +165,25 @@ impl Conversation {
             }
             _ => Answer::Done,
         }
+    }
+}
+
+/// Whose mailbox a command makes.
+fn creates_for(command: &Command) -> Option<AccountId> {
+    match command {
+        Command::As { command, .. } => creates_for(command),
+        Command::CreateMailbox { account, .. } => Some(*account),
+        _ => None,
+    }
+}
+
+/// Where a command puts messages of a mailbox.
+fn target_of(command: &Command) -> Option<(AccountId, MailboxId)> {
+    match command {
+        Command::As { command, .. } => target_of(command),
+        Command::Copy { account, to, .. }
+        | Command::Move { account, to, .. }
+        | Command::CopyAcross { to_account: account, to, .. } => Some((*account, *to)),
+        _ => None,
     }
 }

@@ -56,7 +56,7 @@ fn depth(request: &FetchRequest) -> Depth {
         | FetchItem::EmailId
         | FetchItem::ThreadId
         | FetchItem::ModSeq => Depth::Columns,
-        FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
+        FetchItem::Preview { .. } | FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
         FetchItem::Rfc822
         | FetchItem::Rfc822Header
         | FetchItem::Rfc822Text
@@ -84,6 +84,7 @@ impl Conversation {
             depth,
             ahead: VecDeque::new(),
             skeleton: None,
+            previews: VecDeque::new(),
         };
         let rendered = render_page(
             uids,
@@ -126,6 +127,8 @@ struct Messages<'a> {
     ahead: VecDeque<(Uid, Arc<MessageRecord>)>,
     /// The structure looked at last.
     skeleton: Option<(Uid, Skeleton)>,
+    /// Previews looked for and not yet passed, ascending.
+    previews: VecDeque<(Uid, Option<String>)>,
 }
 
 impl Messages<'_> {
@@ -219,6 +222,24 @@ impl MessageSource for Messages<'_> {
 
     fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
         Ok(self.record(uid)?.body_structure.clone())
+    }
+
+    fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure> {
+        while self.previews.front().is_some_and(|(first, _)| *first < uid) {
+            self.previews.pop_front();
+        }
+        if self.previews.front().is_none_or(|(first, _)| *first != uid) {
+            let entries = following(self.uids, uid).filter_map(|uid| self.view.entry(uid)).take(RECORDS_AT_ONCE);
+            let (uids, ids): (Vec<Uid>, Vec<MessageId>) = entries.map(|entry| (entry.uid, entry.message)).unzip();
+            let kept = self.engine.previews_kept(self.account, &ids).map_err(|error| self.failure(uid, &error))?;
+            self.previews = uids.into_iter().zip(kept).collect();
+        }
+        let kept = self.previews.front().filter(|(first, _)| *first == uid).and_then(|(_, preview)| preview.clone());
+        if kept.is_some() || lazy {
+            return Ok(kept);
+        }
+        let record = self.record(uid)?;
+        self.engine.preview(self.account, &record).map(Some).map_err(|error| self.failure(uid, &error))
     }
 
     fn section(&mut self, uid: Uid, path: &[u32], text: &SectionText) -> Result<Option<Range<u64>>, FetchFailure> {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rockdove_engine::{AccountId, EngineError, MailboxId, MailboxStatus, MailboxView};
+use rockdove_engine::{AccountId, EngineError, MailboxId, MailboxStatus, MailboxView, rights::SeenMailbox};
 use rockdove_imap::{Answer, Changes, MailboxLine, Mailboxes, ObjectId, Refusal, Selected, Status};
-use rockdove_mail::{AskId, Keyword, MailboxName, ModSeq, Uid, UidSet, search::SearchKey};
+use rockdove_mail::{AskId, Keyword, MailboxName, ModSeq, Rights, SystemFlags, Uid};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach};
 use crate::{fronts::Replier, runtime::hub::Watch};
@@ -37,27 +37,41 @@ impl Place {
 
 impl Conversation {
     pub(super) fn mailboxes(&self, reach: Reach) -> Result<Answer, NoAnswer> {
-        let list = self.list(self.account()?, reach)?;
-        let line = |info: &rockdove_engine::MailboxInfo| MailboxLine {
-            name: info.name.clone(),
-            special_use: info.special_use,
-        };
-        Ok(Answer::Mailboxes(Arc::new(Mailboxes {
-            mailboxes: list.mailboxes().iter().map(line).collect(),
-            subscriptions: list.subscriptions().to_vec(),
-        })))
-    }
-
-    /// The mailbox of this name.
-    pub(super) fn named(&self, name: &MailboxName, reach: Reach) -> Result<Place, NoAnswer> {
         let account = self.account()?;
         let list = self.list(account, reach)?;
-        let info = list.by_name(name).ok_or(NoAnswer::Refused(Refusal::NoSuchMailbox))?;
-        Ok(Place { account, mailbox: info.id })
+        let engine = self.engine();
+        let seen = match reach {
+            Reach::Memory => engine.seen_mailboxes_cached(account).ok_or(NoAnswer::NotInMemory)?,
+            Reach::Disk => engine.seen_mailboxes(account).map_err(|error| self.refused(&error))?,
+        };
+        let own = |info: &rockdove_engine::MailboxInfo| MailboxLine {
+            name: info.name.clone(),
+            special_use: info.special_use,
+            rights: engine.rights_cached(account, account, info.id).unwrap_or(Rights::ALL),
+        };
+        // What somebody else uses as their Trash is not one's own.
+        let others = |seen: SeenMailbox| MailboxLine { name: seen.name, special_use: None, rights: seen.rights };
+        let mut mailboxes: Vec<MailboxLine> = list.mailboxes().iter().map(own).collect();
+        mailboxes.extend(seen.into_iter().map(others));
+        mailboxes.sort_by(|a, b| a.name.cmp(&b.name));
+        // What one has oneself comes first.
+        mailboxes.dedup_by(|second, first| second.name == first.name);
+        Ok(Answer::Mailboxes(Arc::new(Mailboxes { mailboxes, subscriptions: list.subscriptions().to_vec() })))
     }
 
-    pub(super) fn status(&self, name: &MailboxName, reach: Reach) -> Result<Answer, NoAnswer> {
-        let place = self.named(name, reach)?;
+    /// The mailbox of this name, for somebody who must have these rights.
+    pub(super) fn named(&self, name: &MailboxName, wanted: Rights, reach: Reach) -> Result<(Place, Rights), NoAnswer> {
+        let (engine, account) = (self.engine(), self.account()?);
+        let opened = match reach {
+            Reach::Memory => engine.open_named_cached(account, name, wanted).ok_or(NoAnswer::NotInMemory)?,
+            Reach::Disk => engine.open_named(account, name, wanted),
+        };
+        let opened = opened.map_err(|error| self.refused(&error))?;
+        Ok((Place { account: opened.account, mailbox: opened.mailbox }, opened.rights))
+    }
+
+    pub(super) fn status(&self, name: &MailboxName, deleted_bytes: bool, reach: Reach) -> Result<Answer, NoAnswer> {
+        let (place, _) = self.named(name, Rights::READ, reach)?;
         let (engine, Place { account, mailbox }) = (self.engine(), place);
         let status = match reach {
             Reach::Memory => engine.status_cached(account, mailbox).ok_or(NoAnswer::NotInMemory)?,
@@ -70,13 +84,37 @@ impl Conversation {
             let (view, _) = self.snapshot(place, Refusal::NoSuchMailbox, reach)?;
             view.exists().saturating_sub(view.position(recent_from))
         };
-        Ok(Answer::Status(told(place, &status, recent)))
+        let mut status = told(place, &status, recent);
+        if deleted_bytes && status.deleted > 0 {
+            let (view, _) = self.snapshot(place, Refusal::NoSuchMailbox, reach)?;
+            let deleted = SystemFlags::DELETED;
+            let sizes = view
+                .uids()
+                .iter()
+                .filter_map(|uid| view.entry(uid))
+                .filter(|entry| entry.flags.system.contains(deleted))
+                .map(|entry| entry.size_bytes)
+                .sum();
+            status.deleted_bytes = sizes;
+        }
+        Ok(Answer::Status(status))
     }
 
     /// A fresh snapshot, and the account's mod-sequence that goes with it. `missing` is the refusal when the mailbox has
     /// gone.
     fn snapshot(&self, place: Place, missing: Refusal, reach: Reach) -> Result<(Arc<MailboxView>, ModSeq), NoAnswer> {
         let (engine, Place { account, mailbox }) = (self.engine(), place);
+        let reader = self.account()?;
+        if reader != account {
+            // Rights come and go while a mailbox is open.
+            let rights = match reach {
+                Reach::Memory => engine.rights_cached(reader, account, mailbox).ok_or(NoAnswer::NotInMemory)?,
+                Reach::Disk => engine.rights(reader, account, mailbox).unwrap_or_default(),
+            };
+            if !rights.contains(Rights::READ) {
+                return Err(NoAnswer::Refused(missing));
+            }
+        }
         match reach {
             Reach::Memory => engine.snapshot_cached(account, mailbox).ok_or(NoAnswer::NotInMemory),
             Reach::Disk => {
@@ -91,7 +129,7 @@ impl Conversation {
 
     pub(super) fn select(&self, name: &MailboxName, read_only: bool, reach: Reach) -> Result<Answer, NoAnswer> {
         self.close();
-        let place = self.named(name, reach)?;
+        let (place, rights) = self.named(name, Rights::READ, reach)?;
         let (view, known_modseq) = self.snapshot(place, Refusal::NoSuchMailbox, reach)?;
         let selected = Selected {
             uids: view.uids(),
@@ -103,6 +141,7 @@ impl Conversation {
             first_unseen: view.first_unseen(),
             recent_from: self.recent_from(place, view.uid_next(), !read_only),
             mailbox_id: place.object_id(),
+            rights,
         };
         *self.opened() = Some(Open {
             account: place.account,
@@ -205,15 +244,6 @@ impl Conversation {
             open.view = None;
         }
     }
-
-    fn find(&self, key: SearchKey, within: UidSet) -> Result<Answer, NoAnswer> {
-        let (account, view) = self.view(Reach::Disk)?;
-        let key = SearchKey::And(vec![SearchKey::Uids(within), key]);
-        let found = self.engine().search_view(account, &view, &key);
-        let found = found.map_err(|error| NoAnswer::Refused(self.refusal(&error, Refusal::MailboxGone)))?;
-        let uids = found.into_iter().collect();
-        Ok(Answer::Found { highest_modseq: view.highest_modseq_of(&uids), uids })
-    }
 }
 
 impl Open {
@@ -236,6 +266,7 @@ fn told(place: Place, status: &MailboxStatus, recent: u32) -> Status {
         size_bytes: status.size_bytes,
         highest_modseq: status.highest_modseq,
         mailbox_id: place.object_id(),
+        deleted_bytes: 0,
     }
 }
 
@@ -259,10 +290,6 @@ impl Waiter {
 }
 
 impl ImapFront {
-    pub(super) fn search(&self, id: AskId, replier: &Replier<Answer>, key: SearchKey, within: UidSet) {
-        self.later(id, replier, move |talk| talk.find(key, within));
-    }
-
     pub(super) fn watch(&mut self, id: AskId, since: ModSeq, replier: &Replier<Answer>) {
         self.end_watch();
         let Ok(place) = self.talk.place() else { return replier.reply(id, Answer::Changed) };

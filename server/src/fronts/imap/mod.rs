@@ -1,21 +1,26 @@
 //! The front of IMAP: the selected mailbox as a snapshot, pages of FETCH, commands for the engine.
 //!
-//! * What: the host's half of IMAP connections: [`mailbox`] opens, compares and watches, [`fetch`] shows messages,
-//!   [`change`] changes them, [`append`] takes new ones in.
+//! * What: the host's half of IMAP connections: [`mailbox`] opens, compares and watches, [`find`] searches, [`fetch`] shows
+//!   messages, [`change`] changes them, [`append`] takes new ones in, [`access`] tells rights and quotas.
 //! * In: what an IMAP session asks.
 //! * Out: answers out of snapshots and records, commands for the engine, one log line for each message taken in.
 //! * Never: blocks a worker, keeps more than one page of a message or of an answer, or holds a snapshot while the client
 //!   does nothing but wait (IDLE).
 //! * Fails: with a [`Refusal`] that says whose fault it is; ours are logged.
 
+mod access;
 mod append;
 mod change;
 mod fetch;
+mod find;
 mod mailbox;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rockdove_engine::{AccountId, Engine, EngineError, MailboxList};
+use rockdove_engine::{
+    AccountId, Engine, EngineError, MailboxList,
+    rights::{OTHER_USERS, PUBLIC},
+};
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
 use rockdove_mail::{AskId, Peer, Tick};
 
@@ -89,6 +94,8 @@ pub fn open(
         starttls: listener.tls == TlsMode::StartTls,
         clear_login: takes_clear_passwords(settings.login.clear_text, peer),
         message_size_max: settings.limits.message_size.bytes,
+        other_users: OTHER_USERS,
+        public: PUBLIC,
         login_ms_max: settings.timeouts.imap_login.ms,
         autologout_ms: settings.timeouts.imap_autologout.ms,
     };
@@ -136,7 +143,16 @@ impl ImapFront {
     fn ask_mailbox(&mut self, id: AskId, ask: Ask, replier: &Replier<Answer>) {
         match ask {
             Ask::Mailboxes => self.answer(id, replier, Conversation::mailboxes),
-            Ask::Status { mailbox } => self.answer(id, replier, move |talk, reach| talk.status(&mailbox, reach)),
+            Ask::Status { mailbox, deleted_bytes } => {
+                self.answer(id, replier, move |talk, reach| talk.status(&mailbox, deleted_bytes, reach));
+            }
+            Ask::Acl { mailbox } => self.later(id, replier, move |talk| talk.acl(&mailbox)),
+            Ask::ListRights { mailbox, identifier } => {
+                self.later(id, replier, move |talk| talk.list_rights(&mailbox, &identifier));
+            }
+            Ask::MyRights { mailbox } => self.answer(id, replier, move |talk, reach| talk.my_rights(&mailbox, reach)),
+            Ask::Quota { root } => self.later(id, replier, move |talk| talk.quota(&root)),
+            Ask::QuotaRoot { mailbox } => self.later(id, replier, move |talk| talk.quota_root(&mailbox)),
             Ask::Select { mailbox, read_only } => {
                 self.end_watch();
                 self.answer(id, replier, move |talk, reach| talk.select(&mailbox, read_only, reach));
@@ -161,7 +177,13 @@ impl ImapFront {
                 let page = PageOf { uids, request, numbers, recent, changed_since, cursor };
                 self.answer(id, replier, move |talk, reach| talk.fetch(&page, reach));
             }
-            Ask::Search { key, within } => self.search(id, replier, key, within),
+            Ask::Search { key, within } => self.later(id, replier, move |talk| talk.find(key, within)),
+            Ask::Sort { key, within, criteria } => {
+                self.later(id, replier, move |talk| talk.sort(key, within, &criteria));
+            }
+            Ask::Thread { key, within, algorithm } => {
+                self.later(id, replier, move |talk| talk.thread(key, within, algorithm));
+            }
             ask => self.ask_change(id, ask, replier),
         }
     }
@@ -240,6 +262,7 @@ impl Conversation {
             EngineError::NotFound(_) => missing,
             EngineError::Exists(_) => Refusal::Exists,
             EngineError::Invalid(why) => Refusal::Cannot(why.clone()),
+            EngineError::NoPermission(_) => Refusal::NoPermission,
             EngineError::OverQuota => Refusal::OverQuota,
             EngineError::Limit(why) => Refusal::Limit(why.clone()),
             EngineError::Unavailable(_) => {

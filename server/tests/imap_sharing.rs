@@ -1,0 +1,158 @@
+//! Shared mailboxes over IMAP: two users, session, front and engine.
+
+mod here;
+
+use here::{Client, NOW, SEED, Server, TICK};
+use rockdove::{
+    fronts::imap::{self, ImapFront},
+    net::listeners::Protocol,
+};
+use rockdove_engine::Command;
+use rockdove_imap::ImapSession;
+
+type ImapClient = Client<ImapSession, ImapFront>;
+
+const ALICE: &str = "alice@here.example";
+const BOB: &str = "bob@here.example";
+/// The name of alice's mailbox for others.
+const LISTS: &str = "\"Other Users/alice@here.example/lists\"";
+
+fn login(server: &Server, login: &str) -> ImapClient {
+    let listener = Server::listener(Protocol::Imap);
+    let mut client = Client::new(server, imap::open(&server.services, &listener, &Server::peer(), SEED, TICK));
+    client.say("");
+    ok(&mut client, &format!("LOGIN {login} secret"));
+    client
+}
+
+fn ok(client: &mut ImapClient, command: &str) -> String {
+    let replies = client.say(&format!("a {command}\n"));
+    let at = replies.rfind("a OK").unwrap_or_else(|| panic!("{command}: {replies}"));
+    replies[..at].replace("\r\n", "\n")
+}
+
+fn tagged(client: &mut ImapClient, command: &str) -> String {
+    client.say(&format!("a {command}\n")).lines().last().unwrap_or_default().to_owned()
+}
+
+fn append(client: &mut ImapClient, mailbox: &str, subject: &str) -> String {
+    let text = format!("Subject: {subject}\n\nbody of {subject}\n");
+    let octets = text.replace('\n', "\r\n").len();
+    client.say(&format!("a APPEND {mailbox} (\\Seen \\Flagged) {{{octets}+}}\n{text}\n"))
+}
+
+/// Everything is as it should be below.
+fn check(server: &Server) {
+    let mut findings = Vec::new();
+    server.services.engine.fsck(false, &mut |finding| findings.push(finding.to_string())).expect("checked");
+    assert_eq!(findings, [""; 0]);
+}
+
+#[test]
+fn a_mailbox_is_shared_used_and_taken_back() {
+    let server = Server::new();
+    let (mut alice, mut bob) = (login(&server, ALICE), login(&server, BOB));
+    append(&mut alice, "lists", "one");
+    ok(&mut alice, &format!("SETACL lists {BOB} lris"));
+    let acl = ok(&mut alice, "GETACL lists");
+    assert_eq!(acl, format!("* ACL lists {ALICE} lrswipkxteacd {BOB} lrsi\n"));
+    let listed = ok(&mut bob, "LIST \"\" \"Other Users/*\" RETURN (MYRIGHTS STATUS (MESSAGES))");
+    assert_eq!(
+        listed,
+        format!("* LIST (\\HasNoChildren) \"/\" {LISTS}\n* MYRIGHTS {LISTS} lrsi\n* STATUS {LISTS} (MESSAGES 1)\n")
+    );
+    ok(&mut bob, &format!("SUBSCRIBE {LISTS}"));
+    assert_eq!(ok(&mut bob, "LSUB \"\" \"Other*\""), format!("* LSUB () \"/\" {LISTS}\n"));
+    let selected = ok(&mut bob, &format!("SELECT {LISTS}"));
+    assert!(selected.contains("* 1 EXISTS") && selected.contains("PERMANENTFLAGS (\\Seen)]"), "{selected}");
+    assert!(ok(&mut bob, "FETCH 1 BODY[TEXT]").contains("body of one"));
+    assert!(append(&mut bob, LISTS, "two").contains("a OK [APPENDUID "));
+    let flags = ok(&mut bob, "FETCH 2 FLAGS");
+    assert!(flags.contains("* 2 FETCH (FLAGS (\\Seen \\Recent))") || flags.contains("(FLAGS (\\Seen))"), "{flags}");
+    assert!(ok(&mut bob, "SEARCH BODY \"of two\"").contains("* SEARCH 2"));
+    assert!(tagged(&mut bob, "STORE 1 +FLAGS (\\Deleted)").starts_with("a NO [NOPERM]"));
+    assert!(tagged(&mut bob, "EXPUNGE").starts_with("a NO [NOPERM]"));
+    assert!(tagged(&mut bob, "MOVE 1 INBOX").starts_with("a NO [NOPERM]"));
+    assert!(tagged(&mut bob, "COPY 1 INBOX").starts_with("a OK [COPYUID "));
+    assert_eq!(server.messages(BOB, "INBOX"), ["Subject: one\r\n\r\nbody of one\r\n"]);
+    assert!(tagged(&mut bob, &format!("GETACL {LISTS}")).starts_with("a NO [NOPERM]"));
+    assert!(ok(&mut bob, &format!("GETQUOTAROOT {LISTS}")).starts_with(&format!("* QUOTAROOT {LISTS} {ALICE}\n")));
+    // Rights that are taken away end what is open, and then there is nothing to see.
+    ok(&mut alice, &format!("DELETEACL lists {BOB}"));
+    assert!(bob.say("a NOOP\n").contains("* BYE"));
+    let mut bob = login(&server, BOB);
+    assert_eq!(ok(&mut bob, "LIST \"\" \"Other Users/*\""), "");
+    assert_eq!(tagged(&mut bob, &format!("SELECT {LISTS}")), "a NO [NONEXISTENT] there is no such mailbox");
+    check(&server);
+}
+
+#[test]
+fn what_cannot_be_seen_answers_like_what_is_not_there() {
+    let server = Server::new();
+    let mut bob = login(&server, BOB);
+    append(&mut bob, "INBOX", "mine");
+    let commands = [
+        "SELECT ?",
+        "EXAMINE ?",
+        "STATUS ? (MESSAGES)",
+        "DELETE ?",
+        "RENAME ? x",
+        "RENAME ? ?",
+        "MYRIGHTS ?",
+        "GETACL ?",
+        "SETACL ? anyone lr",
+        "DELETEACL ? anyone",
+        "LISTRIGHTS ? anyone",
+        "GETQUOTAROOT ?",
+        "CREATE ?",
+        "RENAME INBOX ?",
+        "SUBSCRIBE ?",
+        "UNSUBSCRIBE ?",
+        "LIST \"\" ?",
+        "APPEND ? {3+}\nabc",
+    ];
+    let places =
+        ["alice@here.example/lists", "alice@here.example/nothing", "nobody@here.example/lists", "alice@here.example"];
+    for command in commands {
+        let answers = places.map(|place| {
+            let said = command.replace('?', &format!("\"Other Users/{place}\""));
+            bob.say(&format!("a {said}\n")).replace(place, "?")
+        });
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{command}: {answers:#?}");
+    }
+    ok(&mut bob, "SELECT INBOX");
+    for command in ["COPY 1", "MOVE 1"] {
+        let answers = places.map(|place| tagged(&mut bob, &format!("{command} \"Other Users/{place}\"")));
+        assert!(answers.iter().all(|answer| answer.starts_with("a NO [TRYCREATE]")), "{command}: {answers:?}");
+    }
+    check(&server);
+}
+
+#[test]
+fn public_mailboxes_and_quotas_of_others() {
+    let server = Server::new();
+    let run = |command| server.services.engine.execute(NOW, command).expect("done");
+    run(Command::SetPublicAccount { domain: "here.example".into(), address: Some(ALICE.into()) });
+    run(Command::CreateGroup { group: "administrators".into() });
+    run(Command::SetGroupMember { group: "administrators".into(), address: ALICE.into(), member: true });
+    let (mut alice, mut bob) = (login(&server, ALICE), login(&server, BOB));
+    ok(&mut alice, "SETACL lists anyone lrik");
+    assert_eq!(ok(&mut bob, "LIST \"\" Public/%"), "* LIST (\\HasNoChildren) \"/\" Public/lists\n");
+    ok(&mut bob, "CREATE Public/lists/rust");
+    assert!(ok(&mut alice, "MYRIGHTS lists/rust").contains("lrswipkxtea"));
+    assert_eq!(tagged(&mut bob, "CREATE Public/other"), "a NO [NOPERM] you may not do that");
+    assert!(tagged(&mut bob, "RENAME Public/lists/rust mine").starts_with("a NO [NOPERM]"));
+    assert!(ok(&mut bob, "NAMESPACE").contains("((\"\" \"/\")) ((\"Other Users/\" \"/\")) ((\"Public/\" \"/\"))"));
+    // Quotas.
+    assert!(ok(&mut bob, "GETQUOTAROOT INBOX").ends_with("* QUOTA bob@here.example (STORAGE 0 3)\n"));
+    assert_eq!(tagged(&mut bob, &format!("SETQUOTA {BOB} ()")), "a NO [NOPERM] you may not do that");
+    assert_eq!(tagged(&mut bob, &format!("GETQUOTA {ALICE}")), "a NO [NONEXISTENT] there is no such quota root");
+    let set = ok(&mut alice, &format!("SETQUOTA {BOB} (STORAGE 10 MESSAGE 1 MAILBOX 7)"));
+    assert_eq!(set, format!("* QUOTA {BOB} (STORAGE 0 10 MESSAGE 0 1 MAILBOX 6 7)\n"));
+    assert!(tagged(&mut alice, &format!("SETQUOTA {BOB} (ANNOTATION 1)")).starts_with("a NO [CANNOT]"));
+    assert!(append(&mut bob, "INBOX", "one").contains("a OK "));
+    assert!(append(&mut bob, "INBOX", "two").contains("a NO [OVERQUOTA]"));
+    ok(&mut bob, "CREATE seventh");
+    assert!(tagged(&mut bob, "CREATE eighth").starts_with("a NO [OVERQUOTA]"));
+    check(&server);
+}

@@ -80,10 +80,8 @@ fn header(path: &str, size: u64, unix_s: i64) -> Header {
 
 impl Target for ArchiveTarget {
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
-        let (folder, name) = self.files.next(item);
+        let (folder, name, line) = self.files.next(item)?;
         let path = format!("{folder}/{name}");
-        let line = manifest::encode(&Line::of(item, path.clone()));
-        let line = line.map_err(|why| TransferError::passed_over("a message", why))?;
         self.line(&line)?;
         let records = [("path", path.as_bytes()), (RECORD, line.trim_ascii_end())];
         let header = header(&path, item.octets.len() as u64, item.internal_date.unix_s);

@@ -158,11 +158,11 @@ fn visible(flags: &[String]) -> Vec<u8> {
     let letters = status::X_STATUS.iter().filter(|(_, name)| has(name)).map(|(letter, _)| char::from(*letter));
     let letters: String = letters.collect();
     if !letters.is_empty() {
-        fields.push_str(&format!("X-Status: {letters}\n"));
+        fields.extend(["X-Status: ", &letters, "\n"]);
     }
     let keywords: Vec<&str> = flags.iter().map(String::as_str).filter(|flag| Keyword::new(flag).is_some()).collect();
     if !keywords.is_empty() {
-        fields.push_str(&format!("X-Keywords: {}\n", keywords.join(" ")));
+        fields.extend(["X-Keywords: ", &keywords.join(" "), "\n"]);
     }
     fields.into_bytes()
 }
@@ -344,6 +344,13 @@ fn without_separator(octets: &[u8]) -> &[u8] {
     if text.is_empty() || text.ends_with(b"\n") { text } else { octets }
 }
 
+/// The same of another program's message, which may have no body: then the empty line is the end of its header.
+fn foreign_text(octets: &[u8]) -> &[u8] {
+    let text = without_separator(octets);
+    let has_end = text.split_inclusive(|octet| *octet == b'\n').any(|line| line == b"\n" || line == b"\r\n");
+    if has_end { text } else { octets }
+}
+
 /// When the message came, by its separator.
 fn date_of_separator(line: &[u8]) -> Option<InternalDate> {
     let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
@@ -379,7 +386,7 @@ impl Reading {
 
     /// One of another program's; `None` for what is no message.
     fn foreign(&self, raw: &Raw) -> Option<Item> {
-        let Foreign { flags, is_gone, octets } = Foreign::of(without_separator(&raw.octets), self.first);
+        let Foreign { flags, is_gone, octets } = Foreign::of(foreign_text(&raw.octets), self.first);
         let internal_date = date_of_separator(&raw.from).or_else(|| date_of_header(&octets));
         let internal_date = internal_date.unwrap_or(InternalDate { unix_s: self.modified, offset_minutes: 0 });
         let item = Item { mailbox: self.mailbox.clone(), flags, internal_date, octets: with_crlf(&octets) };

@@ -62,8 +62,7 @@ impl AccountSource {
     /// When no server runs, the account does not exist, or one of `only` does not.
     pub fn open(config: &Config, address: &str, only: &[String]) -> Result<Self, Failure> {
         let mut door = Door::open(config, address)?;
-        let said = |error: TransferError| Failure::Refused(error.to_string());
-        let all = mailboxes(&mut door).map_err(said)?;
+        let all = mailboxes(&mut door)?;
         let is = |found: &Found, name: &String| same_name(&found.levels.join("/"), name);
         if let Some(missing) = only.iter().find(|name| !all.iter().any(|found| is(found, name))) {
             return Err(Failure::Refused(format!("account {address} has no mailbox {missing}")));
@@ -85,7 +84,7 @@ impl AccountSource {
                 }
                 Ok(())
             });
-            told.map_err(said)?;
+            told?;
         }
         let total = Total { messages: Some(messages), octets: Some(octets) };
         Ok(Self { door, waiting, reading: None, ready: VecDeque::new(), total })

@@ -110,7 +110,7 @@ impl AccountTarget {
             batch_mailbox: Vec::new(),
             imported: Imported::default(),
         };
-        target.look().map_err(|error| Failure::Refused(error.to_string()))?;
+        target.look()?;
         Ok(target)
     }
 

@@ -134,10 +134,6 @@ fn open(format: Format, path: &Path, size_octets_max: usize) -> Result<Box<dyn S
     })
 }
 
-fn said(error: TransferError) -> Failure {
-    Failure::Refused(error.to_string())
-}
-
 impl ExportAction {
     /// Does it.
     ///
@@ -147,7 +143,7 @@ impl ExportAction {
         let config = config::read(path)?;
         let format = self.format.map_or_else(|| format_of_name(&self.dest), Ok)?;
         let mut source = AccountSource::open(&config, &self.account, &self.mailbox)?;
-        let mut target = create(format, &self.dest).map_err(said)?;
+        let mut target = create(format, &self.dest)?;
         let mut progress = Progress::new(source.total());
         let (mut messages, mut complaints) = (0_u64, Vec::new());
         loop {
@@ -161,13 +157,13 @@ impl ExportAction {
                 Err(error @ TransferError::PassedOver { .. }) => complaints.push(error.to_string()),
                 Err(error) => {
                     progress.end();
-                    return Err(said(error));
+                    return Err(error.into());
                 }
             }
             progress.step();
         }
         progress.end();
-        target.finish().map_err(said)?;
+        target.finish()?;
         print(&format!("{messages} messages exported to {}\n", self.dest.display()))?;
         complain("not exported", &complaints)
     }
@@ -190,7 +186,7 @@ impl ImportAction {
         let from = self.source.unwrap_or_default();
         let size_octets_max = usize::try_from(config.limits.message_size.bytes).unwrap_or(usize::MAX);
         let format = self.format.map_or_else(|| format_of(&from), Ok)?;
-        let mut source = open(format, &from, size_octets_max).map_err(said)?;
+        let mut source = open(format, &from, size_octets_max)?;
         // The one mailbox of a file has the name of the file, which gives way to the name that was asked for.
         let one = format == Format::Mbox && from.is_file();
         let mut into_one = IntoOne { source: &mut *source, one: one && wish.into.is_some() };
@@ -278,7 +274,7 @@ fn carry(
                 target.put(item)?;
             }
         }
-        if ended || given % SETTLE_EVERY == 0 {
+        if ended || given.is_multiple_of(SETTLE_EVERY) {
             target.flush()?;
             // What was refused is to be given again, so nothing behind it is noted.
             if target.imported().refused.is_empty() && !target.is_dry_run() {

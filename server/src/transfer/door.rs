@@ -52,14 +52,13 @@ impl Door {
         patience.map_err(refused(path.display()))?;
         let client = ImapClient::new(LITERAL_OCTETS_MAX);
         let mut door = Self { stream, client, buffer: vec![0; READ_OCTETS] };
-        let said = |error: TransferError| Failure::Refused(error.to_string());
-        match door.event().map_err(said)? {
+        match door.event()? {
             Event::Greeting(greeting) if !greeting.refused => {}
             Event::Greeting(greeting) => return Err(Failure::Refused(format!("the server says: {}", greeting.text))),
             _ => return Err(Failure::Refused("the server does not greet".to_owned())),
         }
         let tag = door.client.authenticate(Credentials::External { authorize_as: address.to_owned() });
-        let done = door.run(tag, &mut |_| Ok(())).map_err(said)?;
+        let done = door.run(tag, &mut |_| Ok(()))?;
         if done.outcome == Outcome::Ok {
             Ok(door)
         } else {

@@ -37,6 +37,8 @@ use std::{collections::BTreeMap, fmt, io, path::Path};
 pub use rockdove_engine::InternalDate;
 use rockdove_mail::SpecialUse;
 
+use crate::failure::Failure;
+
 /// A message on its way, with what goes with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -167,6 +169,12 @@ impl fmt::Display for TransferError {
 }
 
 impl std::error::Error for TransferError {}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        Self::Refused(error.to_string())
+    }
+}
 
 /// Why a message of this many octets is passed over.
 fn too_large(octets: u64, size_octets_max: usize) -> String {

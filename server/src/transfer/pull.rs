@@ -127,8 +127,7 @@ impl Remote {
             only: only.to_vec(),
             exclude: self.exclude,
         };
-        let opened = ImapSource::open(settings, &|mailbox| target.place(mailbox));
-        opened.map_err(|error| Failure::Refused(error.to_string()))
+        Ok(ImapSource::open(settings, &|mailbox| target.place(mailbox))?)
     }
 }
 

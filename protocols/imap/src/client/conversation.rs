@@ -279,10 +279,10 @@ impl ImapClient {
             "NO" => Outcome::No,
             _ => Outcome::Bad,
         };
-        if let Some(exchange) = ended.exchange.filter(|_| outcome == Outcome::Ok) {
-            if !exchange.is_complete() {
-                return Err(ClientError::Sasl(SaslClientError::ServerUnproven));
-            }
+        if let Some(exchange) = ended.exchange.filter(|_| outcome == Outcome::Ok)
+            && !exchange.is_complete()
+        {
+            return Err(ClientError::Sasl(SaslClientError::ServerUnproven));
         }
         self.note_code(code.as_ref());
         Ok(Done { tag: ended.tag, outcome, code, text })

@@ -111,7 +111,7 @@ pub(super) enum Response {
 /// not, for ISO 8859-1.
 pub fn levels(name: &[u8], delimiter: Option<char>) -> Vec<String> {
     let name =
-        utf7::decode(name).map_or_else(|| name.iter().copied().map(char::from).collect(), |name| name.into_owned());
+        utf7::decode(name).map_or_else(|| name.iter().copied().map(char::from).collect(), std::borrow::Cow::into_owned);
     match delimiter {
         Some(delimiter) => name.split(delimiter).filter(|level| !level.is_empty()).map(str::to_owned).collect(),
         None => vec![name],

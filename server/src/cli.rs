@@ -20,6 +20,7 @@ use crate::{
     serve,
     sharing::{AclAction, GroupAction},
     show::Show,
+    transfer::command::{ExportAction, ImportAction},
 };
 
 /// Octets of a line of an import file: an address, a colon and a password.
@@ -82,6 +83,10 @@ enum Action {
     Backup(BackupAction),
     /// Bring back what a backup has.
     Restore(RestoreAction),
+    /// Write the mail of an account to files.
+    Export(ExportAction),
+    /// Bring mail from files into an account. What is there already stays as it is, so it may be run again.
+    Import(ImportAction),
     /// Tell what is stored, in all and for each domain and account, and what deduplication and compression save.
     Stats(ListFormat),
     /// Try Rockdove: make a small server in a folder, with three accounts, and serve it.
@@ -319,6 +324,8 @@ impl Cli {
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
+            Action::Export(action) => action.run(&path),
+            Action::Import(action) => action.run(&path),
             Action::Stats(format) => simply(&path, Request::Stats, Show::list(format.json)),
             Action::Rebuild => simply(&path, Request::Rebuild, Show::new(false)),
         }

@@ -5,6 +5,7 @@
 //! store/            mail and directory
 //! checkpoints/      moments of the store that a backup is copying
 //! control.sock      administration of the running server
+//! imports/          what has been pulled from other servers
 //! imap.sock         the administrator's door to every account
 //! lmtp.sock         local delivery, unless the configuration says otherwise
 //! login.key         secret behind the salts of logins that do not exist

@@ -321,7 +321,7 @@ fn prepared(password: &str) -> String {
     password.chars().filter(nothing).map(|c| if space(c) { ' ' } else { c }).collect()
 }
 
-/// SaltedPassword (RFC 5802 section 3). Zero iterations count as one.
+/// `SaltedPassword` (RFC 5802 section 3). Zero iterations count as one.
 pub(crate) fn salted(password: &str, salt: &[u8], iterations: u32) -> [u8; KEY_OCTETS] {
     let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
     let mut salted = [0; KEY_OCTETS];

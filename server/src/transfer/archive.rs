@@ -80,10 +80,8 @@ fn header(path: &str, size: u64, unix_s: i64) -> Header {
 
 impl Target for ArchiveTarget {
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
-        let (folder, name) = self.files.next(item);
+        let (folder, name, line) = self.files.next(item)?;
         let path = format!("{folder}/{name}");
-        let line = manifest::encode(&Line::of(item, path.clone()));
-        let line = line.map_err(|why| TransferError::passed_over("a message", why))?;
         self.line(&line)?;
         let records = [("path", path.as_bytes()), (RECORD, line.trim_ascii_end())];
         let header = header(&path, item.octets.len() as u64, item.internal_date.unix_s);
@@ -214,7 +212,8 @@ impl ArchiveSource {
     /// The manifest is the last thing; its last line says how many messages there are.
     fn manifest(&mut self, size: u64) -> Result<Option<Item>, TransferError> {
         self.ended = true;
-        let (mut lines, mut line, mut last) = (Lines::new(BufReader::new((&mut self.reader).take(size))), vec![], vec![]);
+        let (mut lines, mut line, mut last) =
+            (Lines::new(BufReader::new((&mut self.reader).take(size))), vec![], vec![]);
         while lines.next(&mut line, LINE_OCTETS_MAX).map_err(TransferError::at(&self.path))? > 0 {
             std::mem::swap(&mut line, &mut last);
         }

@@ -85,7 +85,8 @@ fn refuse_existing(place: &Path) -> Result<(), TransferError> {
 /// The name of a draft, once nothing has it.
 fn free(place: &Path) -> Result<PathBuf, TransferError> {
     refuse_existing(place)?;
-    let name = place.file_name().ok_or_else(|| TransferError::stopped(place.display(), "this is no name for an export"))?;
+    let name =
+        place.file_name().ok_or_else(|| TransferError::stopped(place.display(), "this is no name for an export"))?;
     let mut draft = std::ffi::OsString::from(".");
     draft.push(name);
     draft.push(".rockdove-export");

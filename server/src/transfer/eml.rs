@@ -18,7 +18,7 @@ use super::{
     lines::Lines,
     manifest::{self, Head, LINE_OCTETS_MAX, Line, Tail, VERSION},
     names::Folders,
-    walk, with_crlf,
+    too_large, walk, with_crlf,
 };
 
 /// The manifest's name.
@@ -32,10 +32,15 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// The folder and name of the next message.
-    pub(super) fn next(&mut self, item: &Item) -> (String, String) {
+    /// The folder and name of the next message, and its line.
+    pub(super) fn next(&mut self, item: &Item) -> Result<(String, String, Vec<u8>), TransferError> {
+        let folder = format!("mail/{}", self.folders.nested(&item.mailbox).path);
+        let name = format!("{:010}.eml", self.messages + 1);
+        let path = format!("{folder}/{name}");
+        let line = manifest::encode(&Line::of(item, path.clone()));
+        let line = line.map_err(|why| TransferError::passed_over(path, why))?;
         self.messages += 1;
-        (format!("mail/{}", self.folders.nested(&item.mailbox).path), format!("{:010}.eml", self.messages))
+        Ok((folder, name, line))
     }
 
     /// Messages so far.
@@ -61,21 +66,19 @@ impl EmlTarget {
         let path = draft.path().join(MANIFEST);
         let manifest = draft::new_file(&path).map_err(TransferError::at(&path))?;
         let mut target = Self { draft, files: Files::default(), manifest: BufWriter::new(manifest) };
-        target.line(&Head { rockdove_export: VERSION })?;
+        target.line(&manifest::encode(&Head { rockdove_export: VERSION }).unwrap_or_default())?;
         Ok(target)
     }
 
-    fn line(&mut self, value: &impl serde::Serialize) -> Result<(), TransferError> {
-        let place = self.draft.path().join(MANIFEST);
-        let line = manifest::encode(value).map_err(|why| TransferError::passed_over("a message", why))?;
-        self.manifest.write_all(&line).map_err(TransferError::at(&place))
+    fn line(&mut self, line: &[u8]) -> Result<(), TransferError> {
+        self.manifest.write_all(line).map_err(TransferError::at(&self.draft.path().join(MANIFEST)))
     }
 }
 
 impl Target for EmlTarget {
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
-        let (folder, name) = self.files.next(item);
-        self.line(&Line::of(item, format!("{folder}/{name}")))?;
+        let (folder, name, line) = self.files.next(item)?;
+        self.line(&line)?;
         let folder = self.draft.path().join(folder);
         draft::make_folder(&folder).map_err(TransferError::at(&folder))?;
         let path = folder.join(name);
@@ -83,7 +86,7 @@ impl Target for EmlTarget {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), TransferError> {
-        self.line(&Tail { messages: self.files.messages() })?;
+        self.line(&manifest::encode(&Tail { messages: self.files.messages() }).unwrap_or_default())?;
         self.manifest.flush().map_err(TransferError::at(self.draft.path()))?;
         self.draft.finish()
     }
@@ -173,7 +176,11 @@ fn foreign(mailbox: Vec<String>, path: &Path, size_octets_max: usize) -> Result<
     let unix_s = walk::modified(&file);
     let internal_date = date_of_header(&octets).unwrap_or(InternalDate { unix_s, offset_minutes: 0 });
     let mailbox = if mailbox.is_empty() { vec!["INBOX".to_owned()] } else { mailbox };
-    Ok(Item { mailbox, flags: Vec::new(), internal_date, octets: with_crlf(&octets) })
+    let octets = with_crlf(&octets);
+    if octets.len() > size_octets_max {
+        return Err(TransferError::passed_over(path.display(), too_large(octets.len() as u64, size_octets_max)));
+    }
+    Ok(Item { mailbox, flags: Vec::new(), internal_date, octets })
 }
 
 impl Source for EmlSource {

@@ -18,7 +18,7 @@ use rockdove_imap::{
 use rockdove_mail::{Uid, UidSet};
 
 use super::{
-    InternalDate, Item, Places, Source, SourceMailbox, Total, TransferError,
+    InternalDate, Item, Place, Places, Source, SourceMailbox, Total, TransferError,
     connection::Connection,
     date_of_header,
     dial::{self, Server},
@@ -80,11 +80,15 @@ struct Work {
 }
 
 impl ImapSource {
-    /// Logs in, lists what is there, and begins to fetch what is not noted as safe in these mailboxes of the target.
+    /// Logs in, lists what is there, and begins to fetch what is not noted as safe; `place` tells how far the mailbox
+    /// of the target is that one of the source goes to.
     ///
     /// # Errors
     /// When the server cannot be reached, refuses the login, or does not tell what it has.
-    pub fn open(settings: ImapSettings, places: &Places) -> Result<Self, TransferError> {
+    pub fn open(
+        settings: ImapSettings,
+        place: &dyn Fn(&SourceMailbox) -> Option<Place>,
+    ) -> Result<Self, TransferError> {
         let ImapSettings { server, parallel, only, exclude, state_file } = settings;
         let mut noted = Noted::read(&state_file, &server.to_string())?;
         let mut connection = dial::connect(&server)?;
@@ -97,7 +101,7 @@ impl ImapSource {
         let (mut pieces, mut remote, mut total) = (VecDeque::new(), Vec::new(), (0, 0));
         for (mailbox, wire_name) in listed.iter().filter(|(mailbox, _)| mailbox.selectable) {
             let Some((opened, sizes)) = remote::enumerate(&mut connection, mailbox, wire_name)? else { continue };
-            let done = noted.done(wire_name, opened.uid_validity, place_of(places, &mailbox.levels));
+            let done = noted.done(wire_name, opened.uid_validity, place(mailbox));
             let wanted: Vec<(Uid, u64)> = sizes.into_iter().filter(|(uid, _)| !done.contains(*uid)).collect();
             total.0 += wanted.len() as u64;
             total.1 += wanted.iter().map(|(_, size)| *size).sum::<u64>();

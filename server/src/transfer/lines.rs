@@ -28,7 +28,7 @@ impl<R: BufRead> Lines<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 piece => piece?,
             };
-            let end = memchr(piece);
+            let end = memchr::memchr(b'\n', piece);
             let piece = piece.get(..end.map_or(piece.len(), |at| at + 1)).unwrap_or(piece);
             line.extend_from_slice(piece.get(..octets_max.saturating_sub(line.len())).unwrap_or(piece));
             let taken = piece.len();
@@ -40,8 +40,4 @@ impl<R: BufRead> Lines<R> {
             }
         }
     }
-}
-
-fn memchr(piece: &[u8]) -> Option<usize> {
-    piece.iter().position(|octet| *octet == b'\n')
 }

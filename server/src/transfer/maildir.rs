@@ -41,20 +41,31 @@ const LETTERS: usize = 26;
 /// Octets of `dovecot-keywords` that are read.
 const KEYWORDS_OCTETS_MAX: u64 = 64 << 10;
 /// Letters of flags, in the order in which they stand in a name.
-const FLAGS: [(char, &str); 6] =
-    [('D', "\\Draft"), ('F', "\\Flagged"), ('P', "$Forwarded"), ('R', "\\Answered"), ('S', "\\Seen"), ('T', "\\Deleted")];
+const FLAGS: [(char, &str); 6] = [
+    ('D', "\\Draft"),
+    ('F', "\\Flagged"),
+    ('P', "$Forwarded"),
+    ('R', "\\Answered"),
+    ('S', "\\Seen"),
+    ('T', "\\Deleted"),
+];
 
 /// The letters of flags, and of keywords that have one.
 fn letters(flags: &[String], keywords: &[String]) -> String {
     let has = |name: &str| flags.iter().any(|flag| flag.eq_ignore_ascii_case(name));
     let system = FLAGS.iter().filter(|(_, name)| has(name)).map(|(letter, _)| *letter);
-    system.chain(('a'..='z').zip(keywords).filter(|(_, name)| has(name)).map(|(letter, _)| letter)).collect()
+    system
+        .chain(('a'..='z').zip(keywords).filter(|(_, name)| !name.is_empty() && has(name)).map(|(letter, _)| letter))
+        .collect()
 }
 
 /// The flags of letters.
 fn flags(letters: &str, keywords: &[String]) -> Vec<String> {
     let named = FLAGS.iter().copied().chain(('a'..='z').zip(keywords.iter().map(String::as_str)));
-    named.filter(|(letter, name)| letters.contains(*letter) && !name.is_empty()).map(|(_, name)| name.to_owned()).collect()
+    named
+        .filter(|(letter, name)| letters.contains(*letter) && !name.is_empty())
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 /// A keyword that can have a letter.
@@ -81,7 +92,7 @@ impl MaildirTarget {
         let draft = Draft::folder(dest)?;
         let (folders, keywords) = (Folders::default(), BTreeMap::new());
         let target = Self { draft, folders, keywords, open: None, messages: 0 };
-        target.make(&target.draft.path().to_owned())?;
+        target.make(target.draft.path())?;
         Ok(target)
     }
 
@@ -104,7 +115,11 @@ impl MaildirTarget {
         let levels: Vec<String> = mailbox.iter().map(|level| names::escape(level).replace('.', "%2E")).collect();
         let mut wish = Vec::new();
         utf7::encode(&mut wish, &levels.join("."));
-        let wish = if levels.iter().any(String::is_empty) { String::new() } else { String::from_utf8(wish).unwrap_or_default() };
+        let wish = if levels.iter().any(String::is_empty) {
+            String::new()
+        } else {
+            String::from_utf8(wish).unwrap_or_default()
+        };
         self.draft.path().join(format!(".{}", self.folders.flat(mailbox, &wish).path))
     }
 
@@ -162,7 +177,10 @@ impl Target for MaildirTarget {
     fn finish(mut self: Box<Self>) -> Result<(), TransferError> {
         self.close()?;
         for (folder, keywords) in self.keywords.iter().filter(|(_, keywords)| !keywords.is_empty()) {
-            let lines: String = keywords.iter().enumerate().map(|(at, name)| format!("{at} {name}\n")).collect();
+            let mut lines = String::new();
+            for (at, name) in keywords.iter().enumerate() {
+                lines.extend([at.to_string().as_str(), " ", name, "\n"]);
+            }
             let path = folder.join(KEYWORDS);
             let written = draft::new_file(&path).and_then(|mut file| file.write_all(lines.as_bytes()));
             written.map_err(TransferError::at(&path))?;
@@ -212,7 +230,7 @@ impl MaildirSource {
         let has = |name: &str| all.iter().any(|entry| entry.name == name && entry.is_folder);
         if has("cur") {
             let mailbox = if mailbox.is_empty() { vec!["INBOX".to_owned()] } else { mailbox.clone() };
-            self.reading = Some(self.reading(mailbox, &folder)?);
+            self.reading = Some(Reading::open(mailbox, &folder)?);
         }
         for entry in all.into_iter().filter(|entry| entry.is_folder).rev() {
             let name = utf7::decode(entry.name.as_bytes()).unwrap_or_default();
@@ -231,10 +249,31 @@ impl MaildirSource {
 
     /// A level of a name. Dovecot writes a dot in it as `\2e`.
     fn level(&self, level: &str) -> String {
-        if self.sealed.is_some() { names::unescape(level) } else { level.replace("\\2e", ".").replace("\\2f", "_") }
+        if self.sealed.is_none() {
+            return level.replace("\\2e", ".").replace("\\2f", "_");
+        }
+        // Of a name that was cut to nothing the list knows more.
+        Some(names::unescape(level)).filter(|level| !level.is_empty()).unwrap_or_else(|| level.to_owned())
     }
+}
 
-    fn reading(&self, mailbox: Vec<String>, folder: &Path) -> Result<Reading, TransferError> {
+/// The keywords of a folder by their letters.
+fn keywords(folder: &Path) -> Vec<String> {
+    let mut all = vec![String::new(); LETTERS];
+    let Ok(file) = walk::open(&folder.join(KEYWORDS)) else { return all };
+    for line in BufReader::new(file.take(KEYWORDS_OCTETS_MAX)).lines().map_while(Result::ok) {
+        let Some((number, name)) = line.split_once(' ') else { continue };
+        let place = number.parse().ok().and_then(|at: usize| all.get_mut(at));
+        if let Some(place) = place.filter(|_| Keyword::new(name).is_some()) {
+            name.clone_into(place);
+        }
+    }
+    all
+}
+
+impl Reading {
+    /// Opens a folder.
+    fn open(mailbox: Vec<String>, folder: &Path) -> Result<Self, TransferError> {
         let mut files = Vec::new();
         for (is_new, part) in [(true, "new"), (false, "cur")] {
             let part = folder.join(part);
@@ -254,25 +293,9 @@ impl MaildirSource {
         } else {
             None
         };
-        Ok(Reading { mailbox, keywords: keywords(folder), list, line: None, files })
+        Ok(Self { mailbox, keywords: keywords(folder), list, line: None, files })
     }
-}
 
-/// The keywords of a folder by their letters.
-fn keywords(folder: &Path) -> Vec<String> {
-    let mut all = vec![String::new(); LETTERS];
-    let Ok(file) = walk::open(&folder.join(KEYWORDS)) else { return all };
-    for line in BufReader::new(file.take(KEYWORDS_OCTETS_MAX)).lines().map_while(Result::ok) {
-        let Some((number, name)) = line.split_once(' ') else { continue };
-        let place = number.parse().ok().and_then(|at: usize| all.get_mut(at));
-        if let Some(place) = place.filter(|_| Keyword::new(name).is_some()) {
-            name.clone_into(place);
-        }
-    }
-    all
-}
-
-impl Reading {
     /// The line of a file in the list, which has the files in their order.
     fn line(&mut self, base: &str) -> Result<Option<Line>, TransferError> {
         while self.line.as_ref().is_none_or(|line| line.file.as_str() < base) {
@@ -295,9 +318,9 @@ impl Reading {
         let named = flags(letters, &self.keywords);
         if let Some(line) = line {
             let mut item = line.with(octets, entry.path.display())?;
-            let lettered = |flag: &String| {
-                FLAGS.iter().map(|(_, name)| *name).chain(self.keywords.iter().map(String::as_str)).any(|name| name.eq_ignore_ascii_case(flag))
-            };
+            let named_by_letter: Vec<&str> =
+                FLAGS.iter().map(|(_, name)| *name).chain(self.keywords.iter().map(String::as_str)).collect();
+            let lettered = |flag: &String| named_by_letter.iter().any(|name| name.eq_ignore_ascii_case(flag));
             if self::letters(&item.flags, &self.keywords) != self::letters(&named, &self.keywords) {
                 item.flags.retain(|flag| !lettered(flag));
                 item.flags.extend(named);
@@ -307,7 +330,10 @@ impl Reading {
         let internal_date = InternalDate { unix_s: walk::modified(&file), offset_minutes: 0 };
         let octets = with_crlf(&octets);
         if octets.len() > size_octets_max {
-            return Err(TransferError::passed_over(entry.path.display(), too_large(octets.len() as u64, size_octets_max)));
+            return Err(TransferError::passed_over(
+                entry.path.display(),
+                too_large(octets.len() as u64, size_octets_max),
+            ));
         }
         Ok(Item { mailbox: self.mailbox.clone(), flags: named, internal_date, octets })
     }

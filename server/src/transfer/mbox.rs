@@ -158,11 +158,11 @@ fn visible(flags: &[String]) -> Vec<u8> {
     let letters = status::X_STATUS.iter().filter(|(_, name)| has(name)).map(|(letter, _)| char::from(*letter));
     let letters: String = letters.collect();
     if !letters.is_empty() {
-        fields.push_str(&format!("X-Status: {letters}\n"));
+        fields.extend(["X-Status: ", &letters, "\n"]);
     }
     let keywords: Vec<&str> = flags.iter().map(String::as_str).filter(|flag| Keyword::new(flag).is_some()).collect();
     if !keywords.is_empty() {
-        fields.push_str(&format!("X-Keywords: {}\n", keywords.join(" ")));
+        fields.extend(["X-Keywords: ", &keywords.join(" "), "\n"]);
     }
     fields.into_bytes()
 }
@@ -210,8 +210,16 @@ impl MboxSource {
     pub fn open(path: &Path, size_octets_max: usize) -> Result<Self, TransferError> {
         let facts = std::fs::metadata(path).map_err(TransferError::at(path))?;
         let (root, sealed) = (path.to_owned(), if facts.is_dir() { manifest::sealed(path)? } else { None });
-        let mut source =
-            Self { size_octets_max, root, sealed, told: sealed, waiting: Vec::new(), reading: None, octets: facts.len(), read: 0 };
+        let mut source = Self {
+            size_octets_max,
+            root,
+            sealed,
+            told: sealed,
+            waiting: Vec::new(),
+            reading: None,
+            octets: facts.len(),
+            read: 0,
+        };
         if facts.is_dir() {
             source.octets = 0;
             source.wait(&[], path)?;
@@ -292,7 +300,8 @@ impl Reading {
     /// Reads up to the next separator.
     fn raw(&mut self, octets_max: usize) -> std::io::Result<Raw> {
         let (mut octets, mut line, mut length, mut blank) = (Vec::new(), Vec::new(), 0_u64, false);
-        let mut raw = Raw { from: std::mem::take(&mut self.from), at: self.at, octets: Vec::new(), length: 0, last: true };
+        let mut raw =
+            Raw { from: std::mem::take(&mut self.from), at: self.at, octets: Vec::new(), length: 0, last: true };
         loop {
             let at = self.lines.offset();
             let whole = self.lines.next(&mut line, octets_max)?;
@@ -335,6 +344,13 @@ fn without_separator(octets: &[u8]) -> &[u8] {
     if text.is_empty() || text.ends_with(b"\n") { text } else { octets }
 }
 
+/// The same of another program's message, which may have no body: then the empty line is the end of its header.
+fn foreign_text(octets: &[u8]) -> &[u8] {
+    let text = without_separator(octets);
+    let has_end = text.split_inclusive(|octet| *octet == b'\n').any(|line| line == b"\n" || line == b"\r\n");
+    if has_end { text } else { octets }
+}
+
 /// When the message came, by its separator.
 fn date_of_separator(line: &[u8]) -> Option<InternalDate> {
     let words: Vec<&[u8]> = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
@@ -347,8 +363,9 @@ impl Reading {
     /// One of ours.
     fn ours(&self, line: &[u8], rest: &[u8], raw: &Raw) -> Result<Item, TransferError> {
         let place = format!("{} at octet {}", self.path.display(), raw.at);
-        let note: Note = serde_json::from_slice(line)
-            .map_err(|error| TransferError::passed_over(&place, format!("its X-Rockdove-Message is damaged: {error}")))?;
+        let note: Note = serde_json::from_slice(line).map_err(|error| {
+            TransferError::passed_over(&place, format!("its X-Rockdove-Message is damaged: {error}"))
+        })?;
         manifest::check(&Head { rockdove_export: note.rockdove_export }, &place)?;
         let seen = visible(&note.flags);
         // The empty line behind it may be what a cut took.
@@ -369,7 +386,7 @@ impl Reading {
 
     /// One of another program's; `None` for what is no message.
     fn foreign(&self, raw: &Raw) -> Option<Item> {
-        let Foreign { flags, is_gone, octets } = Foreign::of(without_separator(&raw.octets), self.first);
+        let Foreign { flags, is_gone, octets } = Foreign::of(foreign_text(&raw.octets), self.first);
         let internal_date = date_of_separator(&raw.from).or_else(|| date_of_header(&octets));
         let internal_date = internal_date.unwrap_or(InternalDate { unix_s: self.modified, offset_minutes: 0 });
         let item = Item { mailbox: self.mailbox.clone(), flags, internal_date, octets: with_crlf(&octets) };

@@ -1,16 +1,20 @@
 //! Moving mail in and out: what is moved, where it comes from and where it goes.
 //!
 //! * What: the formats that mail is kept in outside of a server (mbox, Maildir++, folders of `.eml` files, archives of
-//!   those), each to read and to write.
+//!   those), each to read and to write; an account of the running server, likewise, through the administrator's door.
 //! * In: a file or a folder; the messages of an account.
 //! * Out: messages with their mailbox, flags and internal date, one after the other; a file or a folder.
 //! * Never: changes an octet of a message that an export of our own holds; holds more than one message in memory; leaves
 //!   the file or folder that was named; follows a link in it; shows an export under its name before it is whole and synced.
 //! * Fails: with the file and the place in it. A message that cannot be moved is told and passed over.
 
+pub mod account_source;
+pub mod account_target;
 pub mod archive;
+pub mod command;
 mod connection;
 pub mod dial;
+mod door;
 mod draft;
 pub mod eml;
 pub mod imap;
@@ -20,6 +24,8 @@ mod manifest;
 pub mod mbox;
 mod names;
 mod noted;
+mod progress;
+mod pull;
 mod remote;
 mod status;
 #[cfg(test)]
@@ -102,7 +108,7 @@ pub struct Place {
     pub uid_next: u32,
 }
 
-/// The mailboxes of a target by the levels of their names.
+/// The mailboxes of a target by the levels of their names in the source.
 pub type Places = BTreeMap<Vec<String>, Place>;
 
 /// Where messages go.

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const NAME_OCTETS_MAX: usize = 180;
 /// Octets of a whole path within an export; systems take 4,096 with what is above it.
 const PATH_OCTETS_MAX: usize = 1_500;
-/// Endings that mean something to a reader of one of the formats.
-const ENDINGS: [&str; 4] = [".mbox", ".sbd", ".eml", ".msf"];
+/// Endings that files of an export have themselves, or that mean something to a reader of one of the formats.
+const ENDINGS: [&str; 4] = [".mbox", ".sbd", ".eml", ".json"];
 
 /// A level as a file name. [`unescape`] is its inverse.
 pub(super) fn escape(level: &str) -> String {
@@ -26,7 +26,7 @@ pub(super) fn escape(level: &str) -> String {
         if (c == '.' && (at == 0 || Some(at) == dot)) || ends_badly || is_special(c) {
             let mut octets = [0; 4];
             for octet in c.encode_utf8(&mut octets).bytes() {
-                name.push_str(&format!("%{octet:02X}"));
+                name.extend(["%", &format!("{octet:02X}")]);
             }
         } else {
             name.push(c);

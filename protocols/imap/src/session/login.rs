@@ -123,7 +123,11 @@ impl ImapSession {
             }
             LoginAnswer::TryLater => self.tagged("NO [UNAVAILABLE] the login cannot be checked at the moment"),
             LoginAnswer::Refused => {
-                let wrong = if self.config.external { "there is no such account" } else { "the login or the password is wrong" };
+                let wrong = if self.config.external {
+                    "there is no such account"
+                } else {
+                    "the login or the password is wrong"
+                };
                 self.tagged(&format!("NO [AUTHENTICATIONFAILED] {wrong}"));
                 let State::NotAuthenticated(stranger) = &mut self.state else { return };
                 stranger.login_failures = stranger.login_failures.saturating_add(1);

@@ -85,6 +85,10 @@ fn settings(folder: &Path, port: u16, protection: Protection, password: &str) ->
     }
 }
 
+fn open_source(settings: ImapSettings, places: &Places) -> Result<ImapSource, TransferError> {
+    ImapSource::open(settings, &|mailbox| places.get(&mailbox.levels).copied())
+}
+
 /// Everything that comes, sorted, and what is passed over; the target says that everything is safe if `places` says
 /// what it has.
 fn pull(source: &mut ImapSource, places: &Places) -> (Vec<Item>, Vec<String>) {
@@ -123,7 +127,7 @@ fn from_dovecot() {
     let nothing = Places::new();
 
     let implicit = || settings(folder.path(), dovecot.imaps, Protection::Implicit(dialer.clone()), "pencil");
-    let mut source = ImapSource::open(implicit(), &nothing).expect("a source");
+    let mut source = open_source(implicit(), &nothing).expect("a source");
     let all = everything(&source);
     assert_eq!(source.total().and_then(|total| total.messages), Some(255));
     let mailboxes = source.mailboxes();
@@ -146,11 +150,11 @@ fn from_dovecot() {
 
     // Nothing was said to be safe, so everything comes again, by STARTTLS; now it is.
     let starttls = || settings(folder.path(), dovecot.imap, Protection::StartTls(dialer.clone()), "pencil");
-    let mut source = ImapSource::open(starttls(), &all).expect("a source");
+    let mut source = open_source(starttls(), &all).expect("a source");
     // Notes are about a port, too: a login at another server is another account.
     assert_eq!(pull(&mut source, &all).0, items);
     drop(source);
-    let mut source = ImapSource::open(starttls(), &all).expect("a source");
+    let mut source = open_source(starttls(), &all).expect("a source");
     assert_eq!(source.total().and_then(|total| total.messages), Some(1), "the one that is too large");
     assert_eq!(pull(&mut source, &all).0, []);
     drop(source);
@@ -159,7 +163,7 @@ fn from_dovecot() {
     let again = |starttls: &(u16, Protection)| settings(folder.path(), starttls.0, starttls.1.clone(), "pencil");
     dovecot.tell("more");
     dovecot.tell("anew");
-    let mut source = ImapSource::open(again(&starttls), &all).expect("a source");
+    let mut source = open_source(again(&starttls), &all).expect("a source");
     let subjects: Vec<_> = pull(&mut source, &all).0.into_iter().map(|item| item.octets).collect();
     assert_eq!(subjects, [b"Subject: new\r\n\r\n".to_vec(), b"Subject: more\r\n\r\n".to_vec()]);
     drop(source);
@@ -170,16 +174,16 @@ fn from_dovecot() {
     let mut chosen = again(&starttls);
     chosen.only = vec!["inbox".into(), "Lists".into()];
     chosen.exclude = vec!["Lists/a b".into()];
-    let mut source = ImapSource::open(chosen, &anew).expect("a source");
+    let mut source = open_source(chosen, &anew).expect("a source");
     assert_eq!(counts(&pull(&mut source, &anew).0), [("INBOX".to_owned(), 1)].into());
     drop(source);
 
     // Who cannot prove to be localhost is not talked to, and a wrong password is told.
     let mut stranger = again(&starttls);
     stranger.server.host = "127.0.0.1".into();
-    assert!(ImapSource::open(stranger, &all).err().expect("refused").to_string().contains("certificate"));
+    assert!(open_source(stranger, &all).err().expect("refused").to_string().contains("certificate"));
     let wrong = settings(folder.path(), starttls.0, starttls.1, "pen");
-    let error = ImapSource::open(wrong, &all).err().expect("refused").to_string();
+    let error = open_source(wrong, &all).err().expect("refused").to_string();
     assert!(error.contains("the login of ann is refused"), "{error}");
 }
 
@@ -241,7 +245,7 @@ fn a_connection_that_breaks_is_made_anew() {
         let mut settings = settings(folder.path(), breaking(times), Protection::NoneOnLoopback, "");
         settings.server.host = "127.0.0.1".into();
         settings.parallel = 1;
-        ImapSource::open(settings, &Places::new()).expect("a source")
+        open_source(settings, &Places::new()).expect("a source")
     };
     let (items, passed_over) = pull(&mut open(0), &Places::new());
     assert_eq!(items.iter().map(|item| item.octets.as_slice()).collect::<Vec<_>>(), [b"1", b"3"]);
@@ -262,12 +266,12 @@ fn a_source_can_be_dropped_at_any_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut settings = settings(folder.path(), breaking(0), Protection::NoneOnLoopback, "");
     settings.server.host = "127.0.0.1".into();
-    let mut source = ImapSource::open(settings, &Places::new()).expect("a source");
+    let mut source = open_source(settings, &Places::new()).expect("a source");
     assert!(source.next().expect("a message").is_some());
     drop(source);
     // Nothing is sent to other machines in clear.
     let mut settings = self::settings(folder.path(), 143, Protection::NoneOnLoopback, "");
     settings.server.host = "192.0.2.1".into();
-    let error = ImapSource::open(settings, &Places::new()).err().expect("refused").to_string();
+    let error = open_source(settings, &Places::new()).err().expect("refused").to_string();
     assert!(error.contains("is not this machine"), "{error}");
 }

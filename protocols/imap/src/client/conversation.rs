@@ -279,10 +279,9 @@ impl ImapClient {
             "NO" => Outcome::No,
             _ => Outcome::Bad,
         };
-        if let Some(exchange) = ended.exchange.filter(|_| outcome == Outcome::Ok) {
-            if !exchange.is_complete() {
-                return Err(ClientError::Sasl(SaslClientError::ServerUnproven));
-            }
+        let unproven = ended.exchange.is_some_and(|exchange| !exchange.is_complete());
+        if unproven && outcome == Outcome::Ok {
+            return Err(ClientError::Sasl(SaslClientError::ServerUnproven));
         }
         self.note_code(code.as_ref());
         Ok(Done { tag: ended.tag, outcome, code, text })

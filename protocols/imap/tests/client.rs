@@ -93,7 +93,10 @@ fn tell(client: &mut ImapClient, line: &str) {
             };
             client.append(name.as_bytes(), &rest.chunks(2).map(message).collect::<Vec<_>>())
         }
-        ["tls"] => return client.tls_begins(),
+        ["tls"] => {
+            client.tls_begins();
+            return;
+        }
         [name] => client.simple(name),
         _ => panic!("{line}: not a command"),
     };

@@ -8,7 +8,10 @@ use std::{
 };
 
 use rockdove_imap::client::Outcome;
-use rockdove_mail::{sasl::Password, sasl_client::Credentials};
+use rockdove_mail::{
+    sasl::{Password, encode_line},
+    sasl_client::Credentials,
+};
 
 use super::{
     TransferError,
@@ -138,7 +141,7 @@ fn ways(connection: &Connection, server: &Server) -> Result<Vec<Option<Credentia
     let mut ways = Vec::new();
     if connection.client.has("AUTH=SCRAM-SHA-256") {
         let seed = clock::seed().map_err(|error| connection.stopped(error))?;
-        let nonce = blake3::hash(&seed).to_hex().to_string();
+        let nonce = encode_line(&seed);
         let (login, authorize_as, password) = (login.clone(), authorize_as.clone(), password.clone());
         ways.push(Some(Credentials::ScramSha256 { authorize_as, login, password, nonce }));
     }

@@ -39,7 +39,7 @@ pub struct ImapSettings {
     pub server: Server,
     /// Connections at the same time, at least one.
     pub parallel: usize,
-    /// Mailboxes to be pulled, their levels joined by `/`, with those below them; all when there are none.
+    /// Mailboxes to be pulled, their levels joined by `/`; all when there are none.
     pub only: Vec<String>,
     /// Mailboxes to be left out, with those below them.
     pub exclude: Vec<String>,
@@ -56,6 +56,8 @@ pub struct ImapSource {
     /// What was given and is not settled: mailbox and UID.
     given: VecDeque<(usize, Uid)>,
     settled: u64,
+    /// What could not even be listed, to be told first.
+    troubles: VecDeque<TransferError>,
     arriving: Option<Receiver<Arrival>>,
     pool: StoragePool,
 }
@@ -94,13 +96,22 @@ impl ImapSource {
         let mut connection = dial::connect(&server)?;
         let listed = remote::list(&mut connection)?;
         let wanted = |mailbox: &SourceMailbox| {
-            let is_in = |names: &[String]| names.iter().any(|name| is_at_or_below(&mailbox.levels, name));
-            (only.is_empty() || is_in(&only)) && !is_in(&exclude)
+            let shown = mailbox.levels.join("/");
+            (only.is_empty() || only.iter().any(|name| is_named(&shown, name)))
+                && !exclude.iter().any(|name| is_at_or_below(&shown, name))
         };
         let listed: Vec<_> = listed.into_iter().filter(|(mailbox, _)| wanted(mailbox)).collect();
         let (mut pieces, mut remote, mut total) = (VecDeque::new(), Vec::new(), (0, 0));
+        let mut troubles = VecDeque::new();
         for (mailbox, wire_name) in listed.iter().filter(|(mailbox, _)| mailbox.selectable) {
-            let Some((opened, sizes)) = remote::enumerate(&mut connection, mailbox, wire_name)? else { continue };
+            let (opened, sizes) = match remote::enumerate(&mut connection, mailbox, wire_name)? {
+                Ok(enumerated) => enumerated,
+                Err(refusal) => {
+                    let why = format!("the server does not let us in: {refusal}");
+                    troubles.push_back(TransferError::passed_over(mailbox.levels.join("/"), why));
+                    continue;
+                }
+            };
             let done = noted.done(wire_name, opened.uid_validity, place(mailbox));
             let wanted: Vec<(Uid, u64)> = sizes.into_iter().filter(|(uid, _)| !done.contains(*uid)).collect();
             total.0 += wanted.len() as u64;
@@ -122,22 +133,21 @@ impl ImapSource {
             noted,
             given: VecDeque::new(),
             settled: 0,
+            troubles,
             arriving: Some(arriving),
             pool,
         })
     }
 }
 
-/// Whether a mailbox is the one of this name (levels joined by `/`, INBOX in any case) or below it.
-fn is_at_or_below(levels: &[String], name: &str) -> bool {
-    let wanted: Vec<&str> = name.split('/').collect();
-    let same = |(at, (level, wanted)): (usize, (&String, &&str))| {
-        level == wanted || at == 0 && level == "INBOX" && wanted.eq_ignore_ascii_case("INBOX")
-    };
-    // A level that has a "/" in it can be named as it is shown, too.
-    let joined = levels.join("/");
-    (wanted.len() <= levels.len() && levels.iter().zip(&wanted).enumerate().all(same))
-        || joined.strip_prefix(name).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+/// Whether a mailbox has this name, INBOX in any case.
+fn is_named(shown: &str, name: &str) -> bool {
+    shown == name || shown == "INBOX" && name.eq_ignore_ascii_case("INBOX")
+}
+
+/// Whether a mailbox has this name or is below the one that has it.
+fn is_at_or_below(shown: &str, name: &str) -> bool {
+    is_named(shown, name) || shown.strip_prefix(name).is_some_and(|below| below.starts_with('/'))
 }
 
 /// Starts the connections; the first is the one that is open.
@@ -258,6 +268,9 @@ impl Work {
 
 impl Source for ImapSource {
     fn next(&mut self) -> Result<Option<Item>, TransferError> {
+        if let Some(trouble) = self.troubles.pop_front() {
+            return Err(trouble);
+        }
         match self.arriving.as_ref().and_then(|arriving| arriving.recv().ok()) {
             Some(Arrival::Message { mailbox, uid, item }) => {
                 self.given.push_back((mailbox, uid));
@@ -309,12 +322,8 @@ mod tests {
 
     #[test]
     fn names_choose_mailboxes_and_what_is_below() {
-        let levels = |name: &str| name.split('|').map(str::to_owned).collect::<Vec<_>>();
-        assert!(is_at_or_below(&levels("INBOX"), "inbox"));
-        assert!(is_at_or_below(&levels("Lists|rust"), "Lists"));
-        assert!(is_at_or_below(&levels("a/b|c"), "a/b"));
-        assert!(!is_at_or_below(&levels("Lists2"), "Lists"));
-        assert!(!is_at_or_below(&levels("Lists"), "Lists/rust"));
-        assert!(!is_at_or_below(&levels("lists"), "Lists"));
+        assert!(is_named("INBOX", "inbox") && !is_named("Lists/rust", "Lists") && !is_named("lists", "Lists"));
+        assert!(is_at_or_below("INBOX", "inbox") && is_at_or_below("Lists/rust", "Lists"));
+        assert!(!is_at_or_below("Lists2", "Lists") && !is_at_or_below("Lists", "Lists/rust"));
     }
 }

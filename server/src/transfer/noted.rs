@@ -66,7 +66,9 @@ impl Noted {
     pub(super) fn done(&mut self, wire_name: &[u8], uid_validity: u32, target: Option<Place>) -> UidSet {
         let key = key(wire_name);
         let counts = |noted: &Mailbox| {
-            noted.uid_validity == uid_validity
+            // A server that tells no UIDVALIDITY promises nothing about its UIDs.
+            uid_validity != 0
+                && noted.uid_validity == uid_validity
                 && target.is_some_and(|target| {
                     target.uid_validity == noted.target_uid_validity && target.uid_next >= noted.target_uid_next
                 })
@@ -142,6 +144,9 @@ mod tests {
         assert_eq!(read("ann@a:993").done(b"caf\xe8", 1, Some(TARGET)), nothing, "another mailbox");
         assert_eq!(read("ann@a:993").done(b"caf\xe9", 2, Some(TARGET)), nothing, "another UIDVALIDITY");
         assert_eq!(read("ann@a:993").done(b"caf\xe9", 1, None), nothing, "the target has gone");
+        let mut unnamed = read("ann@a:993");
+        unnamed.add(b"x", 0, &uids, TARGET);
+        assert_eq!(unnamed.done(b"x", 0, Some(TARGET)), nothing, "no UIDVALIDITY");
         let older = Place { uid_next: 9, ..TARGET };
         assert_eq!(read("ann@a:993").done(b"caf\xe9", 1, Some(older)), nothing, "the target is from a backup");
         let other = Place { uid_validity: 8, ..TARGET };

@@ -156,12 +156,12 @@ pub(super) fn examine(connection: &mut Connection, wire_name: &[u8]) -> Result<E
 /// A mailbox with the UIDs and the sizes in octets of its messages.
 pub(super) type Enumerated = (Mailbox, Vec<(Uid, u64)>);
 
-/// Opens a mailbox and lists its messages. `None` when the server does not let us in.
+/// Opens a mailbox and lists its messages; what the server says when it does not let us in.
 pub(super) fn enumerate(
     connection: &mut Connection,
     mailbox: &SourceMailbox,
     wire_name: &[u8],
-) -> Result<Option<Enumerated>, TransferError> {
+) -> Result<Result<Enumerated, String>, TransferError> {
     let tag = connection.client.open(wire_name, true);
     let mut examined = Examined { uid_validity: 0, exists: 0 };
     let done = connection.finish(tag, |untagged| {
@@ -169,7 +169,7 @@ pub(super) fn enumerate(
         Ok(())
     })?;
     if done.outcome != Outcome::Ok {
-        return Ok(None);
+        return Ok(Err(done.text));
     }
     let levels = mailbox.levels.clone();
     let opened = Mailbox { levels, wire_name: wire_name.to_vec(), uid_validity: examined.uid_validity };
@@ -183,7 +183,7 @@ pub(super) fn enumerate(
             Ok(())
         })?;
     }
-    Ok(Some((opened, sizes.into_iter().collect())))
+    Ok(Ok((opened, sizes.into_iter().collect())))
 }
 
 fn note(examined: &mut Examined, untagged: Untagged) {

@@ -279,9 +279,8 @@ impl ImapClient {
             "NO" => Outcome::No,
             _ => Outcome::Bad,
         };
-        if let Some(exchange) = ended.exchange.filter(|_| outcome == Outcome::Ok)
-            && !exchange.is_complete()
-        {
+        let unproven = ended.exchange.is_some_and(|exchange| !exchange.is_complete());
+        if unproven && outcome == Outcome::Ok {
             return Err(ClientError::Sasl(SaslClientError::ServerUnproven));
         }
         self.note_code(code.as_ref());

@@ -1,5 +1,7 @@
 //! What servers say.
 
+use std::borrow::Cow;
+
 use rockdove_mail::date;
 
 use super::{
@@ -110,8 +112,7 @@ pub(super) enum Response {
 /// The levels of a mailbox's name in UTF-8. Names in modified UTF-7 are decoded, others taken for UTF-8 or, if they are
 /// not, for ISO 8859-1.
 pub fn levels(name: &[u8], delimiter: Option<char>) -> Vec<String> {
-    let name =
-        utf7::decode(name).map_or_else(|| name.iter().copied().map(char::from).collect(), std::borrow::Cow::into_owned);
+    let name = utf7::decode(name).map_or_else(|| name.iter().copied().map(char::from).collect(), Cow::into_owned);
     match delimiter {
         Some(delimiter) => name.split(delimiter).filter(|level| !level.is_empty()).map(str::to_owned).collect(),
         None => vec![name],

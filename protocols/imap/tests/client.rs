@@ -60,6 +60,9 @@ fn escaped(octets: &[u8]) -> String {
 fn tell(client: &mut ImapClient, line: &str) {
     let words: Vec<String> = line.split(' ').map(|word| word.replace('_', " ")).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if *words.as_slice() == ["tls"] {
+        return client.tls_begins();
+    }
     match *words.as_slice() {
         ["login", login, password] => client.login(login, password),
         ["plain", login, password] => client.authenticate(Credentials::Plain {
@@ -92,10 +95,6 @@ fn tell(client: &mut ImapClient, line: &str) {
                 octets: unescaped(&format!("{}\\", pair[1])).into(),
             };
             client.append(name.as_bytes(), &rest.chunks(2).map(message).collect::<Vec<_>>())
-        }
-        ["tls"] => {
-            client.tls_begins();
-            return;
         }
         [name] => client.simple(name),
         _ => panic!("{line}: not a command"),

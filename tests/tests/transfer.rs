@@ -315,9 +315,9 @@ fn mail_is_pulled_from_another_server_once() {
     let anew = pull(&[&ada, "--imap", &tls]).ok();
     assert!(anew.starts_with("17 messages ("), "{anew}");
     assert_eq!(contents(&ours, "ada"), contents(&theirs, "ada"));
-    let part = pull(&[&ben, "--imap", &starttls, "--tls", "starttls", "--mailbox", "Work", "--into", "Old"]).ok();
-    assert!(part.starts_with("3 messages ("), "{part}");
-    assert_eq!(contents(&ours, "ben").keys().collect::<Vec<_>>(), ["Old/Work/.hidden", "Old/Work/2026"]);
+    let part = pull(&[&ben, "--imap", &starttls, "--tls", "starttls", "--mailbox", "Work/2026", "--into", "Old"]).ok();
+    assert!(part.starts_with("2 messages ("), "{part}");
+    assert_eq!(contents(&ours, "ben").keys().collect::<Vec<_>>(), ["Old/Work/2026"]);
 }
 
 #[test]

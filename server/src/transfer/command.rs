@@ -74,7 +74,7 @@ pub(crate) struct ImportAction {
     /// The format; when missing, told by what is there.
     #[arg(long, conflicts_with = "imap")]
     format: Option<Format>,
-    /// Only this mailbox of the source; with --imap, those below it too. May be given more than once.
+    /// Only this mailbox of the source; may be given more than once.
     #[arg(long, value_name = "NAME")]
     mailbox: Vec<String>,
     /// Put INBOX, or the one mailbox of an mbox file, into this mailbox, and all others below it.

@@ -1,6 +1,6 @@
 //! Binding what the configuration lists.
 
-use std::{io, net::Ipv6Addr, path::PathBuf};
+use std::{fs, io, net::Ipv6Addr, path::PathBuf};
 
 use socket2::Socket;
 
@@ -39,6 +39,12 @@ impl Listening {
     /// Opens the administrator's door, to be called as the user that serves: the socket belongs to it. It is not listed
     /// as a listener, for it is always there.
     pub(super) fn open_administrators_door(&mut self, path: PathBuf, workers: usize) -> Result<(), Failure> {
+        // The folder is ours alone, so what is there is of an earlier run; after a kill the kernel may need a moment more to
+        // close it, and it still seems to answer.
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(path.display())(error)),
+            _ => {}
+        }
         let door = ListenerConfig::administrator(path);
         let bound = bind(&door.address, door.mode(), workers, BACKLOG_DEFAULT);
         let bound = bound.map_err(refused("the administrator's door to accounts"))?;

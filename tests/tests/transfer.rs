@@ -186,7 +186,7 @@ fn a_killed_import_and_a_killed_server_lose_and_double_nothing() {
     let there = stored(&server);
     assert!(there < MESSAGES, "it was killed in the middle");
     let printed = server.rockdove(&import, "").ok();
-    assert!(printed.starts_with(&format!("{} messages (", MESSAGES - there)), "{printed}");
+    assert!(printed.starts_with(&format!("{} messages (", MESSAGES - there)), "{there} were there: {printed}");
     assert!(printed.ends_with(&format!(" imported, {there} were there already\n")), "{printed}");
     assert_eq!(stored(&server), MESSAGES);
     let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");

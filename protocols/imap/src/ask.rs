@@ -249,7 +249,16 @@ pub enum Ask {
         /// Only messages that the session knows.
         within: UidSet,
     },
-    /// The same, ordered. Answered by [`Answer::Sorted`].
+    /// UIDs of the messages of any mailbox that match. Answered by [`Answer::FoundIn`].
+    SearchIn {
+        /// Which.
+        mailbox: MailboxName,
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only these messages; `None` for all.
+        within: Option<UidSet>,
+    },
+    /// Messages of the open mailbox that match, ordered. Answered by [`Answer::Sorted`].
     Sort {
         /// What; sequence numbers have become UIDs.
         key: SearchKey,
@@ -493,6 +502,19 @@ pub enum Answer {
     },
     /// To [`Ask::Search`].
     Found {
+        /// The messages.
+        uids: UidSet,
+        /// The highest mod-sequence among them; zero when there is none.
+        highest_modseq: ModSeq,
+    },
+    /// To [`Ask::SearchIn`].
+    FoundIn {
+        /// MAILBOXID.
+        mailbox_id: ObjectId,
+        /// UIDVALIDITY.
+        uid_validity: UidValidity,
+        /// The first UID that would be `\Recent` for a session that selects the mailbox.
+        recent_from: Uid,
         /// The messages.
         uids: UidSet,
         /// The highest mod-sequence among them; zero when there is none.

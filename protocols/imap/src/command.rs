@@ -136,6 +136,8 @@ pub enum Command {
     },
     /// SEARCH with RETURN (RFC 4731), SORT and THREAD (RFC 5256), and their UID forms.
     Find(FindRequest),
+    /// ESEARCH (RFC 7377).
+    MultiSearch(MultiSearch),
     /// FETCH and UID FETCH.
     Fetch {
         /// UID FETCH; the request then holds UID.
@@ -203,6 +205,38 @@ pub struct FindRequest {
     pub key: SearchProgram,
     /// How it is answered.
     pub form: FindForm,
+}
+
+/// A search of several mailboxes (RFC 7377). Its answers are UIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiSearch {
+    /// Where; empty for the selected mailbox.
+    pub sources: Vec<SearchSource>,
+    /// What to tell of each mailbox.
+    pub returns: ReturnOptions,
+    /// The charset of the strings, upper case.
+    pub charset: Option<String>,
+    /// What.
+    pub key: SearchProgram,
+}
+
+/// Mailboxes to be searched (RFC 7377 section 2.2, RFC 5465 section 6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchSource {
+    /// `selected`.
+    Selected,
+    /// `inboxes`: one's own mailboxes that mail may be delivered to.
+    Inboxes,
+    /// `personal`: one's own mailboxes.
+    Personal,
+    /// `subscribed`.
+    Subscribed,
+    /// `subtree`: these, and all below them.
+    Subtree(Vec<MailboxArg>),
+    /// `subtree-one`: these, and those one level below them.
+    SubtreeOne(Vec<MailboxArg>),
+    /// `mailboxes`.
+    Mailboxes(Vec<MailboxArg>),
 }
 
 /// How a search is answered.

@@ -28,6 +28,7 @@ fn when(command: &Command) -> When {
         | Command::Status { .. }
         | Command::Access(_)
         | Command::Append(_)
+        | Command::MultiSearch(_)
         | Command::Idle => When::Authenticated,
         Command::Check
         | Command::Close
@@ -79,6 +80,7 @@ impl ImapSession {
                 | Command::Copy { uid: true, .. }
                 | Command::Find(FindRequest { uid: true, .. })
                 | Command::UidExpunge(_)
+                | Command::MultiSearch(_)
         );
         //= rfc3501#section-7.4.1
         //# An EXPUNGE response MUST NOT be sent when no command is in
@@ -91,6 +93,7 @@ impl ImapSession {
             //# search criteria.
             Command::Search { uid, key, .. } => !uid || names_numbers(key),
             Command::Find(find) => !find.uid || names_numbers(&find.key),
+            Command::MultiSearch(search) => names_numbers(&search.key),
             Command::Fetch { uid, .. } | Command::Store { uid, .. } => !uid,
             _ => false,
         };
@@ -124,6 +127,7 @@ impl ImapSession {
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
             Command::Access(command) => self.access(command),
+            Command::MultiSearch(search) => self.multi_search(search),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),

@@ -5,7 +5,7 @@ use rockdove_mail::{
     search::{SearchKey, ThreadNode},
 };
 
-use super::{Doing, ImapSession, purpose::Purpose};
+use super::{Doing, ImapSession, multisearch::Searching, purpose::Purpose};
 use crate::{
     ask::Ask,
     command::{FindForm, FindRequest, PartialRange, ReturnOptions},
@@ -35,6 +35,8 @@ pub(super) struct Listing {
     at: usize,
     /// What ends the line.
     tail: String,
+    /// Mailboxes that are still to be searched; `None`: the command ends with the line.
+    next: Option<Box<Searching>>,
 }
 
 enum Listed {
@@ -46,8 +48,13 @@ enum Listed {
 
 impl ReturnOptions {
     /// MIN, MAX or both, and nothing else but SAVE.
-    const fn asks_ends_only(&self) -> bool {
+    pub(super) const fn asks_ends_only(&self) -> bool {
         (self.min || self.max) && !self.all && !self.count && self.partial.is_none()
+    }
+
+    /// SAVE and nothing else: then nothing is told.
+    pub(super) const fn only_saves(&self) -> bool {
+        self.save && !(self.min || self.max || self.all || self.count) && self.partial.is_none()
     }
 }
 
@@ -78,7 +85,7 @@ impl PartialRange {
 }
 
 /// What is saved of a result (RFC 5182 section 2.4, RFC 9394 section 3.2).
-fn saved(returns: &ReturnOptions, uids: &[Uid]) -> UidSet {
+pub(super) fn saved(returns: &ReturnOptions, uids: &[Uid]) -> UidSet {
     if returns.all || returns.count || !(returns.min || returns.max || returns.partial.is_some()) {
         return uids.iter().copied().collect();
     }
@@ -133,7 +140,7 @@ impl ImapSession {
                     self.out.text.push(b' ');
                 }
                 let tail = modseq.map(|modseq| format!(" (MODSEQ {modseq})")).unwrap_or_default();
-                self.list_numbers(&uids, ' ', tail);
+                self.list_numbers(&uids, ' ', tail, None);
             }
             //= rfc4731#section-3.2
             //# If the SEARCH/UID SEARCH command contained a single MIN or MAX result
@@ -152,7 +159,7 @@ impl ImapSession {
         if self.uid_command { Some(uid) } else { self.open()?.numbers.number(uid) }
     }
 
-    fn list_numbers(&mut self, uids: &[Uid], between: char, tail: String) {
+    fn list_numbers(&mut self, uids: &[Uid], between: char, tail: String, next: Option<Box<Searching>>) {
         let mut ranges: Vec<(u32, u32)> = Vec::new();
         for number in uids.iter().filter_map(|uid| self.told_number(*uid)) {
             match ranges.last_mut() {
@@ -161,19 +168,30 @@ impl ImapSession {
                 _ => ranges.push((number, number)),
             }
         }
-        self.doing = Doing::Listing(Box::new(Listing { what: Listed::Numbers(ranges, between), at: 0, tail }));
+        self.doing = Doing::Listing(Box::new(Listing { what: Listed::Numbers(ranges, between), at: 0, tail, next }));
     }
 
     /// The ESEARCH response (RFC 4731 section 3.1).
     pub(super) fn extended(&mut self, returns: &ReturnOptions, uids: &[Uid], modseq: Option<ModSeq>) {
-        let only_saves = returns.save && !(returns.min || returns.max || returns.all || returns.count);
-        if only_saves && returns.partial.is_none() {
+        if returns.only_saves() {
             return self.complete("OK done");
         }
-        let mut items = vec![format!("* ESEARCH (TAG \"{}\")", self.tag)];
+        self.out.text.extend_from_slice(format!("* ESEARCH (TAG \"{}\")", self.tag).as_bytes());
         if self.uid_command {
-            items.push("UID".to_owned());
+            self.out.text.extend_from_slice(b" UID");
         }
+        self.result(returns, uids, modseq, None);
+    }
+
+    /// What RETURN asks for, up to the end of the line, and then what comes next.
+    pub(super) fn result(
+        &mut self,
+        returns: &ReturnOptions,
+        uids: &[Uid],
+        modseq: Option<ModSeq>,
+        next: Option<Box<Searching>>,
+    ) {
+        let mut items = vec![String::new()];
         let ends = [("MIN", uids.first().filter(|_| returns.min)), ("MAX", uids.last().filter(|_| returns.max))];
         for (name, uid) in ends {
             let number = uid.and_then(|uid| self.told_number(*uid));
@@ -193,7 +211,7 @@ impl ImapSession {
             listed = uids;
         }
         self.out.text.extend_from_slice(items.join(" ").as_bytes());
-        self.list_numbers(listed, ',', tail);
+        self.list_numbers(listed, ',', tail, next);
     }
 
     pub(super) fn threads(&mut self, nodes: Vec<ThreadNode>) {
@@ -202,7 +220,7 @@ impl ImapSession {
             self.out.text.push(b' ');
         }
         let what = Listed::Threads(nodes, Vec::new());
-        self.doing = Doing::Listing(Box::new(Listing { what, at: 0, tail: String::new() }));
+        self.doing = Doing::Listing(Box::new(Listing { what, at: 0, tail: String::new(), next: None }));
     }
 
     /// Writes a piece of the line: it can be longer than what is sent at a time.
@@ -237,7 +255,10 @@ impl ImapSession {
             }
             text.push_str(&listing.tail);
             self.out.line(&text);
-            return self.complete("OK done");
+            return match listing.next {
+                Some(searching) => self.search_next(searching),
+                None => self.complete("OK done"),
+            };
         }
         self.out.text.extend_from_slice(text.as_bytes());
         self.doing = Doing::Listing(listing);

@@ -10,6 +10,7 @@ use super::{
     fetch::Fetching,
     find::Wanted,
     list::ListStatus,
+    multisearch::{Searching, Seen},
     resync::Vanishing,
     sasl_turn::SaslTurn,
     store::StoreCommand,
@@ -77,6 +78,18 @@ pub(super) enum Purpose {
     Find(Wanted),
     /// The mod-sequence of the ends of what SEARCH RETURN has found.
     FindEnds(ReturnOptions, Vec<Uid>),
+    /// ESEARCH: which mailboxes there are.
+    Sources(Box<Searching>),
+    /// ESEARCH in the selected mailbox.
+    SearchSelected(Box<Searching>),
+    /// The mod-sequence of the ends of what ESEARCH has found there.
+    SelectedEnds(Box<Searching>, Vec<Uid>),
+    /// Which messages a mailbox has, before ESEARCH searches it.
+    SearchLook(Box<Searching>),
+    /// ESEARCH in another mailbox, after a look or without.
+    SearchNamed(Box<Searching>, Option<Seen>),
+    /// The mod-sequence of the ends of what it has found there.
+    NamedEnds(Box<Searching>, Seen, Vec<Uid>),
     /// THREAD.
     Thread,
     /// COPY and MOVE (`true`).
@@ -211,6 +224,15 @@ impl ImapSession {
             (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
                 self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
             }
+            (
+                purpose @ (Purpose::Sources(_)
+                | Purpose::SearchSelected(_)
+                | Purpose::SelectedEnds(..)
+                | Purpose::SearchLook(_)
+                | Purpose::SearchNamed(..)
+                | Purpose::NamedEnds(..)),
+                answer,
+            ) => self.multi_search_answered(purpose, answer),
             (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
@@ -275,6 +297,15 @@ impl ImapSession {
             Purpose::EndWatch => self.idle_done(),
             Purpose::Find(wanted) => {
                 self.forget_saved(wanted.saves());
+                self.complete(refusal.text(false));
+            }
+            Purpose::SearchLook(searching) | Purpose::SearchNamed(searching, _) | Purpose::NamedEnds(searching, ..)
+                if matches!(refusal, Refusal::NoSuchMailbox | Refusal::NoPermission) =>
+            {
+                self.pass_over(searching);
+            }
+            Purpose::SearchSelected(searching) | Purpose::SelectedEnds(searching, _) => {
+                self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),

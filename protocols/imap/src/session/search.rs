@@ -9,7 +9,7 @@ use crate::{
     ask::{Ask, ObjectId},
     command::SearchProgram,
     limits::{NUMBERS_PIECE_MAX, SEARCH_RECENT_MAX},
-    numbers::NoSuchNumber,
+    numbers::{NoSuchNumber, Numbers},
 };
 
 /// The answer of SEARCH on its way.
@@ -21,7 +21,7 @@ pub(super) struct Finding {
 }
 
 /// Whether a search looks at mod-sequences.
-fn asks_modseq(program: &SearchProgram) -> bool {
+pub(super) fn asks_modseq(program: &SearchProgram) -> bool {
     match program {
         SearchProgram::ModSeq(_) => true,
         SearchProgram::And(all) => all.iter().any(asks_modseq),
@@ -32,11 +32,36 @@ fn asks_modseq(program: &SearchProgram) -> bool {
 }
 
 /// Why a search cannot be done.
-type Wrong = &'static str;
+pub(super) type Wrong = &'static str;
+
+/// What the words of a search stand for in one mailbox.
+pub(super) struct Meaning<'a> {
+    /// Whose it is.
+    pub(super) account: u32,
+    pub(super) numbers: &'a Numbers,
+    pub(super) recent: &'a UidSet,
+    /// `$`.
+    pub(super) saved: &'a UidSet,
+    /// Sequence numbers beyond the last message are no mistake.
+    pub(super) lenient: bool,
+}
+
+impl<'a> Meaning<'a> {
+    pub(super) fn selected(open: &'a OpenMailbox, lenient: bool) -> Self {
+        let OpenMailbox { account, numbers, recent, saved, .. } = open;
+        Self { account: *account, numbers, recent, saved, lenient }
+    }
+
+    /// The condition, with UIDs in place of sequence numbers.
+    pub(super) fn of(&self, program: &SearchProgram) -> Result<SearchKey, Wrong> {
+        let mut recent_left = SEARCH_RECENT_MAX;
+        key(self, program, &mut recent_left)
+    }
+}
 
 /// The condition with UIDs in place of sequence numbers. The sets may hold UIDs that no message has: the search is within
 /// those that there are.
-fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
+fn key(open: &Meaning<'_>, program: &SearchProgram, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
     let mut inner = |program| key(open, program, recent_left);
     Ok(match program {
         SearchProgram::All => SearchKey::All,
@@ -47,13 +72,14 @@ fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> 
             *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for what was saved")?;
             SearchKey::Uids(open.saved.clone())
         }
+        SearchProgram::Sequence(set) if open.lenient => SearchKey::Uids(set.spans_there(open.numbers)),
         SearchProgram::Sequence(set) => {
-            SearchKey::Uids(set.spans(&open.numbers).map_err(|NoSuchNumber| "there is no message of that number")?)
+            SearchKey::Uids(set.spans(open.numbers).map_err(|NoSuchNumber| "there is no message of that number")?)
         }
         SearchProgram::Uid(set) => SearchKey::Uids(set.uid_set(open.numbers.uids().last())),
         SearchProgram::Recent => {
             *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for recent messages")?;
-            SearchKey::Uids(UidSet::clone(&open.recent))
+            SearchKey::Uids(open.recent.clone())
         }
         SearchProgram::Flag(flags) => SearchKey::Flag(*flags),
         SearchProgram::Keyword(keyword) => SearchKey::Keyword(keyword.clone()),
@@ -95,8 +121,7 @@ impl ImapSession {
     pub(super) fn search_key(&mut self, program: &SearchProgram) -> Option<(SearchKey, UidSet, bool)> {
         let modseq_asked = asks_modseq(program);
         let open = self.open()?;
-        let mut recent_left = SEARCH_RECENT_MAX;
-        let key = match key(open, program, &mut recent_left) {
+        let key = match Meaning::selected(open, false).of(program) {
             Ok(key) => key,
             Err(wrong) => {
                 self.bad(wrong);

@@ -161,6 +161,22 @@ impl Account {
                 let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
                 Answer::Found { uids, highest_modseq }
             }
+            Ask::SearchIn { mailbox, key, within } => {
+                if !self.rights_on(&mailbox).contains(Rights::READ) {
+                    return Err(Refusal::NoPermission);
+                }
+                let (mailbox, _) = self.mailboxes.get(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
+                let within = within.unwrap_or_else(|| mailbox.uids()).intersection(&mailbox.uids());
+                let uids: UidSet = within.iter().filter(|uid| mailbox.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| mailbox.messages[&uid].facts.modseq).max().unwrap_or(0);
+                Answer::FoundIn {
+                    mailbox_id: mailbox.object_id(),
+                    uid_validity: mailbox.uid_validity,
+                    recent_from: mailbox.unclaimed_from,
+                    uids,
+                    highest_modseq,
+                }
+            }
             Ask::Sort { key, within, criteria } => {
                 let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
                 let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();

@@ -258,6 +258,15 @@ pub enum Ask {
         /// Only these messages; `None` for all.
         within: Option<UidSet>,
     },
+    /// How well messages match what is searched fuzzily (RFC 6203). Answered by [`Answer::Relevancy`].
+    Relevancy {
+        /// Of which mailbox; `None` for the open one.
+        mailbox: Option<MailboxName>,
+        /// What they were found by.
+        key: SearchKey,
+        /// The messages.
+        uids: UidSet,
+    },
     /// Messages of the open mailbox that match, ordered. Answered by [`Answer::Sorted`].
     Sort {
         /// What; sequence numbers have become UIDs.
@@ -527,6 +536,8 @@ pub enum Answer {
         /// The highest mod-sequence among them; zero when there is none.
         highest_modseq: ModSeq,
     },
+    /// To [`Ask::Relevancy`]: from 1 to 100, ascending by UID; those that are gone may be left out.
+    Relevancy(Vec<(Uid, u8)>),
     /// To [`Ask::Thread`].
     Threads(Vec<ThreadNode>),
     /// To [`Ask::Copy`].

@@ -252,7 +252,7 @@ pub enum FindForm {
     Thread(ThreadAlgorithm),
 }
 
-/// What RETURN asks for (RFC 4731, RFC 5182, RFC 9394).
+/// What RETURN asks for (RFC 4731, RFC 5182, RFC 6203, RFC 9394).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "options that the RFC lets be combined at will")]
 pub struct ReturnOptions {
@@ -268,6 +268,8 @@ pub struct ReturnOptions {
     pub save: bool,
     /// PARTIAL.
     pub partial: Option<PartialRange>,
+    /// RELEVANCY (RFC 6203).
+    pub relevancy: bool,
 }
 
 /// Some of the results by their places, from 1 on (RFC 9394).
@@ -438,4 +440,19 @@ pub enum SearchProgram {
     ThreadId,
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
+    /// FUZZY (RFC 6203).
+    Fuzzy(Box<SearchProgram>),
+}
+
+impl SearchProgram {
+    /// Whether this is so of the condition or of one within it.
+    pub fn any(&self, is: &dyn Fn(&Self) -> bool) -> bool {
+        is(self)
+            || match self {
+                Self::And(all) => all.iter().any(|key| key.any(is)),
+                Self::Or(one, other) => one.any(is) || other.any(is),
+                Self::Not(inner) | Self::Fuzzy(inner) => inner.any(is),
+                _ => false,
+            }
+    }
 }

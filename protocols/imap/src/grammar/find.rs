@@ -11,7 +11,7 @@ use crate::{
     limits::{SEARCH_SOURCES_MAX, SORT_CRITERIA_MAX},
 };
 
-/// Options of RETURN in one list; there are six to be had.
+/// Options of RETURN in one list; there are seven to be had.
 const OPTIONS_MAX: usize = 16;
 
 /// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")" SP`, where it is there.
@@ -29,6 +29,7 @@ pub(super) fn return_options(words: &mut Words<'_>) -> Result<Option<ReturnOptio
             "ALL" => options.all = true,
             "COUNT" => options.count = true,
             "SAVE" => options.save = true,
+            "RELEVANCY" => options.relevancy = true,
             "PARTIAL" => {
                 words.space()?;
                 //= rfc9394#section-3.1
@@ -96,6 +97,7 @@ fn criterion(words: &mut Words<'_>) -> Result<SortCriterion, Wrong> {
         "DISPLAYFROM" => SortKey::DisplayFrom,
         "DISPLAYTO" => SortKey::DisplayTo,
         "FROM" => SortKey::From,
+        "RELEVANCY" => SortKey::Relevancy,
         "SIZE" => SortKey::Size,
         "SUBJECT" => SortKey::Subject,
         "TO" => SortKey::To,

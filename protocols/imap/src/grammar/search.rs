@@ -92,6 +92,11 @@ impl Reading {
                     words.space()?;
                     self.key(words, deeper).map(not)
                 }
+                // search-key =/ "FUZZY" SP search-key (RFC 6203)
+                "FUZZY" => {
+                    words.space()?;
+                    Ok(SearchProgram::Fuzzy(Box::new(self.key(words, deeper)?)))
+                }
                 "OR" => {
                     words.space()?;
                     let left = self.key(words, deeper)?;

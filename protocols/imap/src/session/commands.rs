@@ -45,14 +45,8 @@ fn when(command: &Command) -> When {
 
 /// Whether a search is about sequence numbers.
 fn names_numbers(program: &SearchProgram) -> bool {
-    match program {
-        // `$` stands for messages, not for numbers.
-        SearchProgram::Sequence(set) => !set.is_saved(),
-        SearchProgram::And(all) => all.iter().any(names_numbers),
-        SearchProgram::Or(one, other) => names_numbers(one) || names_numbers(other),
-        SearchProgram::Not(inner) => names_numbers(inner),
-        _ => false,
-    }
+    // `$` stands for messages, not for numbers.
+    program.any(&|key| matches!(key, SearchProgram::Sequence(set) if !set.is_saved()))
 }
 
 impl ImapSession {

@@ -6,9 +6,9 @@ use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName, ModSeq, Rights, Uid, UidSe
 
 use super::{
     ImapSession,
-    find::saved,
+    find::{Found, NOT_FUZZY, saved},
     purpose::Purpose,
-    search::{Meaning, Wrong, asks_modseq},
+    search::{Meaning, Wrong, asks_fuzzily, asks_modseq},
 };
 use crate::{
     ask::{Answer, Ask, Mailboxes, ObjectId, Refusal},
@@ -47,6 +47,12 @@ impl Searching {
         self.returns.save
     }
 
+    /// The rest, when the first mailbox is done.
+    pub(super) fn after_first(mut self: Box<Self>) -> Box<Self> {
+        self.places.pop_front();
+        self
+    }
+
     fn is_for_selected_only(&self) -> bool {
         self.sources.iter().all(|source| *source == SearchSource::Selected)
     }
@@ -54,7 +60,7 @@ impl Searching {
 
 /// Whether one has to know which messages a mailbox has, to know what the search means there.
 fn depends_on_mailbox(program: &SearchProgram) -> bool {
-    any(program, &|key| {
+    program.any(&|key| {
         matches!(
             key,
             SearchProgram::Sequence(_) | SearchProgram::Uid(_) | SearchProgram::Recent | SearchProgram::EmailId(_)
@@ -63,16 +69,7 @@ fn depends_on_mailbox(program: &SearchProgram) -> bool {
 }
 
 fn asks_saved(program: &SearchProgram) -> bool {
-    any(program, &|key| matches!(key, SearchProgram::Sequence(set) | SearchProgram::Uid(set) if set.is_saved()))
-}
-
-fn any(program: &SearchProgram, is: &dyn Fn(&SearchProgram) -> bool) -> bool {
-    match program {
-        SearchProgram::And(all) => all.iter().any(|key| any(key, is)),
-        SearchProgram::Or(one, other) => any(one, is) || any(other, is),
-        SearchProgram::Not(inner) => any(inner, is),
-        key => is(key),
-    }
+    program.any(&|key| matches!(key, SearchProgram::Sequence(set) | SearchProgram::Uid(set) if set.is_saved()))
 }
 
 /// How names are told apart.
@@ -158,6 +155,9 @@ impl ImapSession {
         if !only_selected && asks_saved(&searching.key) {
             return self.bad("what was saved is about the selected mailbox");
         }
+        if returns.relevancy && !asks_fuzzily(&searching.key) {
+            return self.bad(NOT_FUZZY);
+        }
         if !self.is_charset_known(charset.as_deref()) {
             return self.forget_saved(returns.save);
         }
@@ -187,9 +187,8 @@ impl ImapSession {
         places
     }
 
-    pub(super) fn pass_over(&mut self, mut searching: Box<Searching>) {
-        searching.places.pop_front();
-        self.search_next(searching);
+    pub(super) fn pass_over(&mut self, searching: Box<Searching>) {
+        self.search_next(searching.after_first());
     }
 
     /// Searches the first of the mailboxes that are left.
@@ -315,29 +314,52 @@ impl ImapSession {
         }
     }
 
+    /// How relevant is what was found in the first of the mailboxes that are left?
+    pub(super) fn relevancy_in(&self, searching: &Searching, uids: &[Uid]) -> Ask {
+        let mailbox = match searching.places.front() {
+            Some(Place::Named(mailbox)) => Some(mailbox.clone()),
+            _ => None,
+        };
+        // What is fuzzy means the same in every mailbox, and the rest has nothing to do with it.
+        let (numbers, none) = (Numbers::default(), UidSet::new());
+        let meaning = Meaning { account: 0, numbers: &numbers, recent: &none, saved: &none, lenient: true };
+        let key = meaning.of(&searching.key).unwrap_or(SearchKey::All);
+        Ask::Relevancy { mailbox, key, uids: uids.iter().copied().collect() }
+    }
+
     fn tell_named(&mut self, searching: Box<Searching>, seen: Seen, uids: &[Uid], modseq: ModSeq) {
         let Some(Place::Named(name)) = searching.places.front() else { return self.search_next(searching) };
         let name = name.clone();
         self.tell_found(searching, (&name, seen.uid_validity), uids, modseq);
     }
 
-    //= rfc7377#section-2.1
-    //# Each ESEARCH response MUST contain the MAILBOX, TAG, and UIDVALIDITY
-    //# correlators.
-    /// `search-correlator = SP "(" one-correlator *(SP one-correlator) ")"`
     fn tell_found(
         &mut self,
-        mut searching: Box<Searching>,
+        searching: Box<Searching>,
         (name, uid_validity): (&MailboxName, UidValidity),
         uids: &[Uid],
         modseq: ModSeq,
     ) {
-        searching.places.pop_front();
-        self.out.text.extend_from_slice(format!("* ESEARCH (TAG \"{}\" MAILBOX ", self.tag).as_bytes());
-        write::mailbox_name(&mut self.out.text, name.as_str());
-        self.out.text.extend_from_slice(format!(" UIDVALIDITY {uid_validity}) UID").as_bytes());
         let modseq = Some(modseq).filter(|modseq| *modseq > 0 && asks_modseq(&searching.key));
         let returns = searching.returns;
-        self.result(&returns, uids, modseq, Some(searching));
+        let place = Some((searching, name.clone(), uid_validity));
+        self.tell_result(Found { returns, uids: uids.to_vec(), modseq, key: None, place });
+    }
+
+    //= rfc7377#section-2.1
+    //# Each ESEARCH response MUST contain the MAILBOX, TAG, and UIDVALIDITY
+    //# correlators.
+    /// `search-correlator = SP "(" one-correlator *(SP one-correlator) ")"`
+    pub(super) fn write_correlator(&mut self, place: Option<(&MailboxName, UidValidity)>) {
+        self.out.text.extend_from_slice(format!("* ESEARCH (TAG \"{}\"", self.tag).as_bytes());
+        if let Some((name, uid_validity)) = place {
+            self.out.text.extend_from_slice(b" MAILBOX ");
+            write::mailbox_name(&mut self.out.text, name.as_str());
+            self.out.text.extend_from_slice(format!(" UIDVALIDITY {uid_validity}").as_bytes());
+        }
+        self.out.text.push(b')');
+        if self.uid_command {
+            self.out.text.extend_from_slice(b" UID");
+        }
     }
 }

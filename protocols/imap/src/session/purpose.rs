@@ -8,7 +8,7 @@ use super::{
     ImapSession,
     append::{Append, GivenUp},
     fetch::Fetching,
-    find::Wanted,
+    find::{Found, Wanted},
     list::ListStatus,
     multisearch::{Searching, Seen},
     resync::Vanishing,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, Resync, ReturnOptions, StatusItem},
+    command::{ListRequest, Resync, StatusItem},
 };
 
 /// Why the host was asked.
@@ -77,7 +77,9 @@ pub(super) enum Purpose {
     /// SEARCH RETURN and SORT.
     Find(Wanted),
     /// The mod-sequence of the ends of what SEARCH RETURN has found.
-    FindEnds(ReturnOptions, Vec<Uid>),
+    FindEnds(Wanted, Vec<Uid>),
+    /// How relevant is what was found.
+    Relevancy(Box<Found>),
     /// ESEARCH: which mailboxes there are.
     Sources(Box<Searching>),
     /// ESEARCH in the selected mailbox.
@@ -221,9 +223,10 @@ impl ImapSession {
             (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
                 self.found_in_order(wanted, uids, highest_modseq);
             }
-            (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
-                self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
+            (Purpose::FindEnds(wanted, uids), Answer::Found { highest_modseq, .. }) => {
+                self.ends_found(wanted, uids, highest_modseq);
             }
+            (Purpose::Relevancy(found), Answer::Relevancy(scores)) => self.result(*found, &scores),
             (
                 purpose @ (Purpose::Sources(_)
                 | Purpose::SearchSelected(_)
@@ -303,6 +306,12 @@ impl ImapSession {
                 if matches!(refusal, Refusal::NoSuchMailbox | Refusal::NoPermission) =>
             {
                 self.pass_over(searching);
+            }
+            Purpose::Relevancy(found) if matches!(refusal, Refusal::NoSuchMailbox | Refusal::NoPermission) => {
+                match found.place {
+                    Some((searching, ..)) => self.pass_over(searching),
+                    None => self.complete(refusal.text(false)),
+                }
             }
             Purpose::SearchSelected(searching) | Purpose::SelectedEnds(searching, _) => {
                 self.forget_saved(searching.saves());

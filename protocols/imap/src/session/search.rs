@@ -22,13 +22,12 @@ pub(super) struct Finding {
 
 /// Whether a search looks at mod-sequences.
 pub(super) fn asks_modseq(program: &SearchProgram) -> bool {
-    match program {
-        SearchProgram::ModSeq(_) => true,
-        SearchProgram::And(all) => all.iter().any(asks_modseq),
-        SearchProgram::Or(one, other) => asks_modseq(one) || asks_modseq(other),
-        SearchProgram::Not(inner) => asks_modseq(inner),
-        _ => false,
-    }
+    program.any(&|key| matches!(key, SearchProgram::ModSeq(_)))
+}
+
+/// Whether something is searched fuzzily.
+pub(super) fn asks_fuzzily(program: &SearchProgram) -> bool {
+    program.any(&|key| matches!(key, SearchProgram::Fuzzy(_)))
 }
 
 /// Why a search cannot be done.
@@ -55,19 +54,21 @@ impl<'a> Meaning<'a> {
     /// The condition, with UIDs in place of sequence numbers.
     pub(super) fn of(&self, program: &SearchProgram) -> Result<SearchKey, Wrong> {
         let mut recent_left = SEARCH_RECENT_MAX;
-        key(self, program, &mut recent_left)
+        key(self, program, false, &mut recent_left)
     }
 }
 
 /// The condition with UIDs in place of sequence numbers. The sets may hold UIDs that no message has: the search is within
 /// those that there are.
-fn key(open: &Meaning<'_>, program: &SearchProgram, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
-    let mut inner = |program| key(open, program, recent_left);
+fn key(open: &Meaning<'_>, program: &SearchProgram, fuzzy: bool, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
+    let mut inner = |program| key(open, program, fuzzy, recent_left);
     Ok(match program {
         SearchProgram::All => SearchKey::All,
         SearchProgram::And(all) => SearchKey::And(all.iter().map(inner).collect::<Result<_, _>>()?),
         SearchProgram::Or(one, other) => SearchKey::Or(Box::new(inner(one)?), Box::new(inner(other)?)),
-        SearchProgram::Not(one) => SearchKey::Not(Box::new(inner(one)?)),
+        // What is looser by itself is stricter when it is denied.
+        SearchProgram::Not(one) => SearchKey::Not(Box::new(key(open, one, false, recent_left)?)),
+        SearchProgram::Fuzzy(one) => key(open, one, true, recent_left)?,
         SearchProgram::Sequence(set) | SearchProgram::Uid(set) if set.is_saved() => {
             *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for what was saved")?;
             SearchKey::Uids(open.saved.clone())
@@ -99,6 +100,7 @@ fn key(open: &Meaning<'_>, program: &SearchProgram, recent_left: &mut usize) -> 
         //# if the server doesn't support THREADID [...] a SEARCH
         //# for THREADID MUST NOT match any messages.
         SearchProgram::ThreadId => SearchKey::Uids(UidSet::new()),
+        SearchProgram::Text(field, text) if fuzzy => SearchKey::Fuzzy(field.clone(), text.clone()),
         SearchProgram::Text(field, text) => SearchKey::Text(field.clone(), text.clone()),
     })
 }

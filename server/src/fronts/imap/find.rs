@@ -52,6 +52,24 @@ impl Conversation {
         })
     }
 
+    pub(super) fn relevancy(
+        &self,
+        mailbox: Option<&MailboxName>,
+        key: &SearchKey,
+        uids: &UidSet,
+    ) -> Result<Answer, NoAnswer> {
+        let (account, view) = match mailbox {
+            None => self.view(Reach::Disk)?,
+            Some(name) => {
+                let (place, _) = self.named(name, Rights::READ, Reach::Disk)?;
+                (place.account, self.snapshot(place, Refusal::NoSuchMailbox, Reach::Disk)?.0)
+            }
+        };
+        let missing = if mailbox.is_some() { Refusal::NoSuchMailbox } else { Refusal::MailboxGone };
+        let scores = self.engine().relevancy_view(account, &view, key, uids);
+        scores.map(Answer::Relevancy).map_err(|error| NoAnswer::Refused(self.refusal(&error, missing)))
+    }
+
     pub(super) fn sort(&self, key: SearchKey, within: UidSet, criteria: &[SortCriterion]) -> Result<Answer, NoAnswer> {
         self.asked(key, within, |engine, account, view, key| {
             let uids = engine.sort_view(account, view, key, criteria)?;

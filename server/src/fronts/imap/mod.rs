@@ -181,6 +181,9 @@ impl ImapFront {
             Ask::SearchIn { mailbox, key, within } => {
                 self.later(id, replier, move |talk| talk.find_in(&mailbox, key, within));
             }
+            Ask::Relevancy { mailbox, key, uids } => {
+                self.later(id, replier, move |talk| talk.relevancy(mailbox.as_ref(), &key, &uids));
+            }
             Ask::Sort { key, within, criteria } => {
                 self.later(id, replier, move |talk| talk.sort(key, within, &criteria));
             }

@@ -209,7 +209,9 @@ impl Index<'_> {
                         for (message, slice) in page.texts(&text).filter(|(message, _)| wanted(message)) {
                             let mut grades = vec![0; asked.terms.count()];
                             asked.terms.look_at(asked.scope, column, slice, &mut grades);
-                            grades.iter().enumerate().for_each(|(term, grade)| board.raise(message, term, *grade));
+                            for (term, grade) in grades.iter().enumerate() {
+                                board.raise(message, term, *grade);
+                            }
                         }
                     }
                     Some(())
@@ -218,7 +220,9 @@ impl Index<'_> {
                 if readable { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
             if !readable {
-                segment.iter().for_each(|message| board.give_up(*message));
+                for message in segment {
+                    board.give_up(*message);
+                }
             }
         }
         Ok(())

@@ -243,7 +243,7 @@ impl ImapSession {
         }
         match (found.place.take(), found.key.take()) {
             (Some((searching, name, uid_validity)), _) => {
-                let asked = self.relevancy_in(&searching, &found.uids);
+                let asked = searching.ask_relevancy(&found.uids);
                 found.place = Some((searching, name, uid_validity));
                 self.ask(asked, Purpose::Relevancy(Box::new(found)));
             }
@@ -260,7 +260,10 @@ impl ImapSession {
     pub(super) fn result(&mut self, found: Found, scores: &[(Uid, u8)]) {
         let Found { returns, uids, modseq, place, .. } = found;
         self.write_correlator(place.as_ref().map(|(_, name, uid_validity)| (name, *uid_validity)));
-        let next = place.map(|(searching, ..)| searching.after_first());
+        let next = place.map(|(mut searching, ..)| {
+            searching.done_with_first();
+            searching
+        });
         let uids = &uids[..];
         let mut items = vec![String::new()];
         let ends = [("MIN", uids.first().filter(|_| returns.min)), ("MAX", uids.last().filter(|_| returns.max))];

@@ -47,10 +47,26 @@ impl Searching {
         self.returns.save
     }
 
-    /// The rest, when the first mailbox is done.
-    pub(super) fn after_first(mut self: Box<Self>) -> Box<Self> {
+    pub(super) fn done_with_first(&mut self) {
         self.places.pop_front();
-        self
+    }
+
+    /// Whether the mod-sequence to be told is that of the first or last message found (RFC 4731 section 3.2).
+    fn asks_ends_modseq(&self) -> bool {
+        asks_modseq(&self.key) && self.returns.asks_ends_only()
+    }
+
+    /// How relevant is what was found in the first of the mailboxes that are left?
+    pub(super) fn ask_relevancy(&self, uids: &[Uid]) -> Ask {
+        let mailbox = match self.places.front() {
+            Some(Place::Named(mailbox)) => Some(mailbox.clone()),
+            _ => None,
+        };
+        // What is fuzzy means the same in every mailbox, and the rest has nothing to do with it.
+        let (numbers, none) = (Numbers::default(), UidSet::new());
+        let meaning = Meaning { account: 0, numbers: &numbers, recent: &none, saved: &none, lenient: true };
+        let key = meaning.of(&self.key).unwrap_or(SearchKey::All);
+        Ask::Relevancy { mailbox, key, uids: uids.iter().copied().collect() }
     }
 
     fn is_for_selected_only(&self) -> bool {
@@ -187,8 +203,9 @@ impl ImapSession {
         places
     }
 
-    pub(super) fn pass_over(&mut self, searching: Box<Searching>) {
-        self.search_next(searching.after_first());
+    pub(super) fn pass_over(&mut self, mut searching: Box<Searching>) {
+        searching.done_with_first();
+        self.search_next(searching);
     }
 
     /// Searches the first of the mailboxes that are left.
@@ -244,7 +261,7 @@ impl ImapSession {
                     return self.pass_over(searching);
                 }
                 let uids: Vec<Uid> = uids.iter().collect();
-                if self.asks_ends_modseq(&searching)
+                if searching.asks_ends_modseq()
                     && let Some(Place::Named(mailbox)) = searching.places.front()
                 {
                     let within = Some(saved(&searching.returns, &uids));
@@ -264,11 +281,6 @@ impl ImapSession {
             }
             (_, _) => self.complete(Refusal::TryLater.text(false)),
         }
-    }
-
-    /// Whether the mod-sequence to be told is that of the first or last message found (RFC 4731 section 3.2).
-    fn asks_ends_modseq(&self, searching: &Searching) -> bool {
-        asks_modseq(&searching.key) && searching.returns.asks_ends_only()
     }
 
     /// Now it is known which messages the mailbox has.
@@ -295,7 +307,7 @@ impl ImapSession {
         if searching.returns.save {
             open.saved = saved(&searching.returns, &uids);
         }
-        if !uids.is_empty() && self.asks_ends_modseq(&searching) {
+        if !uids.is_empty() && searching.asks_ends_modseq() {
             let within = saved(&searching.returns, &uids);
             let purpose = Purpose::SelectedEnds(searching, uids);
             return self.ask(Ask::Search { key: SearchKey::All, within }, purpose);
@@ -312,19 +324,6 @@ impl ImapSession {
             }
             _ => self.pass_over(searching),
         }
-    }
-
-    /// How relevant is what was found in the first of the mailboxes that are left?
-    pub(super) fn relevancy_in(&self, searching: &Searching, uids: &[Uid]) -> Ask {
-        let mailbox = match searching.places.front() {
-            Some(Place::Named(mailbox)) => Some(mailbox.clone()),
-            _ => None,
-        };
-        // What is fuzzy means the same in every mailbox, and the rest has nothing to do with it.
-        let (numbers, none) = (Numbers::default(), UidSet::new());
-        let meaning = Meaning { account: 0, numbers: &numbers, recent: &none, saved: &none, lenient: true };
-        let key = meaning.of(&searching.key).unwrap_or(SearchKey::All);
-        Ask::Relevancy { mailbox, key, uids: uids.iter().copied().collect() }
     }
 
     fn tell_named(&mut self, searching: Box<Searching>, seen: Seen, uids: &[Uid], modseq: ModSeq) {

@@ -155,12 +155,65 @@ impl Account {
             Ask::Store { uids, update, flags, unchanged_since } => {
                 self.store(&uids, update, &flags, unchanged_since)?
             }
+            ask @ (Ask::Search { .. }
+            | Ask::SearchIn { .. }
+            | Ask::Relevancy { .. }
+            | Ask::Sort { .. }
+            | Ask::Thread { .. }) => self.find(ask)?,
+            Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
+            Ask::Expunge { uids } => {
+                self.modseq += 1;
+                let modseq = self.modseq;
+                let (name, view) = self.renew()?;
+                let gone = view.with_flag(SystemFlags::DELETED);
+                let gone = uids.map_or_else(|| gone.clone(), |uids| gone.intersection(&uids));
+                let mailbox = self.mailbox(name.as_str());
+                gone.iter().for_each(|uid| mailbox.expunge(uid, modseq));
+                self.renew()?;
+                Answer::Expunged(gone)
+            }
+            ask @ (Ask::AppendBegin { .. }
+            | Ask::AppendNext { .. }
+            | Ask::AppendOctets(_)
+            | Ask::AppendEnd { .. }
+            | Ask::AppendAbort) => self.append(ask)?,
+            Ask::MayCompress => Answer::Done,
+            Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
+            ask => self.mailbox_ask(ask)?,
+        })
+    }
+
+    /// SEARCH, SORT and THREAD.
+    fn find(&self, ask: Ask) -> Result<Answer, Refusal> {
+        Ok(match ask {
             Ask::Search { key, within } => {
                 let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
                 let uids: UidSet = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
                 let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
                 Answer::Found { uids, highest_modseq }
             }
+            Ask::Sort { key, within, criteria } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
+                for criterion in criteria.iter().rev() {
+                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
+                }
+                Answer::Sorted { uids, highest_modseq }
+            }
+            Ask::Thread { key, within, .. } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                Answer::Threads(threads(&uids))
+            }
+            ask @ (Ask::SearchIn { .. } | Ask::Relevancy { .. }) => self.find_in(ask)?,
+            _ => unreachable!("these find nothing"),
+        })
+    }
+
+    /// Searches of any mailbox, and scores.
+    fn find_in(&self, ask: Ask) -> Result<Answer, Refusal> {
+        Ok(match ask {
             Ask::SearchIn { mailbox, key, within } => {
                 if !self.rights_on(&mailbox).contains(Rights::READ) {
                     return Err(Refusal::NoPermission);
@@ -188,40 +241,7 @@ impl Account {
                 let score = |uid: Uid| (uid, u8::try_from(uid * 9 % 100 + 1).expect("small"));
                 Answer::Relevancy(uids.intersection(&there).iter().map(score).collect())
             }
-            Ask::Sort { key, within, criteria } => {
-                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
-                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
-                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
-                for criterion in criteria.iter().rev() {
-                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
-                }
-                Answer::Sorted { uids, highest_modseq }
-            }
-            Ask::Thread { key, within, .. } => {
-                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
-                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
-                Answer::Threads(threads(&uids))
-            }
-            Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
-            Ask::Expunge { uids } => {
-                self.modseq += 1;
-                let modseq = self.modseq;
-                let (name, view) = self.renew()?;
-                let gone = view.with_flag(SystemFlags::DELETED);
-                let gone = uids.map_or_else(|| gone.clone(), |uids| gone.intersection(&uids));
-                let mailbox = self.mailbox(name.as_str());
-                gone.iter().for_each(|uid| mailbox.expunge(uid, modseq));
-                self.renew()?;
-                Answer::Expunged(gone)
-            }
-            ask @ (Ask::AppendBegin { .. }
-            | Ask::AppendNext { .. }
-            | Ask::AppendOctets(_)
-            | Ask::AppendEnd { .. }
-            | Ask::AppendAbort) => self.append(ask)?,
-            Ask::MayCompress => Answer::Done,
-            Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
-            ask => self.mailbox_ask(ask)?,
+            _ => unreachable!("these are about one mailbox"),
         })
     }
 

@@ -8,7 +8,7 @@ use super::{Doing, ImapSession, open::OpenMailbox, purpose::Purpose};
 use crate::{
     ask::{Ask, ObjectId},
     command::SearchProgram,
-    limits::{NUMBERS_PIECE_MAX, SEARCH_RECENT_MAX},
+    limits::{NUMBERS_PIECE_MAX, SEARCH_FUZZY_MAX, SEARCH_RECENT_MAX},
     numbers::{NoSuchNumber, Numbers},
 };
 
@@ -33,6 +33,18 @@ pub(super) fn asks_fuzzily(program: &SearchProgram) -> bool {
 /// Why a search cannot be done.
 pub(super) type Wrong = &'static str;
 
+/// How many strings are to be matched fuzzily.
+fn fuzzy_strings(program: &SearchProgram, fuzzy: bool) -> usize {
+    match program {
+        SearchProgram::And(all) => all.iter().map(|key| fuzzy_strings(key, fuzzy)).sum(),
+        SearchProgram::Or(one, other) => fuzzy_strings(one, fuzzy).saturating_add(fuzzy_strings(other, fuzzy)),
+        SearchProgram::Not(inner) => fuzzy_strings(inner, false),
+        SearchProgram::Fuzzy(inner) => fuzzy_strings(inner, true),
+        SearchProgram::Text(..) => usize::from(fuzzy),
+        _ => 0,
+    }
+}
+
 /// What the words of a search stand for in one mailbox.
 pub(super) struct Meaning<'a> {
     /// Whose it is.
@@ -53,6 +65,9 @@ impl<'a> Meaning<'a> {
 
     /// The condition, with UIDs in place of sequence numbers.
     pub(super) fn of(&self, program: &SearchProgram) -> Result<SearchKey, Wrong> {
+        if fuzzy_strings(program, false) > SEARCH_FUZZY_MAX {
+            return Err("too much of the search is fuzzy");
+        }
         let mut recent_left = SEARCH_RECENT_MAX;
         key(self, program, false, &mut recent_left)
     }

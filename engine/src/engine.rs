@@ -15,8 +15,8 @@ use std::{
 
 use bytes::Bytes;
 use rockdove_mail::{
-    ModSeq, Uid,
-    search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
+    ModSeq, Uid, UidSet,
+    search::{SearchKey, SortCriterion, SortKey, ThreadAlgorithm, ThreadNode},
     text,
 };
 
@@ -25,7 +25,7 @@ use crate::{
     directory::{AccountRecord, Directory},
     kv::{Batch, Durability, Family, Read, SharedKv, keys},
     rights::Grants,
-    search::{self, Messages, SheetCache, Sheets},
+    search::{self, KeptTexts, Messages, SheetCache, Sheets},
     store::{
         MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, Staging,
         account::{AccountSlot, AccountState, Totals},
@@ -382,7 +382,11 @@ impl Engine {
         key: &SearchKey,
         criteria: &[SortCriterion],
     ) -> Result<Vec<Uid>, EngineError> {
-        self.found(account, view, key, |rows, messages, sheets| search::sort(rows, criteria, messages, sheets))
+        self.found(account, view, key, |rows, messages, texts, sheets| {
+            let by_relevancy = criteria.iter().any(|criterion| criterion.key == SortKey::Relevancy);
+            let scores = if by_relevancy { search::relevancy(rows, key, messages, texts)? } else { Vec::new() };
+            search::sort(rows, criteria, &scores, messages, sheets)
+        })
     }
 
     /// The threads of the messages of a view that match (RFC 5256 THREAD).
@@ -393,7 +397,7 @@ impl Engine {
         key: &SearchKey,
         algorithm: ThreadAlgorithm,
     ) -> Result<Vec<ThreadNode>, EngineError> {
-        self.found(account, view, key, |rows, messages, sheets| search::thread(rows, algorithm, messages, sheets))
+        self.found(account, view, key, |rows, messages, _, sheets| search::thread(rows, algorithm, messages, sheets))
     }
 
     /// Does something with the entries that match, from one snapshot.
@@ -402,12 +406,28 @@ impl Engine {
         account: AccountId,
         view: &MailboxView,
         key: &SearchKey,
-        work: impl FnOnce(&[Row], &dyn Messages, Option<&Sheets<'_>>) -> Result<T, EngineError>,
+        work: impl FnOnce(&[Row], &dyn Messages, KeptTexts<'_>, Option<&Sheets<'_>>) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
         let read = self.kv.snapshot();
         let (messages, texts) = (AccountMessages { engine: self, account }, Some((&*read, account.0)));
         let rows = search::find(view, key, &messages, texts)?;
-        work(&rows, &messages, Sheets::open(texts, &self.sheets)?.as_ref())
+        work(&rows, &messages, texts, Sheets::open(texts, &self.sheets)?.as_ref())
+    }
+
+    /// How well each of these messages of a view matches what is searched fuzzily, from 1 to 100 among them (RFC 6203),
+    /// ascending by UID.
+    pub fn relevancy_view(
+        &self,
+        account: AccountId,
+        view: &MailboxView,
+        key: &SearchKey,
+        uids: &UidSet,
+    ) -> Result<Vec<(Uid, u8)>, EngineError> {
+        let found = SearchKey::Uids(uids.clone());
+        self.found(account, view, &found, |rows, messages, texts, _| {
+            let scores = search::relevancy(rows, key, messages, texts)?;
+            Ok(rows.iter().map(|row| row.uid).zip(scores).collect())
+        })
     }
 
     /// The previews of these messages (RFC 8970), as far as they are kept.

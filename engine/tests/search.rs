@@ -161,6 +161,24 @@ fn needle(rng: &mut Rng) -> String {
     if rng.below(4) == 0 { cut.to_uppercase() } else { cut }
 }
 
+/// A needle with mistakes.
+fn mistyped(rng: &mut Rng) -> String {
+    let whole = rng.below(3) > 0;
+    let text = if whole { sentence(rng, 3).replace("\r\n ", " ") } else { needle(rng) };
+    let mut letters: Vec<char> = text.chars().collect();
+    for _ in 0..rng.below(3) {
+        let at = rng.below(letters.len());
+        match rng.below(4) {
+            0 => letters.insert(at, 'q'),
+            1 if at < letters.len() => drop(letters.remove(at)),
+            2 if at + 1 < letters.len() => letters.swap(at, at + 1),
+            _ if at < letters.len() => letters[at] = 'z',
+            _ => {}
+        }
+    }
+    letters.into_iter().collect()
+}
+
 fn key(rng: &mut Rng, depth: usize) -> SearchKey {
     let field = |rng: &mut Rng| match rng.below(9) {
         0 => SearchField::From,
@@ -183,7 +201,8 @@ fn key(rng: &mut Rng, depth: usize) -> SearchKey {
             3 => SearchKey::Since(DateField::Sent, Day { days_since_epoch: 0 }),
             _ => SearchKey::Larger(rng.below(600) as u64),
         },
-        1..5 => SearchKey::Text(field(rng), needle(rng)),
+        1 => SearchKey::Fuzzy(field(rng), mistyped(rng)),
+        2..5 => SearchKey::Text(field(rng), needle(rng)),
         5 => SearchKey::Not(Box::new(key(rng, depth - 1))),
         6 | 7 => SearchKey::Or(Box::new(key(rng, depth - 1)), Box::new(key(rng, depth - 1))),
         _ => SearchKey::And((0..rng.below(4)).map(|_| key(rng, depth - 1)).collect()),
@@ -509,4 +528,63 @@ fn what_cannot_be_read_is_passed_over() {
         write(&key, &row);
     }
     check(&house.engine, "whole again");
+}
+
+/// What is found fuzzily, with how relevant it is.
+fn relevant(house: &House, key: &SearchKey) -> Vec<(u32, u8)> {
+    let view = house.engine.mailbox(house.account, INBOX).expect("opened");
+    let found = house.engine.search_view(house.account, &view, key).expect("searched").into_iter().collect();
+    house.engine.relevancy_view(house.account, &view, key, &found).expect("scored")
+}
+
+#[test]
+fn words_that_are_alike_are_found_and_ranked() {
+    let house = House::new();
+    let mail = |subject: &str, body: &str| {
+        format!("Subject: {subject}\r\nX-Tag: {subject}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{body}")
+            .into_bytes()
+    };
+    let mut messages = vec![
+        mail("IMAP break", "the meeting is in the café"),
+        mail("broken imap", "the meetnig is in the cafe"),
+        mail("nothing", "a metting, but no such place"),
+        mail("Ω", "Schönheit und Straße, « meeting » of kernelhackers"),
+        mail("breaks", "imap; kernlhaker"),
+        mail("help", "helo 北京会议"),
+    ];
+    messages.extend((0..300).map(|number| mail(&format!("filler{number}"), "nobody sees this")));
+    house.append(INBOX, &messages);
+    let fuzzy = |field: SearchField, needle: &str| SearchKey::Fuzzy(field, needle.to_owned());
+    let (body, text, subject) = (|| SearchField::Body, || SearchField::Text, || SearchField::Subject);
+    let questions: Vec<(SearchKey, &[(u32, u8)])> = vec![
+        (fuzzy(body(), "Meeting"), &[(1, 100), (2, 1), (3, 1), (4, 100)]),
+        (fuzzy(body(), "CAFE"), &[(1, 100), (2, 100)]),
+        (fuzzy(body(), "cafe\u{301}"), &[(1, 100), (2, 100)]),
+        (fuzzy(body(), "schonhiet STRASSE"), &[(4, 100)]),
+        (fuzzy(body(), "kernelhacker"), &[(4, 100), (5, 1)]),
+        (fuzzy(body(), "place such"), &[(3, 100)]),
+        (fuzzy(body(), "helo"), &[(6, 100)]),
+        (fuzzy(body(), "京会"), &[(6, 100)]),
+        (fuzzy(subject(), "break imap"), &[(1, 100)]),
+        (fuzzy(subject(), "broke imap"), &[(2, 100)]),
+        (fuzzy(subject(), "braek"), &[(1, 100)]),
+        (fuzzy(text(), "imap breaks"), &[(1, 1), (5, 100)]),
+        (fuzzy(SearchField::Header("x-tag".into()), "brokne"), &[(2, 100)]),
+        (fuzzy(SearchField::Header("x-other".into()), "broken"), &[]),
+        (fuzzy(text(), "nowhere at all"), &[]),
+        (
+            SearchKey::Or(Box::new(fuzzy(body(), "metting")), Box::new(fuzzy(body(), "kernelhacker"))),
+            // Of four messages three have the one and two the other: 20, 80, 20 + 48 and 12 points.
+            &[(1, 12), (3, 100), (4, 82), (5, 1)],
+        ),
+        (SearchKey::And(vec![fuzzy(body(), "meeting"), fuzzy(subject(), "imap")]), &[(1, 100), (2, 1)]),
+        (fuzzy(body(), "--"), &[]),
+    ];
+    let ask = |(key, _): &(SearchKey, &[(u32, u8)])| relevant(&house, key);
+    let read: Vec<Vec<(u32, u8)>> = questions.iter().map(ask).collect();
+    house.catch_up();
+    for (question, read) in questions.iter().zip(&read) {
+        assert_eq!(&ask(question), read, "taken in: {:?}", question.0);
+        assert_eq!(&question.1, read, "{:?}", question.0);
+    }
 }

@@ -139,6 +139,30 @@ fn what_is_found_is_ordered_threaded_saved_and_previewed() {
 }
 
 #[test]
+fn what_is_mistyped_is_found_and_the_most_relevant_comes_first() {
+    let server = Server::new();
+    let mut client = server.inbox();
+    for text in [
+        "Subject: Agenda\n\nThe meetnig is at noon.\n",
+        "Subject: Re: meeting\n\nThe meeting is at noon.\n",
+        "Subject: Lunch\nContent-Type: text/plain; charset=utf-8\n\nIn the caf\u{e9}, no meeting.\n",
+    ] {
+        client.append("INBOX", text);
+    }
+    for _ in 0..2 {
+        assert_eq!(client.ok("SEARCH TEXT meeting"), "* SEARCH 2 3\r\n");
+        assert_eq!(client.ok("SEARCH FUZZY BODY CAFE"), "* SEARCH 3\r\n");
+        let found = client.ok("SEARCH RETURN (RELEVANCY ALL) FUZZY TEXT Meeting");
+        assert_eq!(found, "* ESEARCH (TAG \"a\") ALL 1:3 RELEVANCY (1 100 43)\r\n");
+        assert_eq!(client.ok("SORT (RELEVANCY) UTF-8 FUZZY TEXT Meeting"), "* SORT 2 3 1\r\n");
+        assert_eq!(client.ok("SORT (REVERSE RELEVANCY) UTF-8 FUZZY TEXT Meeting"), "* SORT 1 3 2\r\n");
+        assert_eq!(client.ok("SEARCH NOT FUZZY BODY meetign"), "* SEARCH 1\r\n");
+        let account = server.account(ALICE);
+        while server.services.engine.catch_up(account, false).expect("a slice").more {}
+    }
+}
+
+#[test]
 fn changes_of_others_are_told_and_own_ones_are_not_repeated() {
     let server = Server::new();
     let mut one = server.inbox();

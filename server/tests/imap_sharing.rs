@@ -129,6 +129,58 @@ fn what_cannot_be_seen_answers_like_what_is_not_there() {
 }
 
 #[test]
+fn several_mailboxes_are_searched_at_once_as_far_as_they_may_be_read() {
+    let server = Server::new();
+    let (mut alice, mut bob) = (login(&server, ALICE), login(&server, BOB));
+    for mailbox in ["lists/rust", "lists/rust/old", "lists/secret"] {
+        ok(&mut alice, &format!("CREATE {mailbox}"));
+    }
+    for (mailbox, subject) in [
+        ("lists", "doves"),
+        ("lists", "ravens"),
+        ("lists/rust", "doves"),
+        ("lists/rust/old", "doves"),
+        ("lists/secret", "doves"),
+        ("INBOX", "doves"),
+    ] {
+        append(&mut alice, mailbox, subject);
+    }
+    append(&mut bob, "INBOX", "doves");
+    for (mailbox, rights) in [("lists", "lr"), ("lists/rust", "lr"), ("lists/rust/old", "r"), ("lists/secret", "l")] {
+        ok(&mut alice, &format!("SETACL {mailbox} {BOB} {rights}"));
+    }
+    let search = |client: &mut ImapClient, command: &str| {
+        let said = ok(client, command).replace("Other Users/alice@here.example", "~");
+        let of = |line: &str| {
+            let (_, rest) = line.split_once(" MAILBOX ").expect("a mailbox");
+            let (mailbox, rest) = rest.split_once(" UIDVALIDITY ").expect("its UIDVALIDITY");
+            format!("{} {}", mailbox.trim_matches('"'), rest.split_once(") UID ").expect("UIDs").1)
+        };
+        said.lines().map(of).collect::<Vec<_>>().join(", ")
+    };
+    let tree = "subtree \"Other Users/alice@here.example/lists\"";
+    for _ in 0..2 {
+        let all = search(&mut bob, &format!("ESEARCH IN (personal {tree}) SUBJECT DOVES"));
+        assert_eq!(all, "INBOX ALL 1, ~/lists ALL 1, ~/lists/rust ALL 1");
+        let counts = search(&mut bob, &format!("ESEARCH IN ({tree}) RETURN (COUNT MAX) BODY \"body of\""));
+        assert_eq!(counts, "~/lists MAX 2 COUNT 2, ~/lists/rust MAX 1 COUNT 1");
+        assert_eq!(search(&mut bob, &format!("ESEARCH IN ({tree}) 2:9")), "~/lists ALL 2");
+        assert_eq!(
+            search(&mut alice, "ESEARCH IN (subtree-one lists) TEXT doves"),
+            "lists ALL 1, lists/rust ALL 1, lists/secret ALL 1"
+        );
+        for login in [ALICE, BOB] {
+            while server.services.engine.catch_up(server.account(login), false).expect("a slice").more {}
+        }
+    }
+    ok(&mut bob, "SELECT INBOX");
+    ok(&mut alice, &format!("DELETEACL lists {BOB}"));
+    let left = search(&mut bob, &format!("ESEARCH IN (selected {tree} mailboxes {LISTS}) ALL"));
+    assert_eq!(left, "INBOX ALL 1, ~/lists/rust ALL 1");
+    check(&server);
+}
+
+#[test]
 fn public_mailboxes_and_quotas_of_others() {
     let server = Server::new();
     let run = |command| server.services.engine.execute(NOW, command).expect("done");

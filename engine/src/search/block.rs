@@ -278,6 +278,20 @@ impl<'a> Words<'a> {
         Ok(Some(()))
     }
 
+    /// Every word and its place. `None` when the row is damaged.
+    pub(super) fn each_place(&self, tell: &mut dyn FnMut(&'a [u8], (u32, u8))) -> Option<()> {
+        let words = self.list.get(1..self.list.len().checked_sub(1)?)?.split(|octet| *octet == PIECE);
+        let groups = self.groups.len() / GROUP_BYTES;
+        for (number, word) in words.enumerate() {
+            let (group, index) = (number / GROUP_WORDS, number % GROUP_WORDS);
+            if group >= groups {
+                return None;
+            }
+            tell(word, (u32::try_from(group).ok()?, u8::try_from(index).ok()?));
+        }
+        Some(())
+    }
+
     /// Every word with its messages, in order. `None` when something is damaged.
     pub(super) fn each(&self, chunks: &[bytes::Bytes], tell: &mut dyn FnMut(&'a [u8], Vec<u32>)) -> Option<()> {
         let mut words = self.list.get(1..self.list.len().checked_sub(1)?)?.split(|octet| *octet == PIECE);

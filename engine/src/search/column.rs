@@ -52,7 +52,7 @@ impl Column {
         }
     }
 
-    fn of_field(name: &[u8]) -> Self {
+    pub(super) fn of_field(name: &[u8]) -> Self {
         let of = |column: &Self| {
             let own = column.prefix().trim_end_matches(": ");
             !own.is_empty() && name.eq_ignore_ascii_case(own.as_bytes())

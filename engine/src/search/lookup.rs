@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// So few messages are looked at one by one, without the words.
-const FEW: usize = 16;
+pub(super) const FEW: usize = 16;
 
 /// What the texts say about some messages; those in neither list do not match.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,9 +31,9 @@ pub(crate) struct Verdicts {
 
 /// The texts of an account at one moment.
 pub(crate) struct Index<'a> {
-    read: &'a dyn Read,
-    account: u32,
-    reach: Reach,
+    pub(super) read: &'a dyn Read,
+    pub(super) account: u32,
+    pub(super) reach: Reach,
     left_out: BTreeSet<u32>,
 }
 
@@ -78,11 +78,16 @@ impl<'a> Index<'a> {
         Ok(Some(Self { read, account, reach, left_out }))
     }
 
+    /// Whether the text of a message is kept.
+    pub(super) fn keeps(&self, message: u32) -> bool {
+        message < self.reach.next && !self.left_out.contains(&message)
+    }
+
     /// Which of the messages `wanted` (ascending) have a folded needle in a field.
     pub(crate) fn ask(&self, field: &SearchField, needle: &str, wanted: &[u32]) -> Result<Verdicts, EngineError> {
         let mut verdicts = Verdicts::default();
         let Some(target) = target(field, needle) else { return Ok(verdicts) };
-        let kept = |message: &u32| *message < self.reach.next && !self.left_out.contains(message);
+        let kept = |message: &u32| self.keeps(*message);
         let (inside, open): (Vec<u32>, Vec<u32>) = wanted.iter().partition(|message| kept(message));
         verdicts.open = open;
         if needle.is_empty() && matches!(field, SearchField::Body | SearchField::Text) {

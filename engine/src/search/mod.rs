@@ -14,6 +14,8 @@ mod block;
 mod catch_up;
 pub(crate) mod check;
 mod column;
+mod fuzzy;
+mod grades;
 mod keys;
 mod lookup;
 mod page;
@@ -39,6 +41,7 @@ use crate::{
 
 pub use catch_up::Caught;
 pub(crate) use catch_up::forget;
+pub(crate) use fuzzy::relevancy;
 pub(crate) use scan::Messages;
 pub(crate) use sheets::{SheetCache, Sheets};
 pub(crate) use sort::sort;
@@ -47,12 +50,15 @@ pub(crate) use thread::thread;
 /// Octets of folded text that are kept of a message; one with more is read when it is searched.
 pub(crate) const TEXT_BYTES_MAX: usize = 1024 * 1024;
 
+/// The texts of an account, by its number; `None`: the messages are to be read.
+pub(crate) type KeptTexts<'a> = Option<(&'a dyn Read, u32)>;
+
 /// UIDs of the messages that match, ascending.
 pub(crate) fn search(
     view: &MailboxView,
     key: &SearchKey,
     messages: &dyn Messages,
-    texts: Option<(&dyn Read, u32)>,
+    texts: KeptTexts<'_>,
 ) -> Result<Vec<Uid>, EngineError> {
     Ok(find(view, key, messages, texts)?.iter().map(|row| row.uid).collect())
 }
@@ -62,7 +68,7 @@ pub(crate) fn find(
     view: &MailboxView,
     key: &SearchKey,
     messages: &dyn Messages,
-    texts: Option<(&dyn Read, u32)>,
+    texts: KeptTexts<'_>,
 ) -> Result<Vec<Row>, EngineError> {
     let key = scan::prepared(key);
     if asks_age(&key) {
@@ -95,7 +101,7 @@ fn any(key: &SearchKey, is: &dyn Fn(&SearchKey) -> bool) -> bool {
 }
 
 fn asks_text(key: &SearchKey) -> bool {
-    any(key, &|key| matches!(key, SearchKey::Text(..)))
+    any(key, &|key| matches!(key, SearchKey::Text(..) | SearchKey::Fuzzy(..)))
 }
 
 fn asks_age(key: &SearchKey) -> bool {

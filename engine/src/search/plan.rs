@@ -73,7 +73,7 @@ pub(super) struct Decided {
 /// What a key costs, roughly; in the order in which keys are asked.
 fn cost(key: &SearchKey) -> u8 {
     match key {
-        SearchKey::Text(field, _) => match field {
+        SearchKey::Text(field, _) | SearchKey::Fuzzy(field, _) => match field {
             rockdove_mail::search::SearchField::Text => 5,
             rockdove_mail::search::SearchField::Body => 4,
             rockdove_mail::search::SearchField::Header(_) => 3,
@@ -121,13 +121,17 @@ impl Planner<'_> {
                 let Decided { yes, open } = self.decide(key, among)?;
                 Ok(Decided { yes: among.without(&yes).without(&open), open })
             }
-            SearchKey::Text(field, needle) => match self.index {
+            SearchKey::Text(field, needle) | SearchKey::Fuzzy(field, needle) => match self.index {
                 None => Ok(Decided { yes: self.none(), open: among.clone() }),
                 Some(index) => {
                     let mut wanted: Vec<u32> = among.iter().map(|at| self.rows[at].message).collect();
                     wanted.sort_unstable();
                     wanted.dedup();
-                    let verdicts = index.ask(field, needle, &wanted)?;
+                    let verdicts = if matches!(key, SearchKey::Fuzzy(..)) {
+                        index.ask_fuzzily(field, needle, &wanted)?
+                    } else {
+                        index.ask(field, needle, &wanted)?
+                    };
                     let of = |messages: &[u32]| {
                         let mut places = self.none();
                         let has = |at: &usize| messages.binary_search(&self.rows[*at].message).is_ok();

@@ -8,6 +8,7 @@ use rockdove_mail::{
     text,
 };
 
+use super::fuzzy::{Terms, is_found};
 use crate::{
     command::{EngineError, InternalDate},
     store::{MessageRecord, segment::Row},
@@ -29,6 +30,12 @@ pub(super) fn prepared(key: &SearchKey) -> SearchKey {
         SearchKey::Or(a, b) => SearchKey::Or(Box::new(prepared(a)), Box::new(prepared(b))),
         SearchKey::Not(key) => SearchKey::Not(Box::new(prepared(key))),
         SearchKey::Text(field, needle) => SearchKey::Text(field.clone(), text::fold(needle)),
+        SearchKey::Fuzzy(field, needle) => {
+            let needle = text::fold(needle);
+            // Without words there is nothing to be inexact about.
+            let fuzzy = Terms::new(&needle).is_some();
+            if fuzzy { SearchKey::Fuzzy(field.clone(), needle) } else { SearchKey::Text(field.clone(), needle) }
+        }
         other => other.clone(),
     }
 }
@@ -99,7 +106,12 @@ impl<'a> Message<'a> {
             SearchKey::Older(_) | SearchKey::Younger(_) => Some(false),
             SearchKey::ModSeq(modseq) => Some(self.row.modseq >= *modseq),
             SearchKey::Message(message) => Some(self.row.message == *message),
-            SearchKey::Text(field, needle) => self.text(field, needle, effort)?,
+            SearchKey::Text(field, needle) => {
+                self.text(field, effort, &|octets, record| text::matches(octets, &record.skeleton(), field, needle))?
+            }
+            SearchKey::Fuzzy(field, needle) => self.text(field, effort, &|octets, record| {
+                Terms::new(needle).is_some_and(|terms| is_found(&terms.in_message(field, octets, record)))
+            })?,
         })
     }
 
@@ -143,7 +155,13 @@ impl<'a> Message<'a> {
         Ok(record)
     }
 
-    fn text(&mut self, field: &SearchField, needle: &str, effort: Effort) -> Result<Option<bool>, EngineError> {
+    /// Reads as much as a field needs, and asks about it.
+    fn text(
+        &mut self,
+        field: &SearchField,
+        effort: Effort,
+        ask: &dyn Fn(&[u8], &MessageRecord) -> bool,
+    ) -> Result<Option<bool>, EngineError> {
         let header_only = !matches!(field, SearchField::Body | SearchField::Text);
         if effort < if header_only { Effort::Header } else { Effort::Whole } {
             return Ok(None);
@@ -154,6 +172,6 @@ impl<'a> Message<'a> {
             Some(bytes) => bytes.clone(),
             None => kept.insert(self.messages.bytes(&record, header_only)?).clone(),
         };
-        Ok(Some(text::matches(&bytes, &record.skeleton(), field, needle)))
+        Ok(Some(ask(&bytes, &record)))
     }
 }

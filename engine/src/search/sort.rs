@@ -31,7 +31,7 @@ impl Values<'_> {
 
 const fn name(key: SortKey) -> Option<Name> {
     Some(match key {
-        SortKey::Arrival | SortKey::Date | SortKey::Size => return None,
+        SortKey::Arrival | SortKey::Date | SortKey::Relevancy | SortKey::Size => return None,
         SortKey::Cc => Name::Cc,
         SortKey::DisplayFrom => Name::DisplayFrom,
         SortKey::DisplayTo => Name::DisplayTo,
@@ -59,10 +59,11 @@ pub(super) fn dates(rows: &[Row], links: &Entries) -> Vec<i64> {
     rows.iter().enumerate().map(date).collect()
 }
 
-/// The UIDs of these rows (ascending by UID), ordered.
+/// The UIDs of these rows (ascending by UID), ordered. `relevancy` has a score for each row, when it is a criterion.
 pub(crate) fn sort(
     rows: &[Row],
     criteria: &[SortCriterion],
+    relevancy: &[u8],
     messages: &dyn Messages,
     sheets: Option<&Sheets<'_>>,
 ) -> Result<Vec<Uid>, EngineError> {
@@ -78,6 +79,12 @@ pub(crate) fn sort(
             Values::Texts((0..rows.len()).map(|at| name_in(names.get(at), name).unwrap_or_default()).collect())
         }
         (SortKey::Date, _) => Values::Numbers(dates(rows, &links)),
+        //= rfc6203#section-6
+        //# The message with the highest score is returned first.
+        (SortKey::Relevancy, _) => {
+            let score = |at: usize| relevancy.get(at).copied().unwrap_or_default();
+            Values::Numbers((0..rows.len()).map(|at| -i64::from(score(at))).collect())
+        }
         (SortKey::Size, _) => Values::Numbers(rows.iter().map(|row| i64::from(row.size)).collect()),
         _ => Values::Numbers(rows.iter().map(|row| row.date.unix_s).collect()),
     };

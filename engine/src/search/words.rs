@@ -25,7 +25,7 @@ const fn is_word_octet(octet: u8) -> bool {
 }
 
 /// The runs of a text, each with its place.
-fn runs(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+pub(super) fn runs(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
         at += text.get(at..)?.iter().position(|octet| is_word_octet(*octet))?;
@@ -145,9 +145,19 @@ fn lookup(needle: &str, at: usize, run: &[u8]) -> Lookup {
     if at + run.len() < needle.len() {
         word.push(super::page::PIECE);
     }
+    let (pieces, pieces_are_exact) = pieces(run_text(run));
+    Lookup { word, pieces, pieces_are_exact }
+}
+
+fn run_text(run: &[u8]) -> &str {
+    std::str::from_utf8(run).unwrap_or_default()
+}
+
+/// What each must be in some piece of a text that has the run in long words, and whether one that has shows it.
+pub(super) fn pieces(run: &str) -> (Vec<Vec<u8>>, bool) {
     let mut pieces = Vec::new();
     let mut exact = true;
-    for (number, stretch) in stretches(std::str::from_utf8(run).unwrap_or_default()).enumerate() {
+    for (number, stretch) in stretches(run).enumerate() {
         exact &= number == 0;
         if stretch.is_ascii() {
             exact &= stretch.len() <= WINDOW_REACH;
@@ -157,7 +167,7 @@ fn lookup(needle: &str, at: usize, run: &[u8]) -> Lookup {
             exact &= stretch.chars().nth(2).is_none();
         }
     }
-    Lookup { word, pieces, pieces_are_exact: exact }
+    (pieces, exact)
 }
 
 #[cfg(test)]

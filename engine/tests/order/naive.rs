@@ -35,6 +35,8 @@ impl Mail {
             SortKey::To => place(1),
             SortKey::Cc => place(2),
             SortKey::DisplayFrom => self.shown[0].cmp(&other.shown[0]),
+            // No message of these is more relevant than another.
+            SortKey::Relevancy => Ordering::Equal,
             SortKey::DisplayTo => self.shown[1].cmp(&other.shown[1]),
         }
     }

@@ -258,7 +258,25 @@ pub enum Ask {
         /// Only messages that the session knows.
         within: UidSet,
     },
-    /// The same, ordered. Answered by [`Answer::Sorted`].
+    /// UIDs of the messages of any mailbox that match. Answered by [`Answer::FoundIn`].
+    SearchIn {
+        /// Which.
+        mailbox: MailboxName,
+        /// What; sequence numbers have become UIDs.
+        key: SearchKey,
+        /// Only these messages; `None` for all.
+        within: Option<UidSet>,
+    },
+    /// How well messages match what is searched fuzzily (RFC 6203). Answered by [`Answer::Relevancy`].
+    Relevancy {
+        /// Of which mailbox; `None` for the open one.
+        mailbox: Option<MailboxName>,
+        /// What they were found by.
+        key: SearchKey,
+        /// The messages.
+        uids: UidSet,
+    },
+    /// Messages of the open mailbox that match, ordered. Answered by [`Answer::Sorted`].
     Sort {
         /// What; sequence numbers have become UIDs.
         key: SearchKey,
@@ -507,6 +525,19 @@ pub enum Answer {
         /// The highest mod-sequence among them; zero when there is none.
         highest_modseq: ModSeq,
     },
+    /// To [`Ask::SearchIn`].
+    FoundIn {
+        /// MAILBOXID.
+        mailbox_id: ObjectId,
+        /// UIDVALIDITY.
+        uid_validity: UidValidity,
+        /// The first UID that would be `\Recent` for a session that selects the mailbox.
+        recent_from: Uid,
+        /// The messages.
+        uids: UidSet,
+        /// The highest mod-sequence among them; zero when there is none.
+        highest_modseq: ModSeq,
+    },
     /// To [`Ask::Sort`].
     Sorted {
         /// The messages, in order.
@@ -514,6 +545,8 @@ pub enum Answer {
         /// The highest mod-sequence among them; zero when there is none.
         highest_modseq: ModSeq,
     },
+    /// To [`Ask::Relevancy`]: from 1 to 100, ascending by UID; those that are gone may be left out.
+    Relevancy(Vec<(Uid, u8)>),
     /// To [`Ask::Thread`].
     Threads(Vec<ThreadNode>),
     /// To [`Ask::Copy`].

@@ -136,6 +136,8 @@ pub enum Command {
     },
     /// SEARCH with RETURN (RFC 4731), SORT and THREAD (RFC 5256), and their UID forms.
     Find(FindRequest),
+    /// ESEARCH (RFC 7377).
+    MultiSearch(MultiSearch),
     /// FETCH and UID FETCH.
     Fetch {
         /// UID FETCH; the request then holds UID.
@@ -205,6 +207,38 @@ pub struct FindRequest {
     pub form: FindForm,
 }
 
+/// A search of several mailboxes (RFC 7377). Its answers are UIDs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultiSearch {
+    /// Where; empty for the selected mailbox.
+    pub sources: Vec<SearchSource>,
+    /// What to tell of each mailbox.
+    pub returns: ReturnOptions,
+    /// The charset of the strings, upper case.
+    pub charset: Option<String>,
+    /// What.
+    pub key: SearchProgram,
+}
+
+/// Mailboxes to be searched (RFC 7377 section 2.2, RFC 5465 section 6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SearchSource {
+    /// `selected`.
+    Selected,
+    /// `inboxes`: one's own mailboxes that mail may be delivered to.
+    Inboxes,
+    /// `personal`: one's own mailboxes.
+    Personal,
+    /// `subscribed`.
+    Subscribed,
+    /// `subtree`: these, and all below them.
+    Subtree(Vec<MailboxArg>),
+    /// `subtree-one`: these, and those one level below them.
+    SubtreeOne(Vec<MailboxArg>),
+    /// `mailboxes`.
+    Mailboxes(Vec<MailboxArg>),
+}
+
 /// How a search is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FindForm {
@@ -218,7 +252,7 @@ pub enum FindForm {
     Thread(ThreadAlgorithm),
 }
 
-/// What RETURN asks for (RFC 4731, RFC 5182, RFC 9394).
+/// What RETURN asks for (RFC 4731, RFC 5182, RFC 6203, RFC 9394).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "options that the RFC lets be combined at will")]
 pub struct ReturnOptions {
@@ -234,6 +268,8 @@ pub struct ReturnOptions {
     pub save: bool,
     /// PARTIAL.
     pub partial: Option<PartialRange>,
+    /// RELEVANCY (RFC 6203).
+    pub relevancy: bool,
 }
 
 /// Some of the results by their places, from 1 on (RFC 9394).
@@ -404,4 +440,19 @@ pub enum SearchProgram {
     ThreadId,
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
+    /// FUZZY (RFC 6203).
+    Fuzzy(Box<SearchProgram>),
+}
+
+impl SearchProgram {
+    /// Whether this is so of the condition or of one within it.
+    pub fn any(&self, is: &dyn Fn(&Self) -> bool) -> bool {
+        is(self)
+            || match self {
+                Self::And(all) => all.iter().any(|key| key.any(is)),
+                Self::Or(one, other) => one.any(is) || other.any(is),
+                Self::Not(inner) | Self::Fuzzy(inner) => inner.any(is),
+                _ => false,
+            }
+    }
 }

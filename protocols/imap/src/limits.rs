@@ -31,6 +31,13 @@ pub const SEARCH_DEPTH_MAX: usize = 256;
 /// RECENT, NEW, OLD and `$` in one SEARCH: each holds a set of messages once more.
 pub const SEARCH_RECENT_MAX: usize = 16;
 
+/// Strings of one SEARCH that are matched fuzzily (RFC 6203 section 8): each is compared with every word of an account.
+pub const SEARCH_FUZZY_MAX: usize = 16;
+
+/// Mailbox specifiers of one ESEARCH, and mailboxes named by one of them (RFC 7377 section 2.4): a command is 64 KiB, so
+/// that this is not what keeps a client from naming all that it has.
+pub const SEARCH_SOURCES_MAX: usize = 4_096;
+
 /// Criteria of one SORT: each at most a few times.
 pub const SORT_CRITERIA_MAX: usize = 32;
 

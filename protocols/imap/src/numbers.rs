@@ -83,6 +83,16 @@ impl SequenceSet {
         Ok(united(ranges.collect::<Result<_, _>>()?))
     }
 
+    /// The same as [`spans`](Self::spans), where numbers beyond the last message are no mistake: a range ends with it.
+    pub fn spans_there(&self, numbers: &Numbers) -> UidSet {
+        let exists = numbers.exists();
+        let ranges = self.ranges.iter().filter_map(|(first, last)| {
+            let (first, last) = (first.unwrap_or(exists), last.unwrap_or(exists));
+            Some((numbers.uid(first.min(last))?, numbers.uid(first.max(last).min(exists))?))
+        });
+        united(ranges.collect())
+    }
+
     /// These UIDs, whether there are such messages or not. `*` is the largest in use; where none is, a range with `*` is
     /// empty.
     pub fn uid_set(&self, largest: Option<Uid>) -> UidSet {

@@ -75,6 +75,7 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::And(keys) => format!("({})", keys.iter().map(our_search).collect::<Vec<_>>().join(" ")),
         SearchProgram::Or(left, right) => format!("OR {} {}", our_search(left), our_search(right)),
         SearchProgram::Not(key) => format!("NOT {}", our_search(key)),
+        SearchProgram::Fuzzy(key) => format!("FUZZY {}", our_search(key)),
         SearchProgram::Sequence(set) => our_set(set),
         SearchProgram::Uid(set) => format!("UID {}", our_set(set)),
         SearchProgram::Flag(flag) => flag_name(*flag).to_owned(),

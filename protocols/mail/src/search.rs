@@ -80,6 +80,8 @@ pub enum SearchKey {
     ArrivedBy(i64),
     /// Case-insensitive substring of a field. An empty needle in `Header` asks whether the field is there.
     Text(SearchField, String),
+    /// Words that are alike, in any order, in a field (RFC 6203). Without words it is [`SearchKey::Text`].
+    Fuzzy(SearchField, String),
 }
 
 impl SearchKey {
@@ -121,6 +123,8 @@ pub enum SortKey {
     DisplayTo,
     /// `FROM`: mailbox of the first `From:` address.
     From,
+    /// `RELEVANCY`: how well a message matches what is searched fuzzily, best first (RFC 6203).
+    Relevancy,
     /// `SIZE`: octets.
     Size,
     /// `SUBJECT`: base subject.

@@ -3,15 +3,15 @@
 use rockdove_mail::search::{SortCriterion, SortKey, ThreadAlgorithm};
 
 use super::{
-    search,
+    mailbox, search,
     words::{Words, Wrong},
 };
 use crate::{
-    command::{Command, FindForm, FindRequest, PartialRange, ReturnOptions},
-    limits::SORT_CRITERIA_MAX,
+    command::{Command, FindForm, FindRequest, MailboxArg, MultiSearch, PartialRange, ReturnOptions, SearchSource},
+    limits::{SEARCH_SOURCES_MAX, SORT_CRITERIA_MAX},
 };
 
-/// Options of RETURN in one list; there are six to be had.
+/// Options of RETURN in one list; there are seven to be had.
 const OPTIONS_MAX: usize = 16;
 
 /// `"RETURN" SP "(" [search-return-opt *(SP search-return-opt)] ")" SP`, where it is there.
@@ -29,6 +29,7 @@ pub(super) fn return_options(words: &mut Words<'_>) -> Result<Option<ReturnOptio
             "ALL" => options.all = true,
             "COUNT" => options.count = true,
             "SAVE" => options.save = true,
+            "RELEVANCY" => options.relevancy = true,
             "PARTIAL" => {
                 words.space()?;
                 //= rfc9394#section-3.1
@@ -96,6 +97,7 @@ fn criterion(words: &mut Words<'_>) -> Result<SortCriterion, Wrong> {
         "DISPLAYFROM" => SortKey::DisplayFrom,
         "DISPLAYTO" => SortKey::DisplayTo,
         "FROM" => SortKey::From,
+        "RELEVANCY" => SortKey::Relevancy,
         "SIZE" => SortKey::Size,
         "SUBJECT" => SortKey::Subject,
         "TO" => SortKey::To,
@@ -121,4 +123,57 @@ fn criteria_of_search(words: &mut Words<'_>, uid: bool, form: FindForm) -> Resul
     words.space()?;
     let key = search::keys(words, Some(&charset))?;
     Ok(Command::Find(FindRequest { uid, charset: Some(charset), key, form }))
+}
+
+/// `esearch = "ESEARCH" [SP esearch-source-opts] [SP search-return-opts] SP search-program` (RFC 7377)
+pub(super) fn esearch(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let sources = sources(words)?;
+    //= rfc7377#section-2.1
+    //# Presence of a source option in the absence of a result option implies
+    //# the "ALL" result option
+    let returns = return_options(words)?.unwrap_or(ReturnOptions { all: true, ..ReturnOptions::default() });
+    let (charset, key) = search::program(words)?;
+    Ok(Command::MultiSearch(MultiSearch { sources, returns, charset, key }))
+}
+
+/// `esearch-source-opts = "IN" SP "(" source-mbox [SP "(" scope-options ")"] ")"`; `source-mbox = filter-mailboxes *(SP
+/// filter-mailboxes)`. There are no scope options yet.
+fn sources(words: &mut Words<'_>) -> Result<Vec<SearchSource>, Wrong> {
+    let mut ahead = *words;
+    if ahead.keyword() != "IN" {
+        return Ok(Vec::new());
+    }
+    ahead.space()?;
+    let sources = ahead.list(SEARCH_SOURCES_MAX, source)?;
+    if sources.is_empty() {
+        return Err("a mailbox specifier is missing");
+    }
+    ahead.space()?;
+    *words = ahead;
+    Ok(sources)
+}
+
+/// `filter-mailboxes = "selected" / "inboxes" / "personal" / "subscribed" / (("subtree" / "subtree-one" / "mailboxes") SP
+/// one-or-more-mailbox)` (RFC 5465, RFC 7377)
+fn source(words: &mut Words<'_>) -> Result<SearchSource, Wrong> {
+    Ok(match words.keyword().as_str() {
+        "SELECTED" => SearchSource::Selected,
+        "INBOXES" => SearchSource::Inboxes,
+        "PERSONAL" => SearchSource::Personal,
+        "SUBSCRIBED" => SearchSource::Subscribed,
+        "SUBTREE" => SearchSource::Subtree(mailboxes(words)?),
+        "SUBTREE-ONE" => SearchSource::SubtreeOne(mailboxes(words)?),
+        "MAILBOXES" => SearchSource::Mailboxes(mailboxes(words)?),
+        _ => return Err("there is no such mailbox specifier"),
+    })
+}
+
+/// `one-or-more-mailbox = mailbox / many-mailboxes`; `many-mailboxes = "(" mailbox *(SP mailbox) ")"` (RFC 5465)
+fn mailboxes(words: &mut Words<'_>) -> Result<Vec<MailboxArg>, Wrong> {
+    words.space()?;
+    if words.peek() != Some(b'(') {
+        return Ok(vec![mailbox::mailbox(words)?]);
+    }
+    let names = words.list(SEARCH_SOURCES_MAX, mailbox::mailbox)?;
+    if names.is_empty() { Err("a mailbox is missing") } else { Ok(names) }
 }

@@ -91,15 +91,18 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "LIST" => arguments(words, mailbox::list),
         "LSUB" => arguments(words, mailbox::lsub),
         "STATUS" => arguments(words, mailbox::status),
+        "ESEARCH" => arguments(words, find::esearch),
         "UID" => arguments(words, uid),
         _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
     }
 }
 
-/// `uid = "UID" SP (copy / fetch / search / store)`; `uid-expunge = "UID" SP "EXPUNGE" SP sequence-set` (RFC 4315)
+/// `uid = "UID" SP (copy / fetch / search / store)`; `uid-expunge = "UID" SP "EXPUNGE" SP sequence-set` (RFC 4315);
+/// RFC 7377 section 2 shows ESEARCH behind UID too, although its grammar has it alone.
 fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
     match words.keyword().as_str() {
         "EXPUNGE" => arguments(words, |words| words.sequence_set().map(Command::UidExpunge)),
+        "ESEARCH" => arguments(words, find::esearch),
         name => on_messages(name, words, true).unwrap_or(Err("there is no such UID command")),
     }
 }

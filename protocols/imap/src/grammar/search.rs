@@ -36,7 +36,7 @@ pub(super) fn search(words: &mut Words<'_>, uid: bool) -> Result<Command, Wrong>
 }
 
 /// `search-program = ["CHARSET" SP charset SP] search-key *(SP search-key)`; `charset = atom / quoted`
-fn program(words: &mut Words<'_>) -> Result<(Option<String>, SearchProgram), Wrong> {
+pub(super) fn program(words: &mut Words<'_>) -> Result<(Option<String>, SearchProgram), Wrong> {
     let mut charset = None;
     let mut ahead = *words;
     if ahead.keyword() == "CHARSET" && ahead.spaces() {
@@ -91,6 +91,11 @@ impl Reading {
                 "NOT" => {
                     words.space()?;
                     self.key(words, deeper).map(not)
+                }
+                // search-key =/ "FUZZY" SP search-key (RFC 6203)
+                "FUZZY" => {
+                    words.space()?;
+                    Ok(SearchProgram::Fuzzy(Box::new(self.key(words, deeper)?)))
                 }
                 "OR" => {
                     words.space()?;

@@ -28,6 +28,7 @@ fn when(command: &Command) -> When {
         | Command::Status { .. }
         | Command::Access(_)
         | Command::Append(_)
+        | Command::MultiSearch(_)
         | Command::Idle => When::Authenticated,
         Command::Check
         | Command::Close
@@ -44,14 +45,8 @@ fn when(command: &Command) -> When {
 
 /// Whether a search is about sequence numbers.
 fn names_numbers(program: &SearchProgram) -> bool {
-    match program {
-        // `$` stands for messages, not for numbers.
-        SearchProgram::Sequence(set) => !set.is_saved(),
-        SearchProgram::And(all) => all.iter().any(names_numbers),
-        SearchProgram::Or(one, other) => names_numbers(one) || names_numbers(other),
-        SearchProgram::Not(inner) => names_numbers(inner),
-        _ => false,
-    }
+    // `$` stands for messages, not for numbers.
+    program.any(&|key| matches!(key, SearchProgram::Sequence(set) if !set.is_saved()))
 }
 
 impl ImapSession {
@@ -79,6 +74,7 @@ impl ImapSession {
                 | Command::Copy { uid: true, .. }
                 | Command::Find(FindRequest { uid: true, .. })
                 | Command::UidExpunge(_)
+                | Command::MultiSearch(_)
         );
         //= rfc3501#section-7.4.1
         //# An EXPUNGE response MUST NOT be sent when no command is in
@@ -91,6 +87,7 @@ impl ImapSession {
             //# search criteria.
             Command::Search { uid, key, .. } => !uid || names_numbers(key),
             Command::Find(find) => !find.uid || names_numbers(&find.key),
+            Command::MultiSearch(search) => names_numbers(&search.key),
             Command::Fetch { uid, .. } | Command::Store { uid, .. } => !uid,
             _ => false,
         };
@@ -124,6 +121,7 @@ impl ImapSession {
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
             Command::Access(command) => self.access(command),
+            Command::MultiSearch(search) => self.multi_search(search),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),

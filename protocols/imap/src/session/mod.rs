@@ -18,6 +18,7 @@ mod idle;
 mod list;
 mod login;
 mod mailboxes;
+mod multisearch;
 mod open;
 mod outbox;
 mod purpose;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, ModSeq, Rights, Uid, UidSet};
+use rockdove_mail::{MailboxName, ModSeq, Rights, Uid, UidSet, UidValidity};
 
 use crate::{
     ask::Selected,
@@ -19,6 +19,7 @@ pub(super) struct OpenMailbox {
     pub(super) name: MailboxName,
     /// Whose it is.
     pub(super) account: u32,
+    pub(super) uid_validity: UidValidity,
     /// EXAMINE, or no right to change anything.
     pub(super) read_only: bool,
     /// What the user may do here.
@@ -48,6 +49,7 @@ impl OpenMailbox {
         Self {
             name,
             account: selected.mailbox_id.account,
+            uid_validity: selected.uid_validity,
             //= rfc4314#section-5.2
             //# The server MUST include a READ-ONLY response code in the tagged OK
             //# response to a SELECT command if none of the following rights is

@@ -8,15 +8,16 @@ use super::{
     ImapSession,
     append::{Append, GivenUp},
     fetch::Fetching,
-    find::Wanted,
+    find::{Found, Wanted},
     list::ListStatus,
+    multisearch::{Searching, Seen},
     resync::Vanishing,
     sasl_turn::SaslTurn,
     store::StoreCommand,
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, Resync, ReturnOptions, StatusItem},
+    command::{ListRequest, Resync, StatusItem},
 };
 
 /// Why the host was asked.
@@ -76,7 +77,21 @@ pub(super) enum Purpose {
     /// SEARCH RETURN and SORT.
     Find(Wanted),
     /// The mod-sequence of the ends of what SEARCH RETURN has found.
-    FindEnds(ReturnOptions, Vec<Uid>),
+    FindEnds(Wanted, Vec<Uid>),
+    /// How relevant is what was found.
+    Relevancy(Box<Found>),
+    /// ESEARCH: which mailboxes there are.
+    Sources(Box<Searching>),
+    /// ESEARCH in the selected mailbox.
+    SearchSelected(Box<Searching>),
+    /// The mod-sequence of the ends of what ESEARCH has found there.
+    SelectedEnds(Box<Searching>, Vec<Uid>),
+    /// Which messages a mailbox has, before ESEARCH searches it.
+    SearchLook(Box<Searching>),
+    /// ESEARCH in another mailbox, after a look or without.
+    SearchNamed(Box<Searching>, Option<Seen>),
+    /// The mod-sequence of the ends of what it has found there.
+    NamedEnds(Box<Searching>, Seen, Vec<Uid>),
     /// THREAD.
     Thread,
     /// COPY and MOVE (`true`).
@@ -183,9 +198,19 @@ impl ImapSession {
             (Purpose::Find(wanted), Answer::Sorted { uids, highest_modseq }) => {
                 self.found_in_order(wanted, uids, highest_modseq);
             }
-            (Purpose::FindEnds(returns, uids), Answer::Found { highest_modseq, .. }) => {
-                self.extended(&returns, &uids, Some(highest_modseq).filter(|modseq| *modseq > 0));
+            (Purpose::FindEnds(wanted, uids), Answer::Found { highest_modseq, .. }) => {
+                self.ends_found(wanted, uids, highest_modseq);
             }
+            (Purpose::Relevancy(found), Answer::Relevancy(scores)) => self.result(*found, &scores),
+            (
+                purpose @ (Purpose::Sources(_)
+                | Purpose::SearchSelected(_)
+                | Purpose::SelectedEnds(..)
+                | Purpose::SearchLook(_)
+                | Purpose::SearchNamed(..)
+                | Purpose::NamedEnds(..)),
+                answer,
+            ) => self.multi_search_answered(purpose, answer),
             (Purpose::Thread, Answer::Threads(nodes)) => self.threads(nodes),
             (Purpose::Copy(remove), Answer::Copied { uid_validity, from, to }) => {
                 self.copied(remove, uid_validity, &from, &to);
@@ -282,6 +307,21 @@ impl ImapSession {
             Purpose::EndWatch => self.idle_done(),
             Purpose::Find(wanted) => {
                 self.forget_saved(wanted.saves());
+                self.complete(refusal.text(false));
+            }
+            Purpose::SearchLook(searching) | Purpose::SearchNamed(searching, _) | Purpose::NamedEnds(searching, ..)
+                if matches!(refusal, Refusal::NoSuchMailbox | Refusal::NoPermission) =>
+            {
+                self.pass_over(searching);
+            }
+            Purpose::Relevancy(found) if matches!(refusal, Refusal::NoSuchMailbox | Refusal::NoPermission) => {
+                match found.place {
+                    Some((searching, ..)) => self.pass_over(searching),
+                    None => self.complete(refusal.text(false)),
+                }
+            }
+            Purpose::SearchSelected(searching) | Purpose::SelectedEnds(searching, _) => {
+                self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
             Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),

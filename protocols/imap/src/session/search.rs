@@ -8,8 +8,8 @@ use super::{Doing, ImapSession, open::OpenMailbox, purpose::Purpose};
 use crate::{
     ask::{Ask, ObjectId},
     command::SearchProgram,
-    limits::{NUMBERS_PIECE_MAX, SEARCH_RECENT_MAX},
-    numbers::NoSuchNumber,
+    limits::{NUMBERS_PIECE_MAX, SEARCH_FUZZY_MAX, SEARCH_RECENT_MAX},
+    numbers::{NoSuchNumber, Numbers},
 };
 
 /// The answer of SEARCH on its way.
@@ -21,39 +21,81 @@ pub(super) struct Finding {
 }
 
 /// Whether a search looks at mod-sequences.
-fn asks_modseq(program: &SearchProgram) -> bool {
-    match program {
-        SearchProgram::ModSeq(_) => true,
-        SearchProgram::And(all) => all.iter().any(asks_modseq),
-        SearchProgram::Or(one, other) => asks_modseq(one) || asks_modseq(other),
-        SearchProgram::Not(inner) => asks_modseq(inner),
-        _ => false,
-    }
+pub(super) fn asks_modseq(program: &SearchProgram) -> bool {
+    program.any(&|key| matches!(key, SearchProgram::ModSeq(_)))
+}
+
+/// Whether something is searched fuzzily.
+pub(super) fn asks_fuzzily(program: &SearchProgram) -> bool {
+    program.any(&|key| matches!(key, SearchProgram::Fuzzy(_)))
 }
 
 /// Why a search cannot be done.
-type Wrong = &'static str;
+pub(super) type Wrong = &'static str;
+
+/// How many strings are to be matched fuzzily.
+fn fuzzy_strings(program: &SearchProgram, fuzzy: bool) -> usize {
+    match program {
+        SearchProgram::And(all) => all.iter().map(|key| fuzzy_strings(key, fuzzy)).sum(),
+        SearchProgram::Or(one, other) => fuzzy_strings(one, fuzzy).saturating_add(fuzzy_strings(other, fuzzy)),
+        SearchProgram::Not(inner) => fuzzy_strings(inner, false),
+        SearchProgram::Fuzzy(inner) => fuzzy_strings(inner, true),
+        SearchProgram::Text(..) => usize::from(fuzzy),
+        _ => 0,
+    }
+}
+
+/// What the words of a search stand for in one mailbox.
+pub(super) struct Meaning<'a> {
+    /// Whose it is.
+    pub(super) account: u32,
+    pub(super) numbers: &'a Numbers,
+    pub(super) recent: &'a UidSet,
+    /// `$`.
+    pub(super) saved: &'a UidSet,
+    /// Sequence numbers beyond the last message are no mistake.
+    pub(super) lenient: bool,
+}
+
+impl<'a> Meaning<'a> {
+    pub(super) fn selected(open: &'a OpenMailbox, lenient: bool) -> Self {
+        let OpenMailbox { account, numbers, recent, saved, .. } = open;
+        Self { account: *account, numbers, recent, saved, lenient }
+    }
+
+    /// The condition, with UIDs in place of sequence numbers.
+    pub(super) fn of(&self, program: &SearchProgram) -> Result<SearchKey, Wrong> {
+        if fuzzy_strings(program, false) > SEARCH_FUZZY_MAX {
+            return Err("too much of the search is fuzzy");
+        }
+        let mut recent_left = SEARCH_RECENT_MAX;
+        key(self, program, false, &mut recent_left)
+    }
+}
 
 /// The condition with UIDs in place of sequence numbers. The sets may hold UIDs that no message has: the search is within
 /// those that there are.
-fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
-    let mut inner = |program| key(open, program, recent_left);
+fn key(open: &Meaning<'_>, program: &SearchProgram, fuzzy: bool, recent_left: &mut usize) -> Result<SearchKey, Wrong> {
+    let mut inner = |program| key(open, program, fuzzy, recent_left);
     Ok(match program {
         SearchProgram::All => SearchKey::All,
         SearchProgram::And(all) => SearchKey::And(all.iter().map(inner).collect::<Result<_, _>>()?),
         SearchProgram::Or(one, other) => SearchKey::Or(Box::new(inner(one)?), Box::new(inner(other)?)),
-        SearchProgram::Not(one) => SearchKey::Not(Box::new(inner(one)?)),
+        // What is looser by itself is stricter when it is denied.
+        SearchProgram::Not(one) => SearchKey::Not(Box::new(key(open, one, false, recent_left)?)),
+        SearchProgram::Fuzzy(one) => key(open, one, true, recent_left)?,
         SearchProgram::Sequence(set) | SearchProgram::Uid(set) if set.is_saved() => {
             *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for what was saved")?;
             SearchKey::Uids(open.saved.clone())
         }
+        SearchProgram::Sequence(set) if open.lenient => SearchKey::Uids(set.spans_there(open.numbers)),
         SearchProgram::Sequence(set) => {
-            SearchKey::Uids(set.spans(&open.numbers).map_err(|NoSuchNumber| "there is no message of that number")?)
+            SearchKey::Uids(set.spans(open.numbers).map_err(|NoSuchNumber| "there is no message of that number")?)
         }
         SearchProgram::Uid(set) => SearchKey::Uids(set.uid_set(open.numbers.uids().last())),
         SearchProgram::Recent => {
             *recent_left = recent_left.checked_sub(1).ok_or("the search asks too often for recent messages")?;
-            SearchKey::Uids(UidSet::clone(&open.recent))
+            SearchKey::Uids(open.recent.clone())
         }
         SearchProgram::Flag(flags) => SearchKey::Flag(*flags),
         SearchProgram::Keyword(keyword) => SearchKey::Keyword(keyword.clone()),
@@ -73,6 +115,7 @@ fn key(open: &OpenMailbox, program: &SearchProgram, recent_left: &mut usize) -> 
         //# if the server doesn't support THREADID [...] a SEARCH
         //# for THREADID MUST NOT match any messages.
         SearchProgram::ThreadId => SearchKey::Uids(UidSet::new()),
+        SearchProgram::Text(field, text) if fuzzy => SearchKey::Fuzzy(field.clone(), text.clone()),
         SearchProgram::Text(field, text) => SearchKey::Text(field.clone(), text.clone()),
     })
 }
@@ -95,8 +138,7 @@ impl ImapSession {
     pub(super) fn search_key(&mut self, program: &SearchProgram) -> Option<(SearchKey, UidSet, bool)> {
         let modseq_asked = asks_modseq(program);
         let open = self.open()?;
-        let mut recent_left = SEARCH_RECENT_MAX;
-        let key = match key(open, program, &mut recent_left) {
+        let key = match Meaning::selected(open, false).of(program) {
             Ok(key) => key,
             Err(wrong) => {
                 self.bad(wrong);

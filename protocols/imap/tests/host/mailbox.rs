@@ -126,6 +126,7 @@ impl Mailbox {
         let size = |uid: Uid| self.messages.get(&uid).map(|message| message.facts.size_bytes);
         let order = match criterion.key {
             SortKey::Size => size(a).cmp(&size(b)),
+            SortKey::Relevancy => b.cmp(&a),
             _ => self.header_line(a, "Subject").cmp(&self.header_line(b, "Subject")),
         };
         if criterion.reverse { order.reverse() } else { order }
@@ -158,6 +159,10 @@ impl Mailbox {
             SearchKey::ArrivedBy(unix_s) => facts.internal_date.0 <= *unix_s,
             SearchKey::ModSeq(modseq) => facts.modseq >= *modseq,
             SearchKey::Message(number) => facts.email_id.number == *number,
+            SearchKey::Fuzzy(field, needle) => {
+                let has = |word: &str| self.matches(uid, &SearchKey::Text(field.clone(), word.to_owned()));
+                needle.split(' ').all(has)
+            }
             SearchKey::Text(field, needle) => {
                 let header = |name: &str| self.header_line(uid, name).is_some_and(|value| contains(&value, needle));
                 match field {

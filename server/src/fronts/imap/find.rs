@@ -3,7 +3,7 @@
 use rockdove_engine::{AccountId, Engine, EngineError, MailboxView};
 use rockdove_imap::{Answer, Refusal};
 use rockdove_mail::{
-    UidSet,
+    MailboxName, Rights, UidSet,
     search::{SearchKey, SortCriterion, ThreadAlgorithm},
 };
 
@@ -29,6 +29,45 @@ impl Conversation {
             let uids = engine.search_view(account, view, key)?.into_iter().collect();
             Ok(Answer::Found { highest_modseq: view.highest_modseq_of(&uids), uids })
         })
+    }
+
+    /// Searches any mailbox that the user may read, as it is now.
+    pub(super) fn find_in(
+        &self,
+        name: &MailboxName,
+        key: SearchKey,
+        within: Option<UidSet>,
+    ) -> Result<Answer, NoAnswer> {
+        let (place, _) = self.named(name, Rights::READ, Reach::Disk)?;
+        let (view, _) = self.snapshot(place, Refusal::NoSuchMailbox, Reach::Disk)?;
+        let keys = within.map(SearchKey::Uids).into_iter().chain([key.at(clock::now().unix_s)]).collect();
+        let found = self.engine().search_view(place.account, &view, &SearchKey::And(keys));
+        let uids: UidSet = found.map_err(|error| self.refused(&error))?.into_iter().collect();
+        Ok(Answer::FoundIn {
+            mailbox_id: place.object_id(),
+            uid_validity: view.uid_validity(),
+            recent_from: self.engine().recent_from(place.account, place.mailbox, view.uid_next()),
+            highest_modseq: view.highest_modseq_of(&uids),
+            uids,
+        })
+    }
+
+    pub(super) fn relevancy(
+        &self,
+        mailbox: Option<&MailboxName>,
+        key: &SearchKey,
+        uids: &UidSet,
+    ) -> Result<Answer, NoAnswer> {
+        let (account, view) = match mailbox {
+            None => self.view(Reach::Disk)?,
+            Some(name) => {
+                let (place, _) = self.named(name, Rights::READ, Reach::Disk)?;
+                (place.account, self.snapshot(place, Refusal::NoSuchMailbox, Reach::Disk)?.0)
+            }
+        };
+        let missing = if mailbox.is_some() { Refusal::NoSuchMailbox } else { Refusal::MailboxGone };
+        let scores = self.engine().relevancy_view(account, &view, key, uids);
+        scores.map(Answer::Relevancy).map_err(|error| NoAnswer::Refused(self.refusal(&error, missing)))
     }
 
     pub(super) fn sort(&self, key: SearchKey, within: UidSet, criteria: &[SortCriterion]) -> Result<Answer, NoAnswer> {

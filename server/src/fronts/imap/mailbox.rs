@@ -30,7 +30,7 @@ pub(super) struct Place {
 
 impl Place {
     /// MAILBOXID.
-    fn object_id(self) -> ObjectId {
+    pub(super) fn object_id(self) -> ObjectId {
         ObjectId { account: self.account.0, number: self.mailbox.0 }
     }
 }
@@ -102,7 +102,12 @@ impl Conversation {
 
     /// A fresh snapshot, and the account's mod-sequence that goes with it. `missing` is the refusal when the mailbox has
     /// gone.
-    fn snapshot(&self, place: Place, missing: Refusal, reach: Reach) -> Result<(Arc<MailboxView>, ModSeq), NoAnswer> {
+    pub(super) fn snapshot(
+        &self,
+        place: Place,
+        missing: Refusal,
+        reach: Reach,
+    ) -> Result<(Arc<MailboxView>, ModSeq), NoAnswer> {
         let (engine, Place { account, mailbox }) = (self.engine(), place);
         let reader = self.account()?;
         if reader != account {

@@ -189,6 +189,12 @@ impl ImapFront {
                 self.answer(id, replier, move |talk, reach| talk.fetch(&page, reach));
             }
             Ask::Search { key, within } => self.later(id, replier, move |talk| talk.find(key, within)),
+            Ask::SearchIn { mailbox, key, within } => {
+                self.later(id, replier, move |talk| talk.find_in(&mailbox, key, within));
+            }
+            Ask::Relevancy { mailbox, key, uids } => {
+                self.later(id, replier, move |talk| talk.relevancy(mailbox.as_ref(), &key, &uids));
+            }
             Ask::Sort { key, within, criteria } => {
                 self.later(id, replier, move |talk| talk.sort(key, within, &criteria));
             }

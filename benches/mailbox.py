@@ -202,14 +202,17 @@ class Peer:
 
 
 def table(peers, messages, octets):
-    lines = ["| | " + " | ".join(peer.server.title for peer in peers) + " | ratio |", "|---" * (len(peers) + 2) + "|"]
+    compared = len(peers) == 2
+    titles = [peer.server.title for peer in peers] + ["ratio"] * compared
+    lines = ["| | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
     for title, _, _ in OPERATIONS:
         medians = [statistics.median(peer.took[title]) if title in peer.took else None for peer in peers]
         cells = ["—" if median is None else f"{median:,.1f} ms" for median in medians]
-        ratio = f"{medians[-1] / medians[0]:.2f}" if None not in medians else "—"
-        lines.append(f"| {title} | " + " | ".join(cells) + f" | {ratio} |")
+        if compared:
+            cells.append(f"{medians[1] / medians[0]:.2f}" if None not in medians else "—")
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     for fact in dict.fromkeys(fact for peer in peers for fact in peer.facts):
-        lines.append(f"| {fact} | " + " | ".join(peer.facts.get(fact, "—") for peer in peers) + " | |")
+        lines.append(f"| {fact} | " + " | ".join([peer.facts.get(fact, "—") for peer in peers] + [""] * compared) + " |")
     return f"{messages:,} messages, {octets / 1e6:,.0f} MB as received.\n\n" + "\n".join(lines) + "\n"
 
 
@@ -243,7 +246,8 @@ def main():
             for operation in OPERATIONS:
                 for peer in peers:
                     peer.ask(*operation)
-        text = table(peers, options.messages, octets)
+        text = f"# One large mailbox\n\nWritten by `benches/mailbox.py` on {datetime.date.today().isoformat()}; it says how to run it again.\n\n"
+        text += table(peers, options.messages, octets)
         text += f"\nMachine: {compare.machine()}; load average at the end {os.getloadavg()[0]:.1f}.\n"
         print(text)
         if options.out:

@@ -359,6 +359,8 @@ pub struct AppendHead {
     pub flags: Flags,
     /// Internal date: seconds since 1970 and zone east of UTC in minutes.
     pub date: Option<(i64, i16)>,
+    /// The message comes in the UTF8 extension (RFC 6855 section 4).
+    pub utf8: bool,
 }
 
 /// A search condition as the client wrote it; sequence numbers are not yet UIDs.

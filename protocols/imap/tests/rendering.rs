@@ -11,7 +11,7 @@ use rockdove_imap::{
         FetchCursor, FetchFailure, FetchNews, FetchRequest, MessageFacts, MessageSource, Rendered, SectionText,
         render_page,
     },
-    grammar::parse,
+    grammar::{Names, parse},
 };
 use rockdove_mail::{Flags, Keyword, SystemFlags, UidSet, mime::Encoding, text};
 
@@ -114,7 +114,7 @@ impl MessageSource for Store {
 }
 
 fn request(items: &str) -> FetchRequest {
-    match parse(format!("a FETCH 1 {items}").as_bytes()).expect("a command").command {
+    match parse(format!("a FETCH 1 {items}").as_bytes(), Names::default()).expect("a command").command {
         Command::Fetch { request, .. } => request,
         other => unreachable!("{other:?}"),
     }

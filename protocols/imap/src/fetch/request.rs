@@ -59,7 +59,7 @@ pub enum FetchItem {
         /// Which octets.
         section: Section,
         /// First octet and number of octets.
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         /// BODY.PEEK: leaves `\Seen` alone.
         peek: bool,
     },
@@ -68,7 +68,7 @@ pub enum FetchItem {
         /// Part numbers; empty for the message itself.
         path: Vec<u32>,
         /// First octet and number of octets, of those that are decoded.
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         /// BINARY.PEEK: leaves `\Seen` alone.
         peek: bool,
     },

@@ -406,10 +406,11 @@ impl Frames {
     }
 }
 
-/// `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 3516): the text before it, and whether it is one.
+/// `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 3516), also in parentheses (RFC 6855): the text before it, and
+/// whether it is one.
 fn without_tilde(head: &[u8]) -> (&[u8], bool) {
     match head.strip_suffix(b"~") {
-        Some(before) if before.last() == Some(&b' ') => (before, true),
+        Some(before) if matches!(before.last(), Some(b' ' | b'(')) => (before, true),
         _ => (head, false),
     }
 }

@@ -5,7 +5,7 @@ use rockdove_mail::sasl::Password;
 use super::{
     access::access,
     find, mailbox, message, search,
-    words::{Words, Wrong, tag_of, utf8},
+    words::{Names, Words, Wrong, tag_of, utf8},
 };
 use crate::{
     command::{AppendFacts, Command, Tagged},
@@ -24,8 +24,8 @@ pub struct BadCommand {
 /// Decodes a whole command ([`Frame::Command`](super::Frame::Command)).
 ///
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`
-pub fn parse(command: &[u8]) -> Result<Tagged, BadCommand> {
-    tagged(command, |words| {
+pub fn parse(command: &[u8], names: Names) -> Result<Tagged, BadCommand> {
+    tagged(command, names, |words| {
         let name = words.keyword();
         let command = match name.as_str() {
             "APPEND" => Err("APPEND wants a literal"),
@@ -37,8 +37,8 @@ pub fn parse(command: &[u8]) -> Result<Tagged, BadCommand> {
 }
 
 /// Decodes APPEND up to its message ([`Frame::Append`](super::Frame::Append)).
-pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
-    tagged(head, |words| {
+pub fn parse_append(head: &[u8], names: Names) -> Result<Tagged, BadCommand> {
+    tagged(head, names, |words| {
         if words.keyword() != "APPEND" {
             return Err("there is no such command");
         }
@@ -47,15 +47,21 @@ pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
     })
 }
 
-/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)).
-pub fn parse_append_next(head: &[u8]) -> Result<AppendFacts, &'static str> {
-    let mut words = Words::new(head);
-    let message = mailbox::append_message(&mut words)?;
-    if words.rest().is_empty() { Ok(message) } else { Err("a literal is misplaced") }
+/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)); and whether it
+/// is in the UTF8 extension (RFC 6855 section 4), so that a parenthesis follows it.
+pub fn parse_append_next(head: &[u8]) -> Result<(AppendFacts, bool), &'static str> {
+    let mut words = Words::new(head, Names::default());
+    let facts = mailbox::append_message(&mut words)?;
+    let utf8 = mailbox::utf8_extension(&mut words)?;
+    if words.rest().is_empty() { Ok((facts, utf8)) } else { Err("a literal is misplaced") }
 }
 
-fn tagged(command: &[u8], decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>) -> Result<Tagged, BadCommand> {
-    let mut words = Words::new(command);
+fn tagged(
+    command: &[u8],
+    names: Names,
+    decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>,
+) -> Result<Tagged, BadCommand> {
+    let mut words = Words::new(command, names);
     let bad = |text: Wrong| BadCommand { tag: tag_of(command), text: text.to_owned() };
     let tag = words.tag().map_err(bad)?;
     words.space().map_err(|_| bad("a command is missing"))?;

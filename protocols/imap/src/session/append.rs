@@ -11,7 +11,7 @@ use super::{
 use crate::{
     ask::Ask,
     command::{AppendHead, Command},
-    grammar::{Frame, parse_append, parse_append_next, write},
+    grammar::{Frame, Names, parse_append, parse_append_next, write},
     limits::{
         APPEND_HELD_EACH_MAX, APPEND_HELD_OCTETS_MAX, APPEND_MESSAGES_MAX, APPEND_OCTETS_AIM, REFUSED_OCTETS_MAX,
     },
@@ -27,6 +27,9 @@ pub(super) struct Append {
     held: u64,
     /// It may have NULs (RFC 3516).
     binary: bool,
+    /// It is in the UTF8 extension (RFC 6855): a parenthesis follows it.
+    utf8: bool,
+    header: HeaderWatch,
     /// Messages of this APPEND with this one, and octets of those before that wait in memory.
     messages: usize,
     waiting: u64,
@@ -54,14 +57,17 @@ impl ImapSession {
         let endless = !synchronising && self.is_endless(octets);
         self.numbers_stay = false;
         self.uid_command = false;
-        match self.check_append(head, octets) {
+        match self.check_append(head, octets, binary) {
             Ok((head, mailbox)) => {
+                let utf8 = head.utf8;
                 let append = Box::new(Append {
                     head,
                     left: octets,
                     pieces: Vec::new(),
                     held: 0,
                     binary,
+                    utf8,
+                    header: HeaderWatch::default(),
                     messages: 1,
                     waiting: held_of(octets),
                 });
@@ -76,8 +82,8 @@ impl ImapSession {
         }
     }
 
-    fn check_append(&mut self, head: &[u8], octets: u64) -> Result<(AppendHead, MailboxName), String> {
-        let parsed = parse_append(head).map_err(|wrong| {
+    fn check_append(&mut self, head: &[u8], octets: u64, binary: bool) -> Result<(AppendHead, MailboxName), String> {
+        let parsed = parse_append(head, self.names()).map_err(|wrong| {
             self.tag = wrong.tag.unwrap_or_default();
             format!("BAD {}", wrong.text)
         })?;
@@ -86,6 +92,7 @@ impl ImapSession {
         if matches!(self.state, State::NotAuthenticated(_)) {
             return Err("BAD log in first".to_owned());
         }
+        check_utf8(head.utf8, binary)?;
         let mailbox = head.mailbox.clone().map_err(|why| format!("NO [CANNOT] {why}"))?;
         self.check_size(octets)?;
         Ok((head, mailbox))
@@ -184,6 +191,16 @@ impl ImapSession {
                     self.abort_append(GivenUp::Refuse("BAD a message must not contain NUL".to_owned()));
                     return true;
                 }
+                //= rfc6855#section-4
+                //# If an IMAP server supports "UTF8=ACCEPT" and the IMAP client has not
+                //# issued the "ENABLE UTF8=ACCEPT" command, the server MUST reject, with
+                //# a "NO" response, an "APPEND" command that includes any 8-bit
+                //# character in message header fields.
+                if self.names() == Names::ModifiedUtf7 && append.header.meets_8_bit(&piece) {
+                    let text = "NO [CANNOT] 8-bit characters in header fields are for clients that enable UTF8=ACCEPT";
+                    self.abort_append(GivenUp::Refuse(text.to_owned()));
+                    return true;
+                }
                 append.take(piece);
             }
         }
@@ -198,14 +215,16 @@ impl ImapSession {
 
     /// Every octet has been handed over; the rest of the line is still to come.
     fn append_end(&mut self, append: Box<Append>) -> bool {
+        let closing: &[u8] = if append.utf8 { b")" } else { b"" };
         match self.frames.next() {
-            Some(Frame::AppendTail(tail)) if tail.is_empty() => {
+            Some(Frame::AppendTail(tail)) if tail == closing => {
                 let AppendHead { flags, date, .. } = append.head;
                 self.ask(Ask::AppendEnd { flags, date }, Purpose::AppendEnd);
             }
-            Some(Frame::AppendNext { head, octets, synchronising, binary }) => {
-                self.append_next(append, &head, octets, synchronising, binary);
-            }
+            Some(Frame::AppendNext { head, octets, synchronising, binary }) => match head.strip_prefix(closing) {
+                Some(head) => self.append_next(append, head, octets, synchronising, binary),
+                None => self.refuse_next(octets, synchronising, "BAD a parenthesis is missing".to_owned()),
+            },
             Some(_) => self.abort_append(GivenUp::Say("BAD nothing may follow the message".to_owned())),
             None if self.stopping => self.abort_append(GivenUp::Bye(super::STOPPING)),
             None if self.peer_closed => self.abort_append(GivenUp::Leave),
@@ -237,12 +256,13 @@ impl ImapSession {
         append.waiting = append.waiting.saturating_add(held_of(octets));
         let parsed = parse_append_next(head).map_err(|wrong| format!("BAD {wrong}")).and_then(|parsed| {
             self.check_size(octets)?;
+            check_utf8(parsed.1, binary)?;
             if append.messages > APPEND_MESSAGES_MAX || append.waiting > APPEND_HELD_OCTETS_MAX {
                 return Err("NO [LIMIT] there are too many messages in one APPEND".to_owned());
             }
             Ok(parsed)
         });
-        let (flags, date) = match parsed {
+        let ((flags, date), utf8) = match parsed {
             Ok(next) => next,
             Err(text) => return self.refuse_next(octets, synchronising, text),
         };
@@ -251,7 +271,8 @@ impl ImapSession {
             date: std::mem::replace(&mut append.head.date, date),
             size_bytes: octets,
         };
-        (append.left, append.binary) = (octets, binary);
+        (append.left, append.binary, append.utf8) = (octets, binary, utf8);
+        append.header = HeaderWatch::default();
         self.ask(ask, Purpose::AppendNext(append, synchronising));
     }
 
@@ -289,6 +310,39 @@ impl ImapSession {
             GivenUp::Leave => self.doing = Doing::Leaving,
             GivenUp::Bye(text) => self.bye(text),
         }
+    }
+}
+
+/// `utf8-literal = "UTF8" SP "(" literal8 ")"` (RFC 6855 section 4)
+fn check_utf8(utf8: bool, binary: bool) -> Result<(), String> {
+    if utf8 && !binary { Err("BAD UTF8 wants a literal8".to_owned()) } else { Ok(()) }
+}
+
+/// Looks for the end of a header, as it comes in.
+#[derive(Default)]
+struct HeaderWatch {
+    over: bool,
+    /// The line has begun.
+    in_line: bool,
+}
+
+impl HeaderWatch {
+    /// Whether there is an 8-bit character in the header; takes the next piece of the message.
+    fn meets_8_bit(&mut self, piece: &[u8]) -> bool {
+        for octet in piece {
+            match octet {
+                _ if self.over => return false,
+                b'\n' => self.over = !std::mem::take(&mut self.in_line),
+                b'\r' => {}
+                octet => {
+                    self.in_line = true;
+                    if !octet.is_ascii() {
+                        return true;
+                    }
+                }
+            }
+        }
+        false
     }
 }
 

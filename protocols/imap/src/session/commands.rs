@@ -1,7 +1,7 @@
 //! Which command may come in which state, and who carries it out.
 
 use super::{ImapSession, State, store::StoreCommand};
-use crate::command::{Command, FindRequest, SearchProgram};
+use crate::command::{Command, FindForm, FindRequest, ReturnOptions, SearchProgram};
 
 /// The states in which a command may come.
 enum When {
@@ -137,6 +137,14 @@ impl ImapSession {
             Command::Unselect => self.unselect("OK let go"),
             Command::Expunge => self.expunge(None),
             Command::UidExpunge(set) => self.expunge(Some(&set)),
+            //= rfc9051#section-6.4.4
+            //# If no result
+            //# option is specified or empty list of options is specified as "()",
+            //# ALL is assumed
+            Command::Search { uid, charset, key } if self.rev2 => {
+                let returns = ReturnOptions { all: true, ..ReturnOptions::default() };
+                self.find(FindRequest { uid, charset, key, form: FindForm::Extended(returns) });
+            }
             Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
             Command::Find(request) => self.find(request),
             Command::Fetch { set, request, changed_since, vanished, partial, .. } => {

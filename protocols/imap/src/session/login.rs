@@ -1,5 +1,7 @@
 //! Commands that need no mailbox: CAPABILITY, ID, STARTTLS, LOGIN, ENABLE, LOGOUT.
 
+use std::sync::Arc;
+
 use rockdove_mail::{Step, sasl::Password};
 
 use super::{Doing, ImapSession, State, append::GivenUp, purpose::Purpose, sasl_turn::MECHANISMS};
@@ -10,11 +12,11 @@ use crate::{
 };
 
 /// What works after login.
-const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
+const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
                              CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
                              COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
                              QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
-                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL";
+                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL UTF8=ACCEPT";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -24,7 +26,7 @@ impl ImapSession {
             //# "APPENDLIMIT=<number>": This indicates that the IMAP server has the same upload limit for all mailboxes.
             return format!("{AUTHENTICATED} APPENDLIMIT={}", self.append_limit());
         }
-        let mut text = "IMAP4rev1 LITERAL+ ID".to_owned();
+        let mut text = "IMAP4rev1 IMAP4rev2 LITERAL+ ID".to_owned();
         if self.may_starttls() {
             text.push_str(" STARTTLS");
         }
@@ -136,6 +138,15 @@ impl ImapSession {
         if named("QRESYNC") && !self.qresync {
             enabled.push_str(" QRESYNC");
             self.qresync = true;
+        }
+        if named("UTF8=ACCEPT") && !std::mem::replace(&mut self.utf8, true) {
+            enabled.push_str(" UTF8=ACCEPT");
+        }
+        if named("IMAP4REV2") && !std::mem::replace(&mut self.rev2, true) {
+            enabled.push_str(" IMAP4rev2");
+            if let Some(open) = self.open_mut() {
+                open.recent = Arc::default();
+            }
         }
         if named("CONDSTORE") || named("QRESYNC") {
             self.enable_condstore();

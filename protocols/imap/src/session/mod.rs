@@ -39,7 +39,7 @@ use self::{
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
-    grammar::{Frame, Frames, LineTooLong, parse},
+    grammar::{Frame, Frames, LineTooLong, Names, parse},
     limits::{ERRORS_MAX, LINE_OCTETS_MAX, RECEIVED_OCTETS_MAX, SEND_OCTETS_AIM},
 };
 
@@ -64,6 +64,10 @@ pub struct ImapSession {
     condstore: bool,
     /// The client has enabled QRESYNC (RFC 7162 section 3.2.3).
     qresync: bool,
+    /// The client has enabled UTF8=ACCEPT (RFC 6855).
+    utf8: bool,
+    /// The client has enabled IMAP4rev2 (RFC 9051).
+    rev2: bool,
     /// DEFLATE is active (RFC 4978).
     compressed: bool,
     /// The command in progress is a UID command.
@@ -141,6 +145,8 @@ impl ImapSession {
             tls: peer.tls.is_some(),
             condstore: false,
             qresync: false,
+            utf8: false,
+            rev2: false,
             compressed: false,
             uid_command: false,
             numbers_stay: false,
@@ -212,6 +218,11 @@ impl ImapSession {
         if let State::Selected(open) = &mut self.state { Some(open) } else { None }
     }
 
+    /// How mailbox names travel.
+    fn names(&self) -> Names {
+        if self.utf8 || self.rev2 { Names::Utf8 } else { Names::ModifiedUtf7 }
+    }
+
     /// From now on FETCH responses tell mod-sequences.
     //= rfc7162#section-3.1
     //# A first CONDSTORE enabling command executed in
@@ -277,7 +288,7 @@ impl ImapSession {
         }
         let Some(frame) = self.frames.next() else { return self.is_over(true) };
         match frame {
-            Frame::Command(command) => match parse(&command) {
+            Frame::Command(command) => match parse(&command, self.names()) {
                 Ok(tagged) => {
                     self.tag = tagged.tag;
                     self.command(tagged.command);

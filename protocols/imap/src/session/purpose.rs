@@ -55,6 +55,9 @@ pub(super) enum Purpose {
     Rename(MailboxName, MailboxName),
     /// SELECT and EXAMINE (`true`).
     Select(MailboxName, bool, Option<Box<Resync>>),
+    /// The LIST response of SELECT in IMAP4rev2; what to say then, and what the client knows that was here before, with
+    /// UIDNEXT.
+    SelectedLine(&'static str, Option<Box<Resync>>, Uid),
     /// The mailbox is let go; what to say then.
     Unselect(String),
     /// CLOSE has expunged.
@@ -182,7 +185,10 @@ impl ImapSession {
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
             (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
             (Purpose::Select(mailbox, read_only, resync), Answer::Selected(selected)) => {
-                self.selected(mailbox, read_only, *selected, resync.as_deref());
+                self.selected(mailbox, read_only, *selected, resync);
+            }
+            (Purpose::SelectedLine(text, resync, uid_next), Answer::Mailboxes(mailboxes)) => {
+                self.selected_line(&mailboxes, text, resync.as_deref(), uid_next);
             }
             (Purpose::Vanished(vanishing), Answer::Vanished(uids)) => self.vanished(vanishing, &uids),
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
@@ -239,6 +245,7 @@ impl ImapSession {
                 self.closed();
                 self.tagged(&refusal.text(false));
             }
+            Purpose::SelectedLine(..) => self.leave(refusal.text(false)),
             Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
             //= rfc4314#section-4

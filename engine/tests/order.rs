@@ -1,5 +1,5 @@
 //! SORT and THREAD answer what a plain reading of RFC 5256 answers, however far the sort keys reach.
-#![allow(clippy::cast_possible_truncation, reason = "the numbers of a history are small")]
+#![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "the numbers of a history are small")]
 
 #[path = "order/naive.rs"]
 mod naive;

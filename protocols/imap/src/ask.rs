@@ -100,6 +100,8 @@ pub enum Ask {
     },
     /// May this connection be compressed? Answered by [`Answer::Done`]; then the memory for it is put aside.
     MayCompress,
+    /// Forget whose connection this is, and whatever was open (RFC 8437). Answered by [`Answer::Done`].
+    Unauthenticate,
     /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
     Mailboxes,
     /// Counters of a mailbox. Answered by [`Answer::Status`].

@@ -60,6 +60,8 @@ pub enum Command {
     },
     /// ENABLE (RFC 5161): capability names, upper case.
     Enable(Vec<String>),
+    /// UNAUTHENTICATE (RFC 8437).
+    Unauthenticate,
     /// COMPRESS (RFC 4978): name of the mechanism, upper case.
     Compress(String),
     /// SELECT and EXAMINE.

@@ -75,6 +75,8 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "NOOP" => Ok(Command::Noop),
         "LOGOUT" => Ok(Command::Logout),
         "STARTTLS" => Ok(Command::StartTls),
+        // command-auth =/ "UNAUTHENTICATE" (RFC 8437)
+        "UNAUTHENTICATE" => Ok(Command::Unauthenticate),
         "NAMESPACE" => Ok(Command::Namespace),
         "IDLE" => Ok(Command::Idle),
         "CHECK" => Ok(Command::Check),

@@ -184,20 +184,7 @@ impl ImapSession {
                 return false;
             }
             for piece in taken {
-                //= rfc3501#section-4.3
-                //# A literal is a sequence of zero or more octets (including CR and LF),
-                // but none of them is NUL: `CHAR8 = %x01-ff`.
-                if !append.binary && memchr::memchr(0, &piece).is_some() {
-                    self.abort_append(GivenUp::Refuse("BAD a message must not contain NUL".to_owned()));
-                    return true;
-                }
-                //= rfc6855#section-4
-                //# If an IMAP server supports "UTF8=ACCEPT" and the IMAP client has not
-                //# issued the "ENABLE UTF8=ACCEPT" command, the server MUST reject, with
-                //# a "NO" response, an "APPEND" command that includes any 8-bit
-                //# character in message header fields.
-                if self.names() == Names::ModifiedUtf7 && append.header.meets_8_bit(&piece) {
-                    let text = "NO [CANNOT] 8-bit characters in header fields are for clients that enable UTF8=ACCEPT";
+                if let Err(text) = append.check(&piece, self.names() == Names::Utf8) {
                     self.abort_append(GivenUp::Refuse(text.to_owned()));
                     return true;
                 }
@@ -355,6 +342,24 @@ impl Append {
     /// Octets to come.
     pub(super) fn left(&self) -> u64 {
         self.left
+    }
+
+    /// What speaks against the next octets. What comes first in the message is told, however it is cut.
+    fn check(&mut self, piece: &[u8], utf8: bool) -> Result<(), &'static str> {
+        //= rfc3501#section-4.3
+        //# A literal is a sequence of zero or more octets (including CR and LF),
+        // but none of them is NUL: `CHAR8 = %x01-ff`.
+        let nul = if self.binary { None } else { memchr::memchr(0, piece) };
+        let before_nul = piece.get(..nul.unwrap_or(piece.len())).unwrap_or_default();
+        //= rfc6855#section-4
+        //# If an IMAP server supports "UTF8=ACCEPT" and the IMAP client has not
+        //# issued the "ENABLE UTF8=ACCEPT" command, the server MUST reject, with
+        //# a "NO" response, an "APPEND" command that includes any 8-bit
+        //# character in message header fields.
+        if !utf8 && self.header.meets_8_bit(before_nul) {
+            return Err("NO [CANNOT] 8-bit characters in header fields are for clients that enable UTF8=ACCEPT");
+        }
+        if nul.is_some() { Err("BAD a message must not contain NUL") } else { Ok(()) }
     }
 
     fn take(&mut self, piece: Bytes) {

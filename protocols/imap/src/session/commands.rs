@@ -16,6 +16,7 @@ fn when(command: &Command) -> When {
         Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
+        | Command::Unauthenticate
         | Command::Compress(_)
         | Command::Select { .. }
         | Command::Create { .. }
@@ -104,6 +105,7 @@ impl ImapSession {
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
             Command::Enable(names) => self.enable(&names),
             Command::Compress(mechanism) => self.compress(&mechanism),
+            Command::Unauthenticate => self.unauthenticate(),
             command if matches!(when(&command), When::Selected) => self.selected_command(command),
             command => self.mailbox_command(command),
         }

@@ -16,7 +16,8 @@ const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPA
                              CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
                              COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
                              QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
-                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL UTF8=ACCEPT";
+                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL UTF8=ACCEPT \
+                             UNAUTHENTICATE";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -112,7 +113,9 @@ impl ImapSession {
     pub(super) fn login_verdict(&mut self, verdict: LoginAnswer) {
         match verdict {
             LoginAnswer::Accepted => {
-                self.state = State::Authenticated;
+                if let State::NotAuthenticated(stranger) = std::mem::replace(&mut self.state, State::Authenticated) {
+                    self.stranger = Some(stranger);
+                }
                 self.errors = 0;
                 let text = format!("OK [CAPABILITY {}] welcome", self.capabilities());
                 self.tagged(&text);
@@ -153,6 +156,32 @@ impl ImapSession {
         }
         self.untagged(&enabled);
         self.complete("OK done");
+    }
+
+    pub(super) fn unauthenticate(&mut self) {
+        //= rfc8437#section-3
+        //# Servers MAY close the connection with an untagged BYE response if this preferably rare
+        //# situation occurs.
+        if self.compressed {
+            return self.bye("compression ends with the connection only");
+        }
+        self.ask(Ask::Unauthenticate, Purpose::Unauthenticate);
+    }
+
+    /// The host has forgotten whose connection this is.
+    //= rfc8437#section-3
+    //# This command directs the server to reset all connection state except
+    //# for the state of the TLS [RFC8446] layer.
+    pub(super) fn unauthenticated(&mut self) {
+        let Some(stranger) = self.stranger.take() else { return self.cannot_unauthenticate() };
+        self.state = State::NotAuthenticated(stranger);
+        (self.condstore, self.qresync, self.utf8, self.rev2) = (false, false, false, false);
+        self.tagged("OK who are you");
+    }
+
+    /// RFC 8437 section 3: a NO response is not permitted.
+    pub(super) fn cannot_unauthenticate(&mut self) {
+        self.bye("not possible at the moment, connect anew");
     }
 
     pub(super) fn compress(&mut self, mechanism: &str) {

@@ -50,6 +50,8 @@ const STOPPING: &str = "the server is stopping, come back soon";
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, none of which is a state")]
 pub struct ImapSession {
     config: ImapConfig,
+    /// What is kept for the next login, while there is one.
+    stranger: Option<Box<Stranger>>,
     frames: Frames,
     out: Outbox,
     /// The step besides sending that comes next. There is never more than one.
@@ -136,6 +138,7 @@ impl ImapSession {
         let mut session = Self {
             deadline: now.plus_ms(config.login_ms_max),
             config,
+            stranger: None,
             frames: Frames::default(),
             out: Outbox::default(),
             step: None,
@@ -343,6 +346,7 @@ impl Session for ImapSession {
     fn handle(&mut self, now: Tick, input: Input<Answer>) {
         // Mail that arrives during IDLE is no sign of life of the client.
         let alive = !self.idling || matches!(input, Input::Received(_));
+        let was_stranger = matches!(self.state, State::NotAuthenticated(_));
         match input {
             // What comes before the handshake is done came in clear.
             Input::Received(_) if matches!(self.doing, Doing::Handshake) => {}
@@ -363,8 +367,12 @@ impl Session for ImapSession {
             }
             Input::ShuttingDown => self.stopping = true,
         }
-        if alive && !matches!(self.state, State::NotAuthenticated(_)) {
-            self.deadline = now.plus_ms(self.config.autologout_ms);
+        if !matches!(self.state, State::NotAuthenticated(_)) {
+            if alive {
+                self.deadline = now.plus_ms(self.config.autologout_ms);
+            }
+        } else if !was_stranger {
+            self.deadline = now.plus_ms(self.config.login_ms_max);
         }
     }
 

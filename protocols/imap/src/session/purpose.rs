@@ -27,6 +27,8 @@ pub(super) enum Purpose {
     ScramKeys(Box<SaslTurn>),
     /// COMPRESS.
     Compress,
+    /// UNAUTHENTICATE.
+    Unauthenticate,
     /// LIST.
     List(ListRequest),
     /// LSUB: reference and pattern.
@@ -159,6 +161,7 @@ impl ImapSession {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
             (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
             (Purpose::Compress, Answer::Done) => self.compressing(),
+            (Purpose::Unauthenticate, Answer::Done) => self.unauthenticated(),
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
@@ -262,6 +265,7 @@ impl ImapSession {
             }
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
+            Purpose::Unauthenticate => self.cannot_unauthenticate(),
             purpose if gone => self.mailbox_gone(purpose),
             Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
             //= rfc5819#section-2

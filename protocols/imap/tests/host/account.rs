@@ -193,6 +193,11 @@ impl Account {
             | Ask::AppendEnd { .. }
             | Ask::AppendAbort) => self.append(ask)?,
             Ask::MayCompress => Answer::Done,
+            Ask::Unauthenticate => {
+                self.open = None;
+                self.notes.push("unauthenticate".to_owned());
+                Answer::Done
+            }
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })

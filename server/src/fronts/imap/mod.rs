@@ -99,7 +99,7 @@ pub fn open(
         login_ms_max: settings.timeouts.imap_login.ms,
         autologout_ms: settings.timeouts.imap_autologout.ms,
     };
-    let talk = Conversation { who: Identity::new(services, peer), open: Mutex::default(), append: Mutex::default() };
+    let talk = Conversation::new(Identity::new(services, peer));
     (ImapSession::new(config, peer, seed, now), ImapFront { talk: Arc::new(talk), watching: None, compressing: None })
 }
 
@@ -125,6 +125,11 @@ impl Front<ImapSession> for ImapFront {
                         None => Answer::Refused(Refusal::Limit("too many connections are compressed".to_owned())),
                     },
                 );
+            }
+            Ask::Unauthenticate => {
+                self.end_watch();
+                self.talk = Arc::new(Conversation::new(self.talk.who.forgotten()));
+                replier.reply(id, Answer::Done);
             }
             Ask::AppendBegin { mailbox, size_bytes } => {
                 self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, reach));
@@ -232,6 +237,10 @@ impl ImapFront {
 }
 
 impl Conversation {
+    fn new(who: Identity) -> Self {
+        Self { who, open: Mutex::default(), append: Mutex::default() }
+    }
+
     fn engine(&self) -> &Arc<Engine> {
         &self.who.services().engine
     }

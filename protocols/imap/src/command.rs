@@ -386,11 +386,11 @@ pub enum SearchProgram {
     Keyword(Keyword),
     /// RECENT. `NEW` is `RECENT UNSEEN`, `OLD` is `NOT RECENT`.
     Recent,
-    /// BEFORE and SENTBEFORE.
+    /// BEFORE, SENTBEFORE and SAVEDBEFORE.
     Before(DateField, Day),
-    /// ON and SENTON.
+    /// ON, SENTON and SAVEDON.
     On(DateField, Day),
-    /// SINCE and SENTSINCE.
+    /// SINCE, SENTSINCE and SAVEDSINCE.
     Since(DateField, Day),
     /// OLDER: seconds (RFC 5032).
     Older(u32),

@@ -68,7 +68,12 @@ fn their_day(day: &impl std::fmt::Debug) -> String {
 
 fn our_search(key: &SearchProgram) -> String {
     let date_key = |name: &str, field: &DateField, day: &Day| {
-        format!("{}{name} {}", if *field == DateField::Sent { "SENT" } else { "" }, our_day(*day))
+        let field = match field {
+            DateField::Internal => "",
+            DateField::Sent => "SENT",
+            DateField::Saved => "SAVED",
+        };
+        format!("{field}{name} {}", our_day(*day))
     };
     match key {
         SearchProgram::All => "ALL".to_owned(),
@@ -546,7 +551,7 @@ fn is_response(octets: &[u8]) -> bool {
 }
 
 /// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
-/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH and PREVIEW, nor UTF-8 between quotes and offsets of
+/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH, PREVIEW and SAVEDATE, nor UTF-8 between quotes and offsets of
 /// more than 32 bits. A list of capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
@@ -556,7 +561,9 @@ fn said(conversation: &str) -> Vec<u8> {
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
         // RFC 2087 has an empty list where nothing is limited.
-        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW ", "<99999999999>"].iter().any(|unknown| line.contains(unknown))
+        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW ", "SAVEDATE ", "<99999999999>"]
+            .iter()
+            .any(|unknown| line.contains(unknown))
             || line.ends_with(" ()")
             || unknown.iter().any(|response| line.starts_with(response))
             || object_id

@@ -49,6 +49,7 @@ impl Store {
             internal_date: (837_596_665, -420),
             size_bytes: octets.len() as u64,
             email_id,
+            save_date_unix_s: 1_420_134_653,
         };
         self.messages.insert(uid, (facts, octets, HEADER.len() as u64));
     }

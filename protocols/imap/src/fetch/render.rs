@@ -56,6 +56,8 @@ pub struct MessageFacts {
     pub size_bytes: u64,
     /// EMAILID.
     pub email_id: ObjectId,
+    /// SAVEDATE: when it came into its mailbox, in seconds since 1970.
+    pub save_date_unix_s: i64,
 }
 
 /// Why a message cannot be shown.
@@ -279,6 +281,7 @@ impl Page<'_> {
             FetchItem::Size => (&b"RFC822.SIZE "[..], None),
             FetchItem::EmailId => (&b"EMAILID ("[..], None),
             FetchItem::ThreadId => (&b"THREADID NIL"[..], None),
+            FetchItem::SaveDate => (&b"SAVEDATE "[..], None),
             _ => (&b"MODSEQ ("[..], None),
         };
         self.written.text(label);
@@ -297,6 +300,7 @@ impl Page<'_> {
                 out.push(b')');
             }
             FetchItem::ThreadId => {}
+            FetchItem::SaveDate => write::date_time(out, (facts.save_date_unix_s, 0)),
             _ => {
                 write::number(out, facts.modseq);
                 out.push(b')');

@@ -43,6 +43,8 @@ pub enum FetchItem {
     EmailId,
     /// THREADID (RFC 8474): always `NIL`.
     ThreadId,
+    /// SAVEDATE (RFC 8514).
+    SaveDate,
     /// PREVIEW (RFC 8970).
     Preview {
         /// LAZY: only when it is there already.

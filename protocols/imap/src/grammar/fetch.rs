@@ -29,7 +29,8 @@ pub(super) fn items(words: &mut Words<'_>) -> Result<Vec<FetchItem>, Wrong> {
 
 /// `fetch-att = "ENVELOPE" / "FLAGS" / "INTERNALDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY" ["STRUCTURE"] /
 /// "BINARY" [".PEEK"] section-binary [partial] / "BINARY.SIZE" section-binary /
-/// "UID" / "BODY" section ["<" number "." nz-number ">"] / "BODY.PEEK" section ["<" number "." nz-number ">"] / "MODSEQ"`
+/// "UID" / "BODY" section ["<" number "." nz-number ">"] / "BODY.PEEK" section ["<" number "." nz-number ">"] / "MODSEQ" /
+/// "SAVEDATE"` (RFC 8514)
 fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
     Ok(match words.keyword().as_str() {
         "UID" => FetchItem::Uid,
@@ -40,6 +41,7 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
         "MODSEQ" => FetchItem::ModSeq,
         "EMAILID" => FetchItem::EmailId,
         "THREADID" => FetchItem::ThreadId,
+        "SAVEDATE" => FetchItem::SaveDate,
         "PREVIEW" => preview(words)?,
         "RFC822" => FetchItem::Rfc822,
         "RFC822.SIZE" => FetchItem::Size,

@@ -25,7 +25,7 @@ pub enum Names {
     /// In modified UTF-7 (RFC 3501 section 5.1.3).
     #[default]
     ModifiedUtf7,
-    /// In UTF-8, also between quotes: the client has enabled UTF8=ACCEPT (RFC 6855) or IMAP4rev2 (RFC 9051 section 5.1).
+    /// In UTF-8, also between quotes: the client has enabled UTF8=ACCEPT (RFC 6855) or `IMAP4rev2` (RFC 9051 section 5.1).
     Utf8,
 }
 

@@ -68,7 +68,7 @@ pub struct ImapSession {
     qresync: bool,
     /// The client has enabled UTF8=ACCEPT (RFC 6855).
     utf8: bool,
-    /// The client has enabled IMAP4rev2 (RFC 9051).
+    /// The client has enabled `IMAP4rev2` (RFC 9051).
     rev2: bool,
     /// DEFLATE is active (RFC 4978).
     compressed: bool,

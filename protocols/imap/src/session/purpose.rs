@@ -57,7 +57,7 @@ pub(super) enum Purpose {
     Rename(MailboxName, MailboxName),
     /// SELECT and EXAMINE (`true`).
     Select(MailboxName, bool, Option<Box<Resync>>),
-    /// The LIST response of SELECT in IMAP4rev2; what to say then, and what the client knows that was here before, with
+    /// The LIST response of SELECT in `IMAP4rev2`; what to say then, and what the client knows that was here before, with
     /// UIDNEXT.
     SelectedLine(&'static str, Option<Box<Resync>>, Uid),
     /// The mailbox is let go; what to say then.

@@ -101,9 +101,10 @@ impl ImapSession {
         let Some(open) = self.open_mut() else { return self.go_on(after) };
         let arrived = changes.arrived.difference(&known);
         let recent_before = open.recent.len();
-        let newly_recent = match rev2 {
-            true => UidSet::new(),
-            false => arrived.intersection(&UidSet::range(changes.recent_from.max(1), Uid::MAX)),
+        let newly_recent = if rev2 {
+            UidSet::new()
+        } else {
+            arrived.intersection(&UidSet::range(changes.recent_from.max(1), Uid::MAX))
         };
         let recent = open.recent.intersection(&known).union(&newly_recent);
         if recent != *open.recent {

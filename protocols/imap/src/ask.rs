@@ -290,6 +290,8 @@ pub enum Ask {
         mailbox: MailboxName,
         /// Octets announced.
         size_bytes: u64,
+        /// A message will go for it, so that there is room for more than there seems to be.
+        replaces: bool,
     },
     /// More octets of the message. Answered by [`Answer::Done`].
     AppendOctets(Vec<Bytes>),
@@ -308,6 +310,8 @@ pub enum Ask {
         flags: Flags,
         /// Internal date: seconds since 1970 and zone east of UTC in minutes; `None` for now.
         date: Option<(i64, i16)>,
+        /// REPLACE (RFC 8508): this message of the open mailbox goes in the same commit.
+        replaces: Option<Uid>,
     },
     /// All messages of this APPEND are given up. Answered by [`Answer::Done`].
     AppendAbort,

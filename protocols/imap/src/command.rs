@@ -363,6 +363,8 @@ pub struct AppendHead {
     pub date: Option<(i64, i16)>,
     /// The message comes in the UTF8 extension (RFC 6855 section 4).
     pub utf8: bool,
+    /// REPLACE (RFC 8508): the message that goes, and whether it is named by its UID.
+    pub replaces: Option<(SequenceSet, bool)>,
 }
 
 /// A search condition as the client wrote it; sequence numbers are not yet UIDs.

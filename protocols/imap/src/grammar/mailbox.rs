@@ -228,13 +228,14 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
     if items.is_empty() { Err("a status item is missing") } else { Ok(items) }
 }
 
-/// `append = "APPEND" SP mailbox 1*append-message` (RFC 3502), up to the first literal
-pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
+/// `append = "APPEND" SP mailbox 1*append-message` (RFC 3502), up to the first literal;
+/// `replace = "REPLACE" SP seq-number SP mailbox append-message` (RFC 8508)
+pub(super) fn append(words: &mut Words<'_>, replaces: Option<(SequenceSet, bool)>) -> Result<Command, Wrong> {
     words.space()?;
     let mailbox = mailbox(words)?;
     let (flags, date) = append_message(words)?;
     let utf8 = utf8_extension(words)?;
-    Ok(Command::Append(AppendHead { mailbox, flags, date, utf8 }))
+    Ok(Command::Append(AppendHead { mailbox, flags, date, utf8, replaces }))
 }
 
 /// `append-data =/ "UTF8" SP "(" literal8 ")"` (RFC 6855 section 4), up to the literal

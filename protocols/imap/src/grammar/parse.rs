@@ -29,6 +29,7 @@ pub fn parse(command: &[u8], names: Names) -> Result<Tagged, BadCommand> {
         let name = words.keyword();
         let command = match name.as_str() {
             "APPEND" => Err("APPEND wants a literal"),
+            "REPLACE" => Err("REPLACE wants a literal"),
             _ => by_name(&name, words),
         }?;
         words.end()?;
@@ -36,13 +37,23 @@ pub fn parse(command: &[u8], names: Names) -> Result<Tagged, BadCommand> {
     })
 }
 
-/// Decodes APPEND up to its message ([`Frame::Append`](super::Frame::Append)).
+/// Decodes APPEND or REPLACE up to its message ([`Frame::Append`](super::Frame::Append)).
 pub fn parse_append(head: &[u8], names: Names) -> Result<Tagged, BadCommand> {
     tagged(head, names, |words| {
-        if words.keyword() != "APPEND" {
-            return Err("there is no such command");
+        let mut name = words.keyword();
+        let uid = name == "UID" && words.spaces();
+        if uid {
+            name = words.keyword();
         }
-        let command = mailbox::append(words)?;
+        let replaces = match name.as_str() {
+            "APPEND" if !uid => None,
+            "REPLACE" => {
+                words.space()?;
+                Some((words.one_message()?, uid))
+            }
+            _ => return Err("there is no such command"),
+        };
+        let command = mailbox::append(words, replaces)?;
         if words.rest().is_empty() { Ok(command) } else { Err("a literal is misplaced") }
     })
 }
@@ -108,6 +119,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
 fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
     match words.keyword().as_str() {
         "EXPUNGE" => arguments(words, |words| words.sequence_set().map(Command::UidExpunge)),
+        "REPLACE" => Err("REPLACE wants a literal"),
         name => on_messages(name, words, true).unwrap_or(Err("there is no such UID command")),
     }
 }

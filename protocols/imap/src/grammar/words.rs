@@ -278,6 +278,13 @@ impl<'a> Words<'a> {
         }
     }
 
+    /// A set of one `seq-number`.
+    pub(super) fn one_message(&mut self) -> Result<SequenceSet, Wrong> {
+        let before = self.rest.len();
+        let number = self.seq_number()?;
+        Ok(SequenceSet { ranges: vec![(number, number)], text_octets: before.saturating_sub(self.rest.len()) })
+    }
+
     fn seq_number(&mut self) -> Result<Option<u32>, Wrong> {
         if self.eat(b'*') { Ok(None) } else { self.nz_number().map(Some) }
     }

@@ -2,19 +2,20 @@
 //! as a whole.
 
 use bytes::Bytes;
-use rockdove_mail::{MailboxName, UidSet, UidValidity};
+use rockdove_mail::{MailboxName, Uid, UidSet, UidValidity};
 
 use super::{
     Doing, ImapSession, State,
-    purpose::{Purpose, Synchronising},
+    purpose::{After, Purpose, Synchronising},
 };
 use crate::{
     ask::Ask,
-    command::{AppendHead, Command},
+    command::{AppendHead, Command, SequenceSet},
     grammar::{Frame, Names, parse_append, parse_append_next, write},
     limits::{
         APPEND_HELD_EACH_MAX, APPEND_HELD_OCTETS_MAX, APPEND_MESSAGES_MAX, APPEND_OCTETS_AIM, REFUSED_OCTETS_MAX,
     },
+    numbers::NoSuchNumber,
 };
 
 /// A message that is coming in.
@@ -30,6 +31,8 @@ pub(super) struct Append {
     /// It is in the UTF8 extension (RFC 6855): a parenthesis follows it.
     utf8: bool,
     header: HeaderWatch,
+    /// This message goes when the new one is there.
+    replaces: Option<Uid>,
     /// Messages of this APPEND with this one, and octets of those before that wait in memory.
     messages: usize,
     waiting: u64,
@@ -58,7 +61,7 @@ impl ImapSession {
         self.numbers_stay = false;
         self.uid_command = false;
         match self.check_append(head, octets, binary) {
-            Ok((head, mailbox)) => {
+            Ok((head, mailbox, replaces)) => {
                 let utf8 = head.utf8;
                 let append = Box::new(Append {
                     head,
@@ -68,10 +71,11 @@ impl ImapSession {
                     binary,
                     utf8,
                     header: HeaderWatch::default(),
+                    replaces,
                     messages: 1,
                     waiting: held_of(octets),
                 });
-                let ask = Ask::AppendBegin { mailbox, size_bytes: octets };
+                let ask = Ask::AppendBegin { mailbox, size_bytes: octets, replaces: replaces.is_some() };
                 self.ask(ask, Purpose::AppendBegin(append, synchronising));
             }
             Err(text) if endless => {
@@ -82,7 +86,12 @@ impl ImapSession {
         }
     }
 
-    fn check_append(&mut self, head: &[u8], octets: u64, binary: bool) -> Result<(AppendHead, MailboxName), String> {
+    fn check_append(
+        &mut self,
+        head: &[u8],
+        octets: u64,
+        binary: bool,
+    ) -> Result<(AppendHead, MailboxName, Option<Uid>), String> {
         let parsed = parse_append(head, self.names()).map_err(|wrong| {
             self.tag = wrong.tag.unwrap_or_default();
             format!("BAD {}", wrong.text)
@@ -95,7 +104,26 @@ impl ImapSession {
         check_utf8(head.utf8, binary)?;
         let mailbox = head.mailbox.clone().map_err(|why| format!("NO [CANNOT] {why}"))?;
         self.check_size(octets)?;
-        Ok((head, mailbox))
+        let replaces = match &head.replaces {
+            Some((set, uid)) => Some(self.replaced(set, *uid)?),
+            None => None,
+        };
+        Ok((head, mailbox, replaces))
+    }
+
+    /// The message that REPLACE is about.
+    fn replaced(&mut self, set: &SequenceSet, uid: bool) -> Result<Uid, String> {
+        //= rfc8508#section-3.5
+        //# Unlike the APPEND command, which is valid in the authenticated state,
+        //# the REPLACE and UID REPLACE commands MUST only be valid in the
+        //# selected state.
+        let Some(open) = self.open() else { return Err("BAD select a mailbox first".to_owned()) };
+        if open.read_only {
+            return Err("NO [READ-ONLY] the mailbox is open for reading only".to_owned());
+        }
+        let found = open.messages(uid, set).map_err(|NoSuchNumber| "BAD there is no message of that number")?;
+        self.uid_command = uid;
+        found.last().ok_or_else(|| "NO [CANNOT] there is no message to be replaced".to_owned())
     }
 
     fn check_size(&self, octets: u64) -> Result<(), String> {
@@ -205,8 +233,11 @@ impl ImapSession {
         let closing: &[u8] = if append.utf8 { b")" } else { b"" };
         match self.frames.next() {
             Some(Frame::AppendTail(tail)) if tail == closing => {
-                let AppendHead { flags, date, .. } = append.head;
-                self.ask(Ask::AppendEnd { flags, date }, Purpose::AppendEnd);
+                let Append { head: AppendHead { flags, date, .. }, replaces, .. } = *append;
+                self.ask(Ask::AppendEnd { flags, date, replaces }, Purpose::AppendEnd(replaces.is_some()));
+            }
+            Some(Frame::AppendNext { octets, synchronising, .. }) if append.replaces.is_some() => {
+                self.refuse_next(octets, synchronising, "BAD one message replaces another".to_owned());
             }
             Some(Frame::AppendNext { head, octets, synchronising, binary }) => match head.strip_prefix(closing) {
                 Some(head) => self.append_next(append, head, octets, synchronising, binary),
@@ -223,10 +254,18 @@ impl ImapSession {
         true
     }
 
-    pub(super) fn appended(&mut self, uid_validity: UidValidity, uids: &UidSet) {
+    pub(super) fn appended(&mut self, uid_validity: UidValidity, uids: &UidSet, replaced: bool) {
         let mut set = Vec::new();
         write::uid_set(&mut set, uids);
         let set = String::from_utf8_lossy(&set);
+        if replaced {
+            //= rfc8508#section-4.3
+            //# Servers implementing REPLACE and UIDPLUS are also advised to send the APPENDUID response
+            //# code in an untagged OK before sending the EXPUNGE or replaced
+            //# responses.
+            self.untagged(&format!("OK [APPENDUID {uid_validity} {set}] the replacement is stored"));
+            return self.sync(After::Removed);
+        }
         self.complete(format!("OK [APPENDUID {uid_validity} {set}] stored"));
     }
 

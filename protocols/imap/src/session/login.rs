@@ -17,7 +17,7 @@ const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPA
                              COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
                              QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
                              ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL UTF8=ACCEPT \
-                             UNAUTHENTICATE SAVEDATE";
+                             UNAUTHENTICATE SAVEDATE REPLACE";
 
 impl ImapSession {
     /// What works in the state the session is in.

@@ -96,8 +96,8 @@ pub(super) enum Purpose {
     AppendNext(Box<Append>, Synchronising),
     /// Octets of a message.
     AppendOctets(Box<Append>),
-    /// The whole message.
-    AppendEnd,
+    /// The whole message; whether another goes for it.
+    AppendEnd(bool),
     /// The message is given up.
     AppendAbort(GivenUp),
 }
@@ -233,7 +233,9 @@ impl ImapSession {
                 self.append_begun(append, synchronising);
             }
             (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
-            (Purpose::AppendEnd, Answer::Appended { uid_validity, uids }) => self.appended(uid_validity, &uids),
+            (Purpose::AppendEnd(replaces), Answer::Appended { uid_validity, uids }) => {
+                self.appended(uid_validity, &uids, replaces);
+            }
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, _) => self.refused(purpose, &Refusal::TryLater),
@@ -288,7 +290,7 @@ impl ImapSession {
                 self.forget_saved(wanted.saves());
                 self.complete(refusal.text(false));
             }
-            Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
+            Purpose::Copy(_) | Purpose::AppendEnd(_) => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }
     }

@@ -55,6 +55,7 @@ fn depth(request: &FetchRequest) -> Depth {
         | FetchItem::Size
         | FetchItem::EmailId
         | FetchItem::ThreadId
+        | FetchItem::SaveDate
         | FetchItem::ModSeq => Depth::Columns,
         FetchItem::Preview { .. } | FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
         FetchItem::Rfc822

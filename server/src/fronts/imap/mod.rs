@@ -131,12 +131,12 @@ impl Front<ImapSession> for ImapFront {
                 self.talk = Arc::new(Conversation::new(self.talk.who.forgotten()));
                 replier.reply(id, Answer::Done);
             }
-            Ask::AppendBegin { mailbox, size_bytes } => {
-                self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, reach));
+            Ask::AppendBegin { mailbox, size_bytes, replaces } => {
+                self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, replaces, reach));
             }
             Ask::AppendOctets(chunks) => self.append_octets(id, replier, chunks),
             Ask::AppendNext { flags, date, size_bytes } => self.append_next(id, replier, flags, date, size_bytes),
-            Ask::AppendEnd { flags, date } => self.append_end(id, replier, flags, date),
+            Ask::AppendEnd { flags, date, replaces } => self.append_end(id, replier, (flags, date), replaces),
             Ask::AppendAbort => self.append_abort(id, replier),
             ask => self.ask_mailbox(id, ask, replier),
         }

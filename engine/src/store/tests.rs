@@ -629,7 +629,7 @@ fn what_needs_no_disk_is_answered_from_memory_alone() {
 
 #[test]
 fn one_message_takes_the_place_of_another() {
-    let house = House::new();
+    let house = House::new(EngineOptions::default());
     let account = house.account("a@example.org");
     let other = house.account("b@example.org");
     let (drafts, sent) = (house.mailbox(account, "Drafts"), house.mailbox(account, "Sent"));

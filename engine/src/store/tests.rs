@@ -629,13 +629,12 @@ fn what_needs_no_disk_is_answered_from_memory_alone() {
 
 #[test]
 fn one_message_takes_the_place_of_another() {
-    let house = House::new(EngineOptions::default());
-    let account = house.account("a@example.org");
-    let other = house.account("b@example.org");
+    let (house, accounts) = House::with_accounts(2);
+    let (account, other) = (accounts[0], accounts[1]);
     let (drafts, sent) = (house.mailbox(account, "Drafts"), house.mailbox(account, "Sent"));
     house.append(account, drafts, &mail("one", 5_000), Flags::default());
     let limit = house.engine.quota(account).expect("quota").used_bytes + 100;
-    house.run(Command::SetQuota { address: "a@example.org".into(), quota_bytes: Some(limit) });
+    house.run(Command::SetQuota { address: "u0@a.example".into(), quota_bytes: Some(limit) });
     let replace = |text: &str, size, to_account, to, uid| {
         let internal_date = InternalDate { unix_s: NOW - 5, offset_minutes: 60 };
         let message = AppendMessage { message: house.stage(&mail(text, size)), flags: Flags::default(), internal_date };

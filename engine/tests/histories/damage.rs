@@ -106,8 +106,9 @@ const fn told(found: &'static str, does: fn(&MemoryKv)) -> Damage {
 
 const DERIVED: &[Damage] = &[
     repaired("texts reach to message", |kv| {
-        let (family, key, _) = row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_REACH));
-        put(kv, family, key, vec![1, 1, 0xff, 0xff, 0x7f, 0, 0]);
+        let (family, key, value) = row(kv, |row| kind(row, Family::Text, 4, keys::TEXT_REACH));
+        // Both versions as they are, then a message beyond all.
+        put(kv, family, key, [&value[..2], &[0xff, 0xff, 0x7f, 0, 0]].concat());
     }),
     repaired("a page of texts is damaged", |kv| {
         // The longest, so that its middle is text.

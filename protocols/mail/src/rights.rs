@@ -207,7 +207,9 @@ mod tests {
         }
         for bits in 0..=Rights::ALL.bits() {
             let rights = Rights::from_bits(bits).expect("rights");
-            assert_eq!(Rights::parse(&rights.to_string()), Some(rights));
+            // `c` and `d` stand for all of their members as soon as one is there (RFC 4314 section 2.1.1).
+            let own: String = rights.to_string().chars().filter(|letter| !"cd".contains(*letter)).collect();
+            assert_eq!(Rights::parse(&own), Some(rights));
         }
         assert_eq!(Rights::from_bits(1 << 11), None);
     }

@@ -162,36 +162,8 @@ impl ImapSession {
             (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
             (Purpose::Compress, Answer::Done) => self.compressing(),
             (Purpose::Unauthenticate, Answer::Done) => self.unauthenticated(),
-            (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
-            (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
-                self.lsub_answer(&reference, &pattern, &mailboxes);
-            }
-            (Purpose::ListStatus(listing), Answer::Status(status)) => self.list_status_answer(listing, Some(&status)),
-            (Purpose::Status(mailbox, items), Answer::Status(status)) => {
-                self.write_status(&mailbox, &items, &status);
-                self.complete("OK done");
-            }
-            (Purpose::Create, Answer::Created(id)) => {
-                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
-            }
-            (Purpose::Acl(mailbox), Answer::Acl(lines)) => self.write_acl(&mailbox, &lines),
-            (Purpose::ListRights(mailbox, identifier), Answer::Rights(always)) => {
-                self.write_list_rights(&mailbox, &identifier, always);
-            }
-            (Purpose::MyRights(mailbox), Answer::Rights(rights)) => {
-                self.write_my_rights(mailbox.as_str(), rights);
-                self.complete("OK done");
-            }
-            (Purpose::Quota(mailbox), Answer::Quota(quota)) => self.write_quota(mailbox.as_ref(), &quota),
-            (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
-            (Purpose::Change(text), Answer::Done) => self.complete(text),
-            (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
-            (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
             (Purpose::Select(mailbox, read_only, resync), Answer::Selected(selected)) => {
                 self.selected(mailbox, read_only, *selected, resync);
-            }
-            (Purpose::SelectedLine(text, resync, uid_next), Answer::Mailboxes(mailboxes)) => {
-                self.selected_line(&mailboxes, text, resync.as_deref(), uid_next);
             }
             (Purpose::Vanished(vanishing), Answer::Vanished(uids)) => self.vanished(vanishing, &uids),
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
@@ -238,6 +210,41 @@ impl ImapSession {
             }
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
+            (purpose, answer) => self.answered_about_mailboxes(purpose, answer),
+        }
+    }
+
+    /// An answer has come about mailboxes as a whole.
+    fn answered_about_mailboxes(&mut self, purpose: Purpose, answer: Answer) {
+        match (purpose, answer) {
+            (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
+            (Purpose::SelectedLine(text, resync, uid_next), Answer::Mailboxes(mailboxes)) => {
+                self.selected_line(&mailboxes, text, resync.as_deref(), uid_next);
+            }
+            (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
+                self.lsub_answer(&reference, &pattern, &mailboxes);
+            }
+            (Purpose::ListStatus(listing), Answer::Status(status)) => self.list_status_answer(listing, Some(&status)),
+            (Purpose::Status(mailbox, items), Answer::Status(status)) => {
+                self.write_status(&mailbox, &items, &status);
+                self.complete("OK done");
+            }
+            (Purpose::Create, Answer::Created(id)) => {
+                self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
+            }
+            (Purpose::Acl(mailbox), Answer::Acl(lines)) => self.write_acl(&mailbox, &lines),
+            (Purpose::ListRights(mailbox, identifier), Answer::Rights(always)) => {
+                self.write_list_rights(&mailbox, &identifier, always);
+            }
+            (Purpose::MyRights(mailbox), Answer::Rights(rights)) => {
+                self.write_my_rights(mailbox.as_str(), rights);
+                self.complete("OK done");
+            }
+            (Purpose::Quota(mailbox), Answer::Quota(quota)) => self.write_quota(mailbox.as_ref(), &quota),
+            (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
+            (Purpose::Change(text), Answer::Done) => self.complete(text),
+            (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
+            (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
             (purpose, _) => self.refused(purpose, &Refusal::TryLater),
         }
     }

@@ -155,26 +155,7 @@ impl Account {
             Ask::Store { uids, update, flags, unchanged_since } => {
                 self.store(&uids, update, &flags, unchanged_since)?
             }
-            Ask::Search { key, within } => {
-                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
-                let uids: UidSet = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
-                let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
-                Answer::Found { uids, highest_modseq }
-            }
-            Ask::Sort { key, within, criteria } => {
-                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
-                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
-                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
-                for criterion in criteria.iter().rev() {
-                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
-                }
-                Answer::Sorted { uids, highest_modseq }
-            }
-            Ask::Thread { key, within, .. } => {
-                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
-                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
-                Answer::Threads(threads(&uids))
-            }
+            ask @ (Ask::Search { .. } | Ask::Sort { .. } | Ask::Thread { .. }) => self.find(ask)?,
             Ask::Copy { uids, mailbox, remove } => self.copy(&uids, &mailbox, remove)?,
             Ask::Expunge { uids } => {
                 self.modseq += 1;
@@ -200,6 +181,33 @@ impl Account {
             }
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
+        })
+    }
+
+    /// SEARCH, SORT and THREAD.
+    fn find(&self, ask: Ask) -> Result<Answer, Refusal> {
+        Ok(match ask {
+            Ask::Search { key, within } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: UidSet = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[&uid].facts.modseq).max().unwrap_or(0);
+                Answer::Found { uids, highest_modseq }
+            }
+            Ask::Sort { key, within, criteria } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let mut uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                let highest_modseq = uids.iter().map(|uid| view.messages[uid].facts.modseq).max().unwrap_or(0);
+                for criterion in criteria.iter().rev() {
+                    uids.sort_by(|a, b| view.compared(*criterion, *a, *b));
+                }
+                Answer::Sorted { uids, highest_modseq }
+            }
+            Ask::Thread { key, within, .. } => {
+                let Some((_, view)) = &self.open else { return Err(Refusal::MailboxGone) };
+                let uids: Vec<u32> = within.iter().filter(|uid| view.matches(*uid, &key)).collect();
+                Answer::Threads(threads(&uids))
+            }
+            _ => unreachable!("these find nothing"),
         })
     }
 

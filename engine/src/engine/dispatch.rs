@@ -1,0 +1,230 @@
+//! Planning: what each command does to which accounts, handed to the committer.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, MutexGuard},
+};
+
+use super::{Done, Engine};
+use crate::{
+    command::{AccountId, Command, Delivered, Delivery, EngineError, Outcome},
+    directory::{self, AccountRecord},
+    rights::Actor,
+    store::{
+        StagedMessage,
+        account::{AccountSlot, Planner},
+        commit::Plan,
+        plan::AccountPlan,
+    },
+};
+
+/// When a command was given, and by whom.
+pub(crate) struct By {
+    pub(crate) now_unix_s: i64,
+    /// `None`: the server itself.
+    pub(crate) actor: Option<Actor>,
+}
+
+impl Engine {
+    /// Finds out who gives a command, then plans it.
+    pub(super) fn queue_as(
+        &self,
+        now_unix_s: i64,
+        command: Command,
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        let Command::As { actor, command } = command else {
+            return self.queue(&By { now_unix_s, actor: None }, command, done);
+        };
+        let directory = self.directory.published();
+        if directory.account(actor).is_none() {
+            return Err(EngineError::NotFound(format!("account {}", actor.0)));
+        }
+        let actor = Actor::new(&directory, actor);
+        let administrates = matches!(*command, Command::SetQuotaLimits { .. }) && actor.is_administrator;
+        if !administrates && !is_about_mail(&command) {
+            return Err(EngineError::NoPermission("this is for administrators".to_owned()));
+        }
+        self.queue(&By { now_unix_s, actor: Some(actor) }, *command, done)
+    }
+
+    /// Plans a command and queues it; takes `done` when it did.
+    fn queue(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        match command {
+            Command::SetRights { account, mailbox, identifier, update, rights } => {
+                let directory = self.directory.published();
+                self.on_account(now, account, done, |plan| {
+                    plan.set_rights(&directory, mailbox, &identifier, (update, rights))
+                })
+            }
+            Command::CopyAcross { account, from, uids, to_account, to, remove } => {
+                self.copy_across(now, (account, from, &uids), (to_account, to), remove, done)
+            }
+            Command::CreateMailbox { account, name, special_use } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.create(&name, special_use, limits))
+            }
+            Command::DeleteMailbox { account, name } => {
+                let keeps = self.options.undelete_s > 0;
+                self.on_account(now, account, done, |plan| plan.delete(&name, keeps))
+            }
+            Command::RenameMailbox { account, from, to } => {
+                self.on_account(now, account, done, |plan| plan.rename_mailbox(&from, &to))
+            }
+            Command::Subscribe { account, name, subscribed } => {
+                if now.actor.as_ref().is_some_and(|actor| actor.account != account) {
+                    return Err(EngineError::NoPermission("subscriptions are everybody's own".to_owned()));
+                }
+                self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
+            }
+            Command::Deliver { message, deliveries } => self.deliver(now, &message, &deliveries, done),
+            Command::Append { account, mailbox, messages } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
+            }
+            Command::Replace { account, mailbox, message, from_account, from, uid } => {
+                self.replace(now, (account, mailbox), &message, (from_account, from, uid), done)
+            }
+            Command::StoreFlags { account, mailbox, uids, update, flags, unchanged_since } => {
+                self.on_account(now, account, done, |plan| {
+                    plan.store_flags(mailbox, &uids, (update, &flags), unchanged_since)
+                })
+            }
+            Command::Copy { account, from, uids, to } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.copy(from, &uids, to, limits))
+            }
+            Command::Move { account, from, uids, to } => {
+                self.on_account(now, account, done, |plan| plan.move_to(from, &uids, to))
+            }
+            Command::Expunge { account, mailbox, uids, deleted_only } => {
+                let keeps = self.options.undelete_s > 0;
+                self.on_account(now, account, done, |plan| {
+                    plan.expunge_some(mailbox, uids.as_ref(), deleted_only, keeps)
+                })
+            }
+            Command::Restore { account, which, to } => {
+                let limits = self.limits_of(account);
+                self.on_account(now, account, done, |plan| plan.restore(&which, to.as_ref(), limits))
+            }
+            Command::Purge { account, everything } => {
+                let limits = (!everything).then(|| self.undelete_limits(now.now_unix_s));
+                self.on_account(now, account, done, |plan| plan.purge(limits))
+            }
+            directory => self.on_directory(now.now_unix_s, &directory, done),
+        }
+    }
+
+    pub(crate) fn push(&self, plan: Plan, outcome: Outcome, done: &mut Option<Done>) {
+        if let Some(done) = done.take() {
+            self.committer.push(plan, outcome, done);
+        }
+    }
+
+    /// Plans a change of one account.
+    pub(crate) fn on_account(
+        &self,
+        by: &By,
+        account: AccountId,
+        done: &mut Option<Done>,
+        work: impl FnOnce(&mut AccountPlan<'_>) -> Result<Outcome, EngineError>,
+    ) -> Result<(), EngineError> {
+        let slot = self.slot(account);
+        let mut planner = slot.lock();
+        let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, &slot, &mut planner)?;
+        plan.actor.clone_from(&by.actor);
+        let outcome = work(&mut plan)?;
+        plan.prepare()?;
+        let staged = plan.take_staged();
+        let (batch, touch) = plan.conclude();
+        self.push(Plan { batch, touches: vec![touch], directory: None, staged }, outcome, done);
+        Ok(())
+    }
+
+    /// Plans a delivery: all its accounts are locked, in ascending order.
+    fn deliver(
+        &self,
+        by: &By,
+        message: &Arc<StagedMessage>,
+        deliveries: &[Delivery],
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        let mut by_account: BTreeMap<AccountId, Vec<usize>> = BTreeMap::new();
+        for (number, delivery) in deliveries.iter().enumerate() {
+            by_account.entry(delivery.account).or_default().push(number);
+        }
+        let directory = self.directory.published();
+        let slots: Vec<Arc<AccountSlot>> = by_account.keys().map(|account| self.slot(*account)).collect();
+        let mut planners: Vec<MutexGuard<'_, Planner>> = slots.iter().map(|slot| slot.lock()).collect();
+        let mut plans = Vec::with_capacity(slots.len());
+        let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
+        for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
+            let limits = directory.account(slot.id).map(AccountRecord::limits).unwrap_or_default();
+            let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, slot, planner)?;
+            for number in numbers {
+                delivered[*number] = Some(plan.deliver(message, &deliveries[*number], limits)?);
+            }
+            plan.prepare()?;
+            plans.push(plan);
+        }
+        let staged = if plans.is_empty() { Vec::new() } else { vec![Arc::clone(message)] };
+        let mut joined = Plan { staged, ..Plan::default() };
+        for plan in plans {
+            let (mut batch, touch) = plan.conclude();
+            joined.batch.changes.append(&mut batch.changes);
+            joined.touches.push(touch);
+        }
+        self.push(joined, Outcome::Delivered(delivered.into_iter().flatten().collect()), done);
+        Ok(())
+    }
+
+    /// Plans a change of the directory, and the account that comes or goes with it.
+    fn on_directory(&self, now: i64, command: &Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        let mut newest = self.directory.lock();
+        let planned = directory::plan(command, &newest, now)?;
+        let mut plan = Plan { batch: planned.batch, ..Plan::default() };
+        let add = |plan: &mut Plan, account: AccountPlan<'_>| {
+            let (mut batch, touch) = account.conclude();
+            plan.batch.changes.append(&mut batch.changes);
+            plan.touches.push(touch);
+        };
+        let slot = planned.created.or(planned.removed).map(|account| self.slot(account));
+        let mut planner = slot.as_ref().map(|slot| slot.lock());
+        if let (Some(slot), Some(planner)) = (&slot, &mut planner) {
+            let mut account = if planned.created.is_some() {
+                let mut account = AccountPlan::begin_new(&self.kv, now, slot, planner);
+                account.set_up()?;
+                account
+            } else {
+                let mut account = AccountPlan::begin(&self.kv, now, slot, planner)?;
+                account.remove_account();
+                account
+            };
+            account.prepare()?;
+            add(&mut plan, account);
+        }
+        plan.directory = Some((self.directory.epoch(), planned.next.clone()));
+        *newest = planned.next;
+        self.push(plan, planned.outcome, done);
+        Ok(())
+    }
+}
+
+/// Whether an account may give the command at all, for its own mailboxes and others that it has rights to.
+fn is_about_mail(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::CreateMailbox { .. }
+            | Command::DeleteMailbox { .. }
+            | Command::RenameMailbox { .. }
+            | Command::Subscribe { .. }
+            | Command::Append { .. }
+            | Command::Replace { .. }
+            | Command::StoreFlags { .. }
+            | Command::Copy { .. }
+            | Command::Move { .. }
+            | Command::CopyAcross { .. }
+            | Command::SetRights { .. }
+            | Command::Expunge { .. }
+    )
+}

@@ -209,6 +209,21 @@ pub enum Command {
         /// What.
         messages: Vec<AppendMessage>,
     },
+    /// Puts a message into a mailbox and removes another, which it takes the place of (RFC 8508), at once.
+    Replace {
+        /// Whose mailbox it goes to.
+        account: AccountId,
+        /// Where it goes to.
+        mailbox: MailboxId,
+        /// What.
+        message: AppendMessage,
+        /// Whose message is removed.
+        from_account: AccountId,
+        /// From where.
+        from: MailboxId,
+        /// Which; when it is not there, nothing is done.
+        uid: Uid,
+    },
     /// Changes flags.
     StoreFlags {
         /// Whose.
@@ -331,6 +346,7 @@ impl Command {
             Self::As { command, .. } => command.takes_in(),
             Self::Deliver { .. }
             | Self::Append { .. }
+            | Self::Replace { .. }
             | Self::Copy { .. }
             | Self::CopyAcross { .. }
             | Self::CreateAccount { .. } => true,

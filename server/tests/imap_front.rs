@@ -267,6 +267,49 @@ fn quota_holds_for_append_and_copy() {
 }
 
 #[test]
+fn one_message_replaces_another_within_the_quota() {
+    let server = Server::new();
+    let mut client = server.inbox();
+    client.ok(&format!("APPEND INBOX {{1000+}}\n{}", "x".repeat(1000)));
+    client.ok(&format!("APPEND Drafts {{900+}}\n{}", "y".repeat(900)));
+    let address = ALICE.to_owned();
+    server.services.engine.execute(NOW, Command::SetQuota { address, quota_bytes: Some(2_000) }).expect("limited");
+    let replies = client.ok(&format!("REPLACE 1 INBOX (\\Seen) {{1100+}}\n{}", "z".repeat(1100)));
+    assert!(replies.contains("* OK [APPENDUID ") && replies.contains(" 2] the replacement"), "{replies}");
+    assert!(replies.contains("* 1 EXPUNGE") && replies.contains("* 1 EXISTS"), "{replies}");
+    assert!(client.ok("FETCH 1 (UID FLAGS RFC822.SIZE)").contains("UID 2 FLAGS (\\Seen \\Recent) RFC822.SIZE 1100"));
+    let refused = client.tagged(&format!("REPLACE 1 Drafts {{1101+}}\n{}", "z".repeat(1101)));
+    assert!(refused.starts_with("a NO [OVERQUOTA]"), "{refused}");
+    assert!(client.ok("STATUS Drafts (MESSAGES)").contains("MESSAGES 1"));
+    let replies = client.ok("UID REPLACE 2 Drafts {5+}\nhello");
+    assert!(replies.contains("* 1 EXPUNGE") && !replies.contains("EXISTS"), "{replies}");
+    assert!(client.ok("STATUS Drafts (MESSAGES)").contains("MESSAGES 2"));
+    assert!(client.tagged("REPLACE 1 nowhere {5}").starts_with("a BAD"));
+}
+
+#[test]
+fn a_connection_forgets_who_it_was_for() {
+    let server = Server::new();
+    let mut client = server.inbox();
+    client.ok("APPEND INBOX {1+}\nx");
+    client.ok("ENABLE IMAP4rev2");
+    assert!(client.ok("SEARCH SAVEDSINCE 1-Jan-2020").contains("* ESEARCH (TAG \"a\") ALL 1"));
+    assert!(client.ok("FETCH 1 SAVEDATE").contains("SAVEDATE \""));
+    assert!(client.ok("EXAMINE Sent").contains("* LIST (\\Subscribed \\Sent \\HasNoChildren) \"/\" Sent"));
+    client.ok("CREATE \"Entwürfe\"");
+    assert!(client.ok("LIST \"\" Ent*").contains("\"Entwürfe\""));
+    client.ok("SELECT \"Entwürfe\"");
+    client.ok("UNAUTHENTICATE");
+    assert!(client.tagged("SELECT INBOX").starts_with("a BAD"));
+    client.ok(&format!("LOGIN {BOB} secret"));
+    assert!(client.ok("LIST \"\" *").lines().all(|line| !line.contains("Ent")));
+    assert!(client.ok("SELECT INBOX").contains("* 0 EXISTS"));
+    client.ok("UNAUTHENTICATE");
+    client.ok(&format!("LOGIN {ALICE} secret"));
+    assert!(client.ok("LIST \"\" Ent*").contains("Entw&APw-rfe"));
+}
+
+#[test]
 fn large_messages_stream_in_and_out() {
     let server = Server::new();
     let mut client = server.inbox();

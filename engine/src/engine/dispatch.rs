@@ -82,6 +82,9 @@ impl Engine {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
             }
+            Command::Replace { account, mailbox, message, from_account, from, uid } => {
+                self.replace(now, (account, mailbox), &message, (from_account, from, uid), done)
+            }
             Command::StoreFlags { account, mailbox, uids, update, flags, unchanged_since } => {
                 self.on_account(now, account, done, |plan| {
                     plan.store_flags(mailbox, &uids, (update, &flags), unchanged_since)
@@ -119,7 +122,7 @@ impl Engine {
     }
 
     /// Plans a change of one account.
-    fn on_account(
+    pub(crate) fn on_account(
         &self,
         by: &By,
         account: AccountId,
@@ -216,6 +219,7 @@ fn is_about_mail(command: &Command) -> bool {
             | Command::RenameMailbox { .. }
             | Command::Subscribe { .. }
             | Command::Append { .. }
+            | Command::Replace { .. }
             | Command::StoreFlags { .. }
             | Command::Copy { .. }
             | Command::Move { .. }

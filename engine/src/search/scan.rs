@@ -141,6 +141,10 @@ impl<'a> Message<'a> {
         };
         match field {
             DateField::Internal => Ok(Some(Some(of(self.row.date)))),
+            DateField::Saved => {
+                let saved = InternalDate { unix_s: i64::from(self.row.save_date), offset_minutes: 0 };
+                Ok(Some(Some(of(saved))))
+            }
             DateField::Sent if effort < Effort::Record => Ok(None),
             DateField::Sent => Ok(Some(self.record()?.and_then(|record| record.sent()).map(of))),
         }

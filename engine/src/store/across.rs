@@ -42,6 +42,28 @@ impl Engine {
             return Err(EngineError::Invalid("the mailboxes are of one account".to_owned()));
         }
         let limits = self.limits_of(to_account);
+        self.on_two(by, account, to_account, done, |source, target| {
+            let carried = source.carry(from, uids, remove)?;
+            let gone: Vec<Uid> = carried.iter().map(|carried| carried.row.uid).collect();
+            let outcome = target.receive(to, &carried, limits, gone)?;
+            if remove && !carried.is_empty() {
+                let rows: Vec<Row> = carried.iter().map(|carried| carried.row).collect();
+                source.drop_messages(&rows)?;
+                source.expunge(from, &rows)?;
+            }
+            Ok(outcome)
+        })
+    }
+
+    /// Plans what concerns two accounts: one commit for both. They are locked in ascending order.
+    pub(super) fn on_two(
+        &self,
+        by: &By,
+        account: AccountId,
+        to_account: AccountId,
+        done: &mut Option<Done>,
+        work: impl FnOnce(&mut AccountPlan<'_>, &mut AccountPlan<'_>) -> Result<Outcome, EngineError>,
+    ) -> Result<(), EngineError> {
         let mut slots = [self.slot(account), self.slot(to_account)];
         slots.sort_by_key(|slot| slot.id);
         let [mut first, mut second] = [slots[0].lock(), slots[1].lock()];
@@ -54,17 +76,11 @@ impl Engine {
         }
         let [one, other] = &mut plans;
         let (source, target) = if slots[0].id == account { (one, other) } else { (other, one) };
-        let carried = source.carry(from, uids, remove)?;
-        let gone: Vec<Uid> = carried.iter().map(|carried| carried.row.uid).collect();
-        let outcome = target.receive(to, &carried, limits, gone)?;
-        if remove && !carried.is_empty() {
-            let rows: Vec<Row> = carried.iter().map(|carried| carried.row).collect();
-            source.drop_messages(&rows)?;
-            source.expunge(from, &rows)?;
-        }
+        let outcome = work(source, target)?;
         plans.iter_mut().try_for_each(AccountPlan::prepare)?;
         let mut joined = Plan::default();
-        for plan in plans {
+        for mut plan in plans {
+            joined.staged.append(&mut plan.take_staged());
             let (mut batch, touch) = plan.conclude();
             joined.batch.changes.append(&mut batch.changes);
             joined.touches.push(touch);

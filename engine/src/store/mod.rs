@@ -28,6 +28,7 @@ pub(crate) mod pieces;
 pub(crate) mod plan;
 pub mod record;
 mod removal;
+mod replace;
 pub mod segment;
 pub(crate) mod staged;
 mod undelete;

@@ -626,3 +626,37 @@ fn what_needs_no_disk_is_answered_from_memory_alone() {
     assert!(view.highest_modseq_of(&UidSet::range(1, 2)) < view.highest_modseq());
     assert_eq!(view.highest_modseq_of(&UidSet::range(4, 5_000)), 0);
 }
+
+#[test]
+fn one_message_takes_the_place_of_another() {
+    let (house, accounts) = House::with_accounts(2);
+    let (account, other) = (accounts[0], accounts[1]);
+    let (drafts, sent) = (house.mailbox(account, "Drafts"), house.mailbox(account, "Sent"));
+    house.append(account, drafts, &mail("one", 5_000), Flags::default());
+    let limit = house.engine.quota(account).expect("quota").used_bytes + 100;
+    house.run(Command::SetQuota { address: "u0@a.example".into(), quota_bytes: Some(limit) });
+    let replace = |text: &str, size, to_account, to, uid| {
+        let internal_date = InternalDate { unix_s: NOW - 5, offset_minutes: 60 };
+        let message = AppendMessage { message: house.stage(&mail(text, size)), flags: Flags::default(), internal_date };
+        let (account, mailbox, from_account, from) = (to_account, to, account, drafts);
+        house.engine.execute(NOW, Command::Replace { account, mailbox, message, from_account, from, uid })
+    };
+    // There is no room for both.
+    assert!(matches!(replace("two", 5_000, account, drafts, 1), Ok(Outcome::Appended { .. })));
+    let view = house.engine.mailbox(account, drafts).expect("view");
+    assert_eq!((view.exists(), view.vanished_since(0), view.uid_next()), (1, UidSet::range(1, 1), 3));
+    // What is not there is not replaced, and what does not fit replaces nothing.
+    let before = house.seen(account);
+    assert!(matches!(replace("three", 10, account, drafts, 1), Err(EngineError::Invalid(_))));
+    assert!(matches!(replace("three", 50_000, account, sent, 2), Err(EngineError::OverQuota)));
+    assert_eq!(house.seen(account), before);
+    assert!(matches!(replace("three", 10, account, sent, 2), Ok(Outcome::Appended { .. })));
+    house.append(account, drafts, &mail("four", 10), Flags::default());
+    let theirs = house.mailbox(other, "INBOX");
+    assert!(matches!(replace("five", 9_000, other, theirs, 3), Ok(Outcome::Appended { .. })));
+    let exists = |account, mailbox| house.engine.mailbox(account, mailbox).expect("view").exists();
+    assert_eq!((exists(account, drafts), exists(account, sent), exists(other, theirs)), (0, 1, 1));
+    for account in [account, other] {
+        assert_eq!(house.again().seen(account), house.seen(account));
+    }
+}

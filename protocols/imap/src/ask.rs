@@ -109,6 +109,8 @@ pub enum Ask {
     },
     /// May this connection be compressed? Answered by [`Answer::Done`]; then the memory for it is put aside.
     MayCompress,
+    /// Forget whose connection this is, and whatever was open (RFC 8437). Answered by [`Answer::Done`].
+    Unauthenticate,
     /// All mailboxes and subscriptions. Answered by [`Answer::Mailboxes`].
     Mailboxes,
     /// Counters of a mailbox. Answered by [`Answer::Status`].
@@ -315,6 +317,8 @@ pub enum Ask {
         mailbox: MailboxName,
         /// Octets announced.
         size_bytes: u64,
+        /// A message will go for it, so that there is room for more than there seems to be.
+        replaces: bool,
     },
     /// More octets of the message. Answered by [`Answer::Done`].
     AppendOctets(Vec<Bytes>),
@@ -333,6 +337,8 @@ pub enum Ask {
         flags: Flags,
         /// Internal date: seconds since 1970 and zone east of UTC in minutes; `None` for now.
         date: Option<(i64, i16)>,
+        /// REPLACE (RFC 8508): this message of the open mailbox goes in the same commit.
+        replaces: Option<Uid>,
     },
     /// All messages of this APPEND are given up. Answered by [`Answer::Done`].
     AppendAbort,

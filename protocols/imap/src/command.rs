@@ -60,6 +60,8 @@ pub enum Command {
     },
     /// ENABLE (RFC 5161): capability names, upper case.
     Enable(Vec<String>),
+    /// UNAUTHENTICATE (RFC 8437).
+    Unauthenticate,
     /// COMPRESS (RFC 4978): name of the mechanism, upper case.
     Compress(String),
     /// SELECT and EXAMINE.
@@ -395,6 +397,10 @@ pub struct AppendHead {
     pub flags: Flags,
     /// Internal date: seconds since 1970 and zone east of UTC in minutes.
     pub date: Option<(i64, i16)>,
+    /// The message comes in the UTF8 extension (RFC 6855 section 4).
+    pub utf8: bool,
+    /// REPLACE (RFC 8508): the message that goes, and whether it is named by its UID.
+    pub replaces: Option<(SequenceSet, bool)>,
 }
 
 /// A search condition as the client wrote it; sequence numbers are not yet UIDs.
@@ -418,11 +424,11 @@ pub enum SearchProgram {
     Keyword(Keyword),
     /// RECENT. `NEW` is `RECENT UNSEEN`, `OLD` is `NOT RECENT`.
     Recent,
-    /// BEFORE and SENTBEFORE.
+    /// BEFORE, SENTBEFORE and SAVEDBEFORE.
     Before(DateField, Day),
-    /// ON and SENTON.
+    /// ON, SENTON and SAVEDON.
     On(DateField, Day),
-    /// SINCE and SENTSINCE.
+    /// SINCE, SENTSINCE and SAVEDSINCE.
     Since(DateField, Day),
     /// OLDER: seconds (RFC 5032).
     Older(u32),

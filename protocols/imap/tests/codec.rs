@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use rockdove_imap::{
     command::{Command, MailboxArg, SearchProgram, SequenceSet},
     fetch::{FetchItem, Section, SectionText},
-    grammar::{parse, write},
+    grammar::{Names, parse, write},
 };
 use rockdove_mail::{
     Flags, Keyword, MailboxName, SystemFlags, UidSet, date,
@@ -68,7 +68,12 @@ fn their_day(day: &impl std::fmt::Debug) -> String {
 
 fn our_search(key: &SearchProgram) -> String {
     let date_key = |name: &str, field: &DateField, day: &Day| {
-        format!("{}{name} {}", if *field == DateField::Sent { "SENT" } else { "" }, our_day(*day))
+        let field = match field {
+            DateField::Internal => "",
+            DateField::Sent => "SENT",
+            DateField::Saved => "SAVED",
+        };
+        format!("{field}{name} {}", our_day(*day))
     };
     match key {
         SearchProgram::All => "ALL".to_owned(),
@@ -193,12 +198,12 @@ fn their_items(names: &MacroOrMessageDataItemNames<'_>, uid: bool) -> Option<Vec
                     MessageDataItemName::ModSeq => FetchItem::ModSeq,
                     MessageDataItemName::BodyExt { section, partial, peek } => FetchItem::Section {
                         section: their_section(section.as_ref()),
-                        partial: partial.map(|(first, octets)| (first, octets.get())),
+                        partial: partial.map(|(first, octets)| (u64::from(first), u64::from(octets.get()))),
                         peek: *peek,
                     },
                     MessageDataItemName::Binary { section, partial, peek } => FetchItem::Binary {
                         path: section.iter().map(|number| number.get()).collect(),
-                        partial: partial.map(|(first, octets)| (first, octets.get())),
+                        partial: partial.map(|(first, octets)| (u64::from(first), u64::from(octets.get()))),
                         peek: *peek,
                     },
                     MessageDataItemName::BinarySize { section } => {
@@ -348,7 +353,7 @@ fn compare(line: &[u8]) -> Result<bool, String> {
     let with_end = [line, b"\r\n"].concat();
     let Ok((b"", command)) = CommandCodec::default().decode(&with_end) else { return Ok(false) };
     let shown = String::from_utf8_lossy(line);
-    let Ok(tagged) = parse(line) else {
+    let Ok(tagged) = parse(line, Names::default()) else {
         // Meant for extensions that are not offered, or not to be had from a parser without I/O.
         let not_offered = theirs(&command).is_none();
         return if not_offered { Ok(false) } else { Err(format!("refused: {shown}")) };
@@ -362,7 +367,8 @@ fn compare(line: &[u8]) -> Result<bool, String> {
             imap_codec::encode::Fragment::Line { data } | imap_codec::encode::Fragment::Literal { data, .. } => data,
         });
     }
-    let again = parse(again.strip_suffix(b"\r\n").unwrap_or(&again)).map_err(|bad| format!("{}: {shown}", bad.text))?;
+    let again = parse(again.strip_suffix(b"\r\n").unwrap_or(&again), Names::default())
+        .map_err(|bad| format!("{}: {shown}", bad.text))?;
     let (one, two) = (ours(&tagged.command), theirs(&command));
     match (one, two, ours(&again.command)) {
         (Some(one), Some(two), Some(three)) if one == two && two == three => Ok(true),
@@ -546,8 +552,8 @@ fn is_response(octets: &[u8]) -> bool {
 }
 
 /// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
-/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH and PREVIEW. A list of capabilities may be cut short
-/// there.
+/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH, PREVIEW and SAVEDATE, nor UTF-8 between quotes and offsets of
+/// more than 32 bits. A list of capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
@@ -556,10 +562,13 @@ fn said(conversation: &str) -> Vec<u8> {
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
         // RFC 2087 has an empty list where nothing is limited.
-        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW "].iter().any(|unknown| line.contains(unknown))
+        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW ", "SAVEDATE ", "<99999999999>"]
+            .iter()
+            .any(|unknown| line.contains(unknown))
             || line.ends_with(" ()")
             || unknown.iter().any(|response| line.starts_with(response))
             || object_id
+            || (["* LIST ", "* LSUB ", "* STATUS "].iter().any(|name| line.starts_with(name)) && !line.is_ascii())
             || (line.contains("CAPABILITY ") && line.ends_with("..."))
             || line.ends_with("[MAILBOXID (F1-...")
         {
@@ -612,7 +621,7 @@ proptest! {
     #[test]
     fn lists_are_read(name in "\\PC{1,20}", flags in prop::sample::subsequence(vec!["$Junk", "a", "B-c"], 0..4), bits in 0u8..32) {
         let mut out = b"* LIST (\\HasNoChildren) \"/\" ".to_vec();
-        write::mailbox_name(&mut out, &name);
+        write::mailbox_name(&mut out, &name, Names::default());
         out.extend_from_slice(b"\r\n");
         prop_assert!(is_response(&out), "{}", String::from_utf8_lossy(&out));
         let keywords = flags.into_iter().filter_map(Keyword::new).collect();

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use rockdove_imap::{
     command::{Command, Tagged},
-    grammar::{BadCommand, Frame, Frames, parse, parse_append},
+    grammar::{BadCommand, Frame, Frames, Names, parse, parse_append},
 };
 
 fn octets(text: &str) -> Vec<u8> {
@@ -45,8 +45,8 @@ fn understood(octets: &[u8]) -> Result<Tagged, BadCommand> {
     loop {
         match frames.next().expect("a whole command") {
             Frame::Continue => {}
-            Frame::Command(command) => return parse(&command),
-            Frame::Append { head, .. } => return parse_append(&head),
+            Frame::Command(command) => return parse(&command, Names::default()),
+            Frame::Append { head, .. } => return parse_append(&head, Names::default()),
             other => unreachable!("{other:?}"),
         }
     }
@@ -189,7 +189,7 @@ fn likely() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #[test]
     fn nothing_panics(command in likely()) {
-        for bad in [parse(&command).err(), parse_append(&command).err()].into_iter().flatten() {
+        for bad in [parse(&command, Names::default()).err(), parse_append(&command, Names::default()).err()].into_iter().flatten() {
             prop_assert!(!bad.text.is_empty());
             prop_assert!(bad.tag.is_none_or(|tag| command.starts_with(tag.as_bytes())));
         }

@@ -11,7 +11,7 @@ use rockdove_imap::{
         FetchCursor, FetchFailure, FetchNews, FetchRequest, MessageFacts, MessageSource, Rendered, SectionText,
         render_page,
     },
-    grammar::parse,
+    grammar::{Names, parse},
 };
 use rockdove_mail::{Flags, Keyword, SystemFlags, UidSet, mime::Encoding, text};
 
@@ -49,6 +49,7 @@ impl Store {
             internal_date: (837_596_665, -420),
             size_bytes: octets.len() as u64,
             email_id,
+            save_date_unix_s: 1_420_134_653,
         };
         self.messages.insert(uid, (facts, octets, HEADER.len() as u64));
     }
@@ -114,7 +115,7 @@ impl MessageSource for Store {
 }
 
 fn request(items: &str) -> FetchRequest {
-    match parse(format!("a FETCH 1 {items}").as_bytes()).expect("a command").command {
+    match parse(format!("a FETCH 1 {items}").as_bytes(), Names::default()).expect("a command").command {
         Command::Fetch { request, .. } => request,
         other => unreachable!("{other:?}"),
     }

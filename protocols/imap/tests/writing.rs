@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rockdove_imap::{
     Numbers,
     command::{Command, SequenceSet},
-    grammar::{matches, parse, write},
+    grammar::{Names, matches, parse, write},
 };
 use rockdove_mail::{Flags, Keyword, MailboxName, SystemFlags, UidSet};
 
@@ -29,7 +29,16 @@ fn mailbox_names() {
         ("nil", "\"nil\""),
         ("", "\"\""),
     ] {
-        assert_eq!(written(|out| write::mailbox_name(out, name)), want);
+        assert_eq!(written(|out| write::mailbox_name(out, name, Names::ModifiedUtf7)), want);
+    }
+    for (name, want) in [
+        ("INBOX", "INBOX"),
+        ("R&D", "R&D"),
+        ("Entw&APw-rfe", "Entw&APw-rfe"),
+        ("日本語/台 \"北", "\"日本語/台 \\\"北\""),
+        ("NIL", "\"NIL\""),
+    ] {
+        assert_eq!(written(|out| write::mailbox_name(out, name, Names::Utf8)), want);
     }
 }
 
@@ -127,7 +136,7 @@ fn simply(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 fn set(text: &str) -> SequenceSet {
-    match parse(format!("a UID EXPUNGE {text}").as_bytes()).expect("a set").command {
+    match parse(format!("a UID EXPUNGE {text}").as_bytes(), Names::default()).expect("a set").command {
         Command::UidExpunge(set) => set,
         other => unreachable!("{other:?}"),
     }
@@ -171,11 +180,12 @@ proptest! {
     }
 
     #[test]
-    fn names_come_back(name in "\\PC{1,40}") {
+    fn names_come_back(name in "\\PC{1,40}", utf8 in any::<bool>()) {
+        let names = if utf8 { Names::Utf8 } else { Names::ModifiedUtf7 };
         if let Ok(name) = MailboxName::new(&name) {
-            let text = written(|out| write::mailbox_name(out, name.as_str()));
-            prop_assert!(text.is_ascii());
-            let Command::Delete(Ok(back)) = parse(format!("a DELETE {text}").as_bytes()).expect("a command").command else {
+            let text = written(|out| write::mailbox_name(out, name.as_str(), names));
+            prop_assert!(utf8 || text.is_ascii());
+            let Command::Delete(Ok(back)) = parse(format!("a DELETE {text}").as_bytes(), names).expect("a command").command else {
                 unreachable!("{text}")
             };
             prop_assert_eq!(back, name);

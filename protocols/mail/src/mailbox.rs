@@ -47,6 +47,12 @@ impl MailboxName {
         &self.0
     }
 
+    /// Whether its characters are composed (Unicode Normalization Form C), as Net-Unicode wants new names to be
+    /// (RFC 5198 section 2).
+    pub fn is_composed(&self) -> bool {
+        unicode_normalization::is_nfc(&self.0)
+    }
+
     /// Whether this is INBOX itself.
     pub fn is_inbox(&self) -> bool {
         self.0 == "INBOX"

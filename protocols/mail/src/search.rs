@@ -39,6 +39,8 @@ pub enum DateField {
     Internal,
     /// The `Date:` header (`SENTBEFORE`, `SENTON`, `SENTSINCE`).
     Sent,
+    /// When it came into its mailbox, in UTC (`SAVEDBEFORE`, `SAVEDON`, `SAVEDSINCE`; RFC 8514).
+    Saved,
 }
 
 /// One condition, or several joined.

@@ -30,6 +30,12 @@ impl Identity {
         Self(Arc::new(Known { services: Arc::clone(services), remote, account: Mutex::default() }))
     }
 
+    /// The same client, as if it had not logged in. What still runs for this one keeps its account.
+    pub(super) fn forgotten(&self) -> Self {
+        let Known { services, remote, .. } = &*self.0;
+        Self(Arc::new(Known { services: Arc::clone(services), remote: *remote, account: Mutex::default() }))
+    }
+
     pub(super) fn services(&self) -> &Arc<Services> {
         &self.0.services
     }

@@ -22,7 +22,7 @@ impl Page<'_> {
     pub(super) fn binary(
         &mut self,
         path: &[u32],
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         at: FetchCursor,
     ) -> Result<Option<FetchCursor>, FetchFailure> {
         let begun = at.is_inside_item();
@@ -88,7 +88,7 @@ impl Page<'_> {
         uid: Uid,
         range: &Range<u64>,
         encoding: Encoding,
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
     ) -> Result<(u64, Range<u64>, bool), FetchFailure> {
         let (mut length, mut has_nul, mut encoded) = (0u64, false, range.start);
         let wanted = narrowed(u64::MAX, partial);

@@ -56,6 +56,8 @@ pub struct MessageFacts {
     pub size_bytes: u64,
     /// EMAILID.
     pub email_id: ObjectId,
+    /// SAVEDATE: when it came into its mailbox, in seconds since 1970.
+    pub save_date_unix_s: i64,
 }
 
 /// Why a message cannot be shown.
@@ -279,6 +281,7 @@ impl Page<'_> {
             FetchItem::Size => (&b"RFC822.SIZE "[..], None),
             FetchItem::EmailId => (&b"EMAILID ("[..], None),
             FetchItem::ThreadId => (&b"THREADID NIL"[..], None),
+            FetchItem::SaveDate => (&b"SAVEDATE "[..], None),
             _ => (&b"MODSEQ ("[..], None),
         };
         self.written.text(label);
@@ -297,6 +300,7 @@ impl Page<'_> {
                 out.push(b')');
             }
             FetchItem::ThreadId => {}
+            FetchItem::SaveDate => write::date_time(out, (facts.save_date_unix_s, 0)),
             _ => {
                 write::number(out, facts.modseq);
                 out.push(b')');
@@ -310,7 +314,7 @@ impl Page<'_> {
         &mut self,
         uid: Uid,
         section: &Section,
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         octet: u64,
     ) -> Result<Option<u64>, FetchFailure> {
         let Some(range) = self.source.section(uid, &section.path, &section.text)? else {
@@ -340,7 +344,7 @@ impl Page<'_> {
         section: &Section,
         names: &[String],
         not: bool,
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         octet: u64,
     ) -> Result<Option<u64>, FetchFailure> {
         let Some(range) = self.source.section(uid, &section.path, &section.text)? else {
@@ -387,10 +391,10 @@ impl Page<'_> {
 //# text is truncated as appropriate.  A partial fetch that
 //# starts at octet 0 is returned as a partial fetch, even if
 //# this truncation happened.
-pub(super) fn narrowed(length: u64, partial: Option<(u32, u32)>) -> Range<u64> {
+pub(super) fn narrowed(length: u64, partial: Option<(u64, u64)>) -> Range<u64> {
     let Some((first, octets)) = partial else { return 0..length };
-    let first = u64::from(first).min(length);
-    first..first.saturating_add(u64::from(octets)).min(length)
+    let first = first.min(length);
+    first..first.saturating_add(octets).min(length)
 }
 
 /// `section-part = nz-number *("." nz-number)`
@@ -404,7 +408,7 @@ pub(super) fn section_part(out: &mut Vec<u8>, path: &[u32]) {
 }
 
 /// `"BODY" section ["<" number ">"]`
-fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32)>) {
+fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u64, u64)>) {
     out.extend_from_slice(b"BODY[");
     section_part(out, &section.path);
     let (text, names) = match &section.text {
@@ -430,11 +434,11 @@ fn section_label(out: &mut Vec<u8>, section: &Section, partial: Option<(u32, u32
 }
 
 /// `"]" ["<" number ">"]`
-pub(super) fn end_of_label(out: &mut Vec<u8>, partial: Option<(u32, u32)>) {
+pub(super) fn end_of_label(out: &mut Vec<u8>, partial: Option<(u64, u64)>) {
     out.push(b']');
     if let Some((first, _)) = partial {
         out.push(b'<');
-        write::number(out, u64::from(first));
+        write::number(out, first);
         out.push(b'>');
     }
 }

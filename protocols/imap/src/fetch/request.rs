@@ -43,6 +43,8 @@ pub enum FetchItem {
     EmailId,
     /// THREADID (RFC 8474): always `NIL`.
     ThreadId,
+    /// SAVEDATE (RFC 8514).
+    SaveDate,
     /// PREVIEW (RFC 8970).
     Preview {
         /// LAZY: only when it is there already.
@@ -59,7 +61,7 @@ pub enum FetchItem {
         /// Which octets.
         section: Section,
         /// First octet and number of octets.
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         /// BODY.PEEK: leaves `\Seen` alone.
         peek: bool,
     },
@@ -68,7 +70,7 @@ pub enum FetchItem {
         /// Part numbers; empty for the message itself.
         path: Vec<u32>,
         /// First octet and number of octets, of those that are decoded.
-        partial: Option<(u32, u32)>,
+        partial: Option<(u64, u64)>,
         /// BINARY.PEEK: leaves `\Seen` alone.
         peek: bool,
     },

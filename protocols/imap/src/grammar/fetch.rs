@@ -29,7 +29,8 @@ pub(super) fn items(words: &mut Words<'_>) -> Result<Vec<FetchItem>, Wrong> {
 
 /// `fetch-att = "ENVELOPE" / "FLAGS" / "INTERNALDATE" / "RFC822" [".HEADER" / ".SIZE" / ".TEXT"] / "BODY" ["STRUCTURE"] /
 /// "BINARY" [".PEEK"] section-binary [partial] / "BINARY.SIZE" section-binary /
-/// "UID" / "BODY" section ["<" number "." nz-number ">"] / "BODY.PEEK" section ["<" number "." nz-number ">"] / "MODSEQ"`
+/// "UID" / "BODY" section ["<" number "." nz-number ">"] / "BODY.PEEK" section ["<" number "." nz-number ">"] / "MODSEQ" /
+/// "SAVEDATE"` (RFC 8514)
 fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
     Ok(match words.keyword().as_str() {
         "UID" => FetchItem::Uid,
@@ -40,6 +41,7 @@ fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
         "MODSEQ" => FetchItem::ModSeq,
         "EMAILID" => FetchItem::EmailId,
         "THREADID" => FetchItem::ThreadId,
+        "SAVEDATE" => FetchItem::SaveDate,
         "PREVIEW" => preview(words)?,
         "RFC822" => FetchItem::Rfc822,
         "RFC822.SIZE" => FetchItem::Size,
@@ -143,17 +145,16 @@ fn header_list(words: &mut Words<'_>) -> Result<Vec<String>, Wrong> {
     if names.is_empty() { Err("a field name is missing") } else { Ok(names) }
 }
 
-/// `"<" number "." nz-number ">"`
-fn partial(words: &mut Words<'_>) -> Result<Option<(u32, u32)>, Wrong> {
+/// `"<" number64 "." nz-number64 ">"` (RFC 9051)
+fn partial(words: &mut Words<'_>) -> Result<Option<(u64, u64)>, Wrong> {
     if !words.eat(b'<') {
         return Ok(None);
     }
-    let first = words.number()?;
+    let first = words.number64()?;
     words.expect(b'.', "a partial is malformed")?;
-    // More octets than can be counted are all octets.
     let octets = match words.number64()? {
         0 => return Err("a number must not be zero"),
-        octets => u32::try_from(octets).unwrap_or(u32::MAX),
+        octets => octets,
     };
     words.expect(b'>', "a partial is malformed")?;
     Ok(Some((first, octets)))

@@ -406,10 +406,11 @@ impl Frames {
     }
 }
 
-/// `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 3516): the text before it, and whether it is one.
+/// `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 3516), also in parentheses (RFC 6855): the text before it, and
+/// whether it is one.
 fn without_tilde(head: &[u8]) -> (&[u8], bool) {
     match head.strip_suffix(b"~") {
-        Some(before) if before.last() == Some(&b' ') => (before, true),
+        Some(before) if matches!(before.last(), Some(b' ' | b'(')) => (before, true),
         _ => (head, false),
     }
 }
@@ -456,11 +457,27 @@ fn announced(line: &[u8]) -> Option<Announced> {
     Some(Announced { before, octets, synchronising })
 }
 
-/// Whether a literal after `head` is the message of an APPEND: its mailbox is there already.
+/// Whether a literal after `head` is the message of an APPEND or REPLACE: its mailbox is there already.
 fn announces_message(head: &[u8]) -> bool {
-    let mut words = head.splitn(3, |octet| *octet == b' ');
-    let (tag, name, rest) = (words.next(), words.next(), words.next());
-    tag.is_some_and(|tag| !tag.is_empty())
-        && name.is_some_and(|name| name.eq_ignore_ascii_case(b"APPEND"))
-        && rest.is_some_and(|rest| rest.iter().any(|octet| *octet != b' '))
+    let (tag, rest) = word(head);
+    let (mut name, mut rest) = word(rest);
+    if name.eq_ignore_ascii_case(b"UID") {
+        (name, rest) = word(rest.trim_ascii_start());
+        if !name.eq_ignore_ascii_case(b"REPLACE") {
+            return false;
+        }
+    }
+    if name.eq_ignore_ascii_case(b"REPLACE") {
+        // The message that is replaced.
+        (_, rest) = word(rest.trim_ascii_start());
+    } else if !name.eq_ignore_ascii_case(b"APPEND") {
+        return false;
+    }
+    !tag.is_empty() && rest.iter().any(|octet| *octet != b' ')
+}
+
+/// What stands before a space, and what behind it.
+fn word(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut words = text.splitn(2, |octet| *octet == b' ');
+    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use rockdove_mail::{Flags, MailboxName, MailboxNameError, SpecialUse, date::pars
 
 use super::{
     utf7,
-    words::{Words, Wrong},
+    words::{Names, Words, Wrong},
 };
 use crate::{
     command::{AppendFacts, AppendHead, Command, ListRequest, MailboxArg, Resync, SequenceSet, StatusItem},
@@ -19,7 +19,16 @@ const OPTIONS_MAX: usize = 64;
 /// `mailbox = "INBOX" / astring`
 pub(super) fn mailbox(words: &mut Words<'_>) -> Result<MailboxArg, Wrong> {
     let octets = words.astring()?;
-    Ok(utf7::decode(&octets).ok_or(MailboxNameError::ForbiddenCharacter).and_then(|name| MailboxName::new(&name)))
+    let name = decoded(&octets, words.names()).ok_or(MailboxNameError::ForbiddenCharacter);
+    Ok(name.and_then(|name| MailboxName::new(&name)))
+}
+
+/// A name or pattern as UTF-8; `None`: it is not text.
+fn decoded(octets: &[u8], names: Names) -> Option<Cow<'_, str>> {
+    match names {
+        Names::ModifiedUtf7 => utf7::decode(octets),
+        Names::Utf8 => std::str::from_utf8(octets).ok().map(Cow::Borrowed),
+    }
 }
 
 /// `select = "SELECT" SP mailbox [select-params]`; `select-params = SP "(" select-param *(SP select-param) ")"`
@@ -184,7 +193,7 @@ fn returned(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wron
 /// `list-mailbox = 1*list-char / string`
 fn pattern(words: &mut Words<'_>) -> Result<String, Wrong> {
     let octets = words.astring()?;
-    utf7::decode(&octets).map(Cow::into_owned).ok_or("a mailbox name is neither modified UTF-7 nor UTF-8")
+    decoded(&octets, words.names()).map(Cow::into_owned).ok_or("a mailbox name is neither modified UTF-7 nor UTF-8")
 }
 
 /// `status = "STATUS" SP mailbox SP "(" status-att *(SP status-att) ")"`
@@ -219,12 +228,25 @@ fn status_items(words: &mut Words<'_>) -> Result<Vec<StatusItem>, Wrong> {
     if items.is_empty() { Err("a status item is missing") } else { Ok(items) }
 }
 
-/// `append = "APPEND" SP mailbox 1*append-message` (RFC 3502), up to the first literal
-pub(super) fn append(words: &mut Words<'_>) -> Result<Command, Wrong> {
+/// `append = "APPEND" SP mailbox 1*append-message` (RFC 3502), up to the first literal;
+/// `replace = "REPLACE" SP seq-number SP mailbox append-message` (RFC 8508)
+pub(super) fn append(words: &mut Words<'_>, replaces: Option<(SequenceSet, bool)>) -> Result<Command, Wrong> {
     words.space()?;
     let mailbox = mailbox(words)?;
     let (flags, date) = append_message(words)?;
-    Ok(Command::Append(AppendHead { mailbox, flags, date }))
+    let utf8 = utf8_extension(words)?;
+    Ok(Command::Append(AppendHead { mailbox, flags, date, utf8, replaces }))
+}
+
+/// `append-data =/ "UTF8" SP "(" literal8 ")"` (RFC 6855 section 4), up to the literal
+pub(super) fn utf8_extension(words: &mut Words<'_>) -> Result<bool, Wrong> {
+    if !words.eat_text("UTF8") {
+        return Ok(false);
+    }
+    words.space()?;
+    words.expect(b'(', "a parenthesis is missing")?;
+    words.spaces();
+    Ok(true)
 }
 
 /// `append-message = [SP flag-list] [SP date-time] SP literal`, up to the literal

@@ -2,7 +2,7 @@
 //!
 //! * What: [`Frames`] finds commands and literals, [`parse`] and [`parse_append`] decode commands, [`write`](self::write)
 //!   writes what responses are made of, [`matches`] decides LIST patterns.
-//! * In: octets from the client; names, flags and sets to be written.
+//! * In: octets from the client, and how mailbox names travel; names, flags and sets to be written.
 //! * Out: frames and [`Tagged`](crate::command::Tagged) commands; octets for the client.
 //! * Never: lets what a command says shift where the next one begins, keeps more of a command than
 //!   [`COMMAND_OCTETS_MAX`](crate::limits::COMMAND_OCTETS_MAX), or knows which command is allowed when.
@@ -26,3 +26,4 @@ pub(crate) use words::is_atom_char;
 pub use frame::{Frame, Frames, LineTooLong};
 pub use parse::{BadCommand, parse, parse_append, parse_append_next};
 pub use pattern::matches;
+pub use words::Names;

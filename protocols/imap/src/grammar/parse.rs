@@ -5,7 +5,7 @@ use rockdove_mail::sasl::Password;
 use super::{
     access::access,
     find, mailbox, message, search,
-    words::{Words, Wrong, tag_of, utf8},
+    words::{Names, Words, Wrong, tag_of, utf8},
 };
 use crate::{
     command::{AppendFacts, Command, Tagged},
@@ -24,11 +24,12 @@ pub struct BadCommand {
 /// Decodes a whole command ([`Frame::Command`](super::Frame::Command)).
 ///
 /// `command = tag SP (command-any / command-auth / command-nonauth / command-select) CRLF`
-pub fn parse(command: &[u8]) -> Result<Tagged, BadCommand> {
-    tagged(command, |words| {
+pub fn parse(command: &[u8], names: Names) -> Result<Tagged, BadCommand> {
+    tagged(command, names, |words| {
         let name = words.keyword();
         let command = match name.as_str() {
             "APPEND" => Err("APPEND wants a literal"),
+            "REPLACE" => Err("REPLACE wants a literal"),
             _ => by_name(&name, words),
         }?;
         words.end()?;
@@ -36,26 +37,42 @@ pub fn parse(command: &[u8]) -> Result<Tagged, BadCommand> {
     })
 }
 
-/// Decodes APPEND up to its message ([`Frame::Append`](super::Frame::Append)).
-pub fn parse_append(head: &[u8]) -> Result<Tagged, BadCommand> {
-    tagged(head, |words| {
-        if words.keyword() != "APPEND" {
-            return Err("there is no such command");
+/// Decodes APPEND or REPLACE up to its message ([`Frame::Append`](super::Frame::Append)).
+pub fn parse_append(head: &[u8], names: Names) -> Result<Tagged, BadCommand> {
+    tagged(head, names, |words| {
+        let mut name = words.keyword();
+        let uid = name == "UID" && words.spaces();
+        if uid {
+            name = words.keyword();
         }
-        let command = mailbox::append(words)?;
+        let replaces = match name.as_str() {
+            "APPEND" if !uid => None,
+            "REPLACE" => {
+                words.space()?;
+                Some((words.one_message()?, uid))
+            }
+            _ => return Err("there is no such command"),
+        };
+        let command = mailbox::append(words, replaces)?;
         if words.rest().is_empty() { Ok(command) } else { Err("a literal is misplaced") }
     })
 }
 
-/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)).
-pub fn parse_append_next(head: &[u8]) -> Result<AppendFacts, &'static str> {
-    let mut words = Words::new(head);
-    let message = mailbox::append_message(&mut words)?;
-    if words.rest().is_empty() { Ok(message) } else { Err("a literal is misplaced") }
+/// Decodes what stands before another message of APPEND ([`Frame::AppendNext`](super::Frame::AppendNext)); and whether it
+/// is in the UTF8 extension (RFC 6855 section 4), so that a parenthesis follows it.
+pub fn parse_append_next(head: &[u8]) -> Result<(AppendFacts, bool), &'static str> {
+    let mut words = Words::new(head, Names::default());
+    let facts = mailbox::append_message(&mut words)?;
+    let utf8 = mailbox::utf8_extension(&mut words)?;
+    if words.rest().is_empty() { Ok((facts, utf8)) } else { Err("a literal is misplaced") }
 }
 
-fn tagged(command: &[u8], decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>) -> Result<Tagged, BadCommand> {
-    let mut words = Words::new(command);
+fn tagged(
+    command: &[u8],
+    names: Names,
+    decode: impl FnOnce(&mut Words<'_>) -> Result<Command, Wrong>,
+) -> Result<Tagged, BadCommand> {
+    let mut words = Words::new(command, names);
     let bad = |text: Wrong| BadCommand { tag: tag_of(command), text: text.to_owned() };
     let tag = words.tag().map_err(bad)?;
     words.space().map_err(|_| bad("a command is missing"))?;
@@ -69,6 +86,8 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "NOOP" => Ok(Command::Noop),
         "LOGOUT" => Ok(Command::Logout),
         "STARTTLS" => Ok(Command::StartTls),
+        // command-auth =/ "UNAUTHENTICATE" (RFC 8437)
+        "UNAUTHENTICATE" => Ok(Command::Unauthenticate),
         "NAMESPACE" => Ok(Command::Namespace),
         "IDLE" => Ok(Command::Idle),
         "CHECK" => Ok(Command::Check),
@@ -103,6 +122,7 @@ fn uid(words: &mut Words<'_>) -> Result<Command, Wrong> {
     match words.keyword().as_str() {
         "EXPUNGE" => arguments(words, |words| words.sequence_set().map(Command::UidExpunge)),
         "ESEARCH" => arguments(words, find::esearch),
+        "REPLACE" => Err("REPLACE wants a literal"),
         name => on_messages(name, words, true).unwrap_or(Err("there is no such UID command")),
     }
 }

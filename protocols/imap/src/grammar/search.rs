@@ -123,6 +123,9 @@ impl Reading {
             "BEFORE" => date_key(SearchProgram::Before, DateField::Internal, words),
             "ON" => date_key(SearchProgram::On, DateField::Internal, words),
             "SINCE" => date_key(SearchProgram::Since, DateField::Internal, words),
+            "SAVEDBEFORE" => date_key(SearchProgram::Before, DateField::Saved, words),
+            "SAVEDON" => date_key(SearchProgram::On, DateField::Saved, words),
+            "SAVEDSINCE" => date_key(SearchProgram::Since, DateField::Saved, words),
             "SENTBEFORE" => date_key(SearchProgram::Before, DateField::Sent, words),
             "SENTON" => date_key(SearchProgram::On, DateField::Sent, words),
             "SENTSINCE" => date_key(SearchProgram::Since, DateField::Sent, words),
@@ -162,7 +165,8 @@ impl Reading {
 fn flag_key(name: &str) -> Option<SearchProgram> {
     let flag = SearchProgram::Flag;
     Some(match name {
-        "ALL" => SearchProgram::All,
+        // SAVEDATESUPPORTED: every mailbox here has save dates (RFC 8514 section 4.3).
+        "ALL" | "SAVEDATESUPPORTED" => SearchProgram::All,
         "ANSWERED" => flag(SystemFlags::ANSWERED),
         "DELETED" => flag(SystemFlags::DELETED),
         "DRAFT" => flag(SystemFlags::DRAFT),

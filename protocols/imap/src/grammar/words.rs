@@ -16,6 +16,17 @@ pub(super) type Wrong = &'static str;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words<'a> {
     rest: &'a [u8],
+    names: Names,
+}
+
+/// How mailbox names travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Names {
+    /// In modified UTF-7 (RFC 3501 section 5.1.3).
+    #[default]
+    ModifiedUtf7,
+    /// In UTF-8, also between quotes: the client has enabled UTF8=ACCEPT (RFC 6855) or `IMAP4rev2` (RFC 9051 section 5.1).
+    Utf8,
 }
 
 /// `tag = 1*<any ASTRING-CHAR except "+">`
@@ -36,12 +47,16 @@ fn is_lenient_astring_char(octet: u8) -> bool {
 
 /// The tag at the beginning of a command, where there is one.
 pub(super) fn tag_of(command: &[u8]) -> Option<String> {
-    Words::new(command).tag().ok()
+    Words::new(command, Names::default()).tag().ok()
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(command: &'a [u8]) -> Self {
-        Self { rest: command }
+    pub(super) fn new(command: &'a [u8], names: Names) -> Self {
+        Self { rest: command, names }
+    }
+
+    pub(super) fn names(&self) -> Names {
+        self.names
     }
 
     pub(super) fn rest(&self) -> &'a [u8] {
@@ -157,7 +172,18 @@ impl<'a> Words<'a> {
     /// `quoted = DQUOTE *QUOTED-CHAR DQUOTE`; `QUOTED-CHAR = <any TEXT-CHAR except quoted-specials> / "\" quoted-specials`
     ///
     /// A `\` before anything else stands for itself: clients write `"DOMAIN\user"`.
+    ///
+    //= rfc6855#section-3
+    //# When this extended quoting mechanism is used by the client, the
+    //# server MUST reject, with a "BAD" response, any octet sequences with
+    //# the high bit set that fail to comply with the formal syntax
+    //# requirements of UTF-8 [RFC3629].
     fn quoted(&mut self) -> Result<Cow<'a, [u8]>, Wrong> {
+        let text = self.quoted_octets()?;
+        if std::str::from_utf8(&text).is_ok() { Ok(text) } else { Err("a string is not UTF-8") }
+    }
+
+    fn quoted_octets(&mut self) -> Result<Cow<'a, [u8]>, Wrong> {
         self.advance(1);
         let plain = self.take_while(|octet| !b"\"\\\r\n\0".contains(&octet));
         if self.eat(b'"') {
@@ -250,6 +276,13 @@ impl<'a> Words<'a> {
                 return Ok(SequenceSet { ranges, text_octets: before.saturating_sub(self.rest.len()) });
             }
         }
+    }
+
+    /// A set of one `seq-number`.
+    pub(super) fn one_message(&mut self) -> Result<SequenceSet, Wrong> {
+        let before = self.rest.len();
+        let number = self.seq_number()?;
+        Ok(SequenceSet { ranges: vec![(number, number)], text_octets: before.saturating_sub(self.rest.len()) })
     }
 
     fn seq_number(&mut self) -> Result<Option<u32>, Wrong> {

@@ -2,14 +2,24 @@
 
 use rockdove_mail::{Flags, SystemFlags, UidSet, date};
 
-use super::{utf7, words::is_atom_char};
+use super::{
+    utf7,
+    words::{Names, is_atom_char},
+};
 use crate::limits::QUOTED_OCTETS_MAX;
 
-/// A mailbox name in modified UTF-7: an atom where it is one, quoted elsewhere.
-pub fn mailbox_name(out: &mut Vec<u8>, name: &str) {
-    let mut encoded = Vec::with_capacity(name.len());
-    utf7::encode(&mut encoded, name);
-    astring(out, &encoded);
+/// A mailbox name: an atom where it is one, quoted elsewhere.
+pub fn mailbox_name(out: &mut Vec<u8>, name: &str, names: Names) {
+    match names {
+        Names::ModifiedUtf7 => {
+            let mut encoded = Vec::with_capacity(name.len());
+            utf7::encode(&mut encoded, name);
+            astring(out, &encoded);
+        }
+        Names::Utf8 if name.is_ascii() => astring(out, name.as_bytes()),
+        // It is short, and has no control characters.
+        Names::Utf8 => quoted(out, name.as_bytes()),
+    }
 }
 
 /// `astring`: an atom where it is one, else a string.
@@ -26,18 +36,21 @@ pub fn quoted_or_literal(out: &mut Vec<u8>, text: &[u8]) {
     if text.len() <= QUOTED_OCTETS_MAX
         && text.iter().all(|octet| matches!(octet, 0x01..=0x7e) && !b"\r\n".contains(octet))
     {
-        out.push(b'"');
-        for octet in text {
-            if matches!(octet, b'"' | b'\\') {
-                out.push(b'\\');
-            }
-            out.push(*octet);
-        }
-        out.push(b'"');
-        return;
+        return quoted(out, text);
     }
     literal_head(out, text.len() as u64);
     out.extend(text.iter().map(|octet| if *octet == 0 { b' ' } else { *octet }));
+}
+
+fn quoted(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    for octet in text {
+        if matches!(octet, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*octet);
+    }
+    out.push(b'"');
 }
 
 /// `nstring = string / nil`

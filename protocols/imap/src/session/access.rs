@@ -53,7 +53,8 @@ impl ImapSession {
     /// `* NAME mailbox`, to be gone on with.
     fn begin_about(&mut self, name: &str, mailbox: &MailboxName) {
         self.out.text.extend_from_slice(format!("* {name} ").as_bytes());
-        write::mailbox_name(&mut self.out.text, mailbox.as_str());
+        let names = self.names();
+        write::mailbox_name(&mut self.out.text, mailbox.as_str(), names);
     }
 
     fn word(&mut self, text: &str) {
@@ -93,7 +94,8 @@ impl ImapSession {
     /// `myrights-data = "MYRIGHTS" SP mailbox SP rights`
     pub(super) fn write_my_rights(&mut self, mailbox: &str, rights: Rights) {
         self.out.text.extend_from_slice(b"* MYRIGHTS ");
-        write::mailbox_name(&mut self.out.text, mailbox);
+        let names = self.names();
+        write::mailbox_name(&mut self.out.text, mailbox, names);
         self.word(&rights.to_string());
         self.out.end_line();
     }

@@ -2,19 +2,20 @@
 //! as a whole.
 
 use bytes::Bytes;
-use rockdove_mail::{MailboxName, UidSet, UidValidity};
+use rockdove_mail::{MailboxName, Uid, UidSet, UidValidity};
 
 use super::{
     Doing, ImapSession, State,
-    purpose::{Purpose, Synchronising},
+    purpose::{After, Purpose, Synchronising},
 };
 use crate::{
     ask::Ask,
-    command::{AppendHead, Command},
+    command::{AppendHead, Command, SequenceSet},
     grammar::{Frame, parse_append, parse_append_next, write},
     limits::{
         APPEND_HELD_EACH_MAX, APPEND_HELD_OCTETS_MAX, APPEND_MESSAGES_MAX, APPEND_OCTETS_AIM, REFUSED_OCTETS_MAX,
     },
+    numbers::NoSuchNumber,
 };
 
 /// A message that is coming in.
@@ -27,6 +28,10 @@ pub(super) struct Append {
     held: u64,
     /// It may have NULs (RFC 3516).
     binary: bool,
+    /// It is in the UTF8 extension (RFC 6855): a parenthesis follows it.
+    utf8: bool,
+    /// This message goes when the new one is there.
+    replaces: Option<Uid>,
     /// Messages of this APPEND with this one, and octets of those before that wait in memory.
     messages: usize,
     waiting: u64,
@@ -54,18 +59,21 @@ impl ImapSession {
         let endless = !synchronising && self.is_endless(octets);
         self.numbers_stay = false;
         self.uid_command = false;
-        match self.check_append(head, octets) {
-            Ok((head, mailbox)) => {
+        match self.check_append(head, octets, binary) {
+            Ok((head, mailbox, replaces)) => {
+                let utf8 = head.utf8;
                 let append = Box::new(Append {
                     head,
                     left: octets,
                     pieces: Vec::new(),
                     held: 0,
                     binary,
+                    utf8,
+                    replaces,
                     messages: 1,
                     waiting: held_of(octets),
                 });
-                let ask = Ask::AppendBegin { mailbox, size_bytes: octets };
+                let ask = Ask::AppendBegin { mailbox, size_bytes: octets, replaces: replaces.is_some() };
                 self.ask(ask, Purpose::AppendBegin(append, synchronising));
             }
             Err(text) if endless => {
@@ -76,8 +84,13 @@ impl ImapSession {
         }
     }
 
-    fn check_append(&mut self, head: &[u8], octets: u64) -> Result<(AppendHead, MailboxName), String> {
-        let parsed = parse_append(head).map_err(|wrong| {
+    fn check_append(
+        &mut self,
+        head: &[u8],
+        octets: u64,
+        binary: bool,
+    ) -> Result<(AppendHead, MailboxName, Option<Uid>), String> {
+        let parsed = parse_append(head, self.names()).map_err(|wrong| {
             self.tag = wrong.tag.unwrap_or_default();
             format!("BAD {}", wrong.text)
         })?;
@@ -86,9 +99,29 @@ impl ImapSession {
         if matches!(self.state, State::NotAuthenticated(_)) {
             return Err("BAD log in first".to_owned());
         }
+        check_utf8(head.utf8, binary)?;
         let mailbox = head.mailbox.clone().map_err(|why| format!("NO [CANNOT] {why}"))?;
         self.check_size(octets)?;
-        Ok((head, mailbox))
+        let replaces = match &head.replaces {
+            Some((set, uid)) => Some(self.replaced(set, *uid)?),
+            None => None,
+        };
+        Ok((head, mailbox, replaces))
+    }
+
+    /// The message that REPLACE is about.
+    fn replaced(&mut self, set: &SequenceSet, uid: bool) -> Result<Uid, String> {
+        //= rfc8508#section-3.5
+        //# Unlike the APPEND command, which is valid in the authenticated state,
+        //# the REPLACE and UID REPLACE commands MUST only be valid in the
+        //# selected state.
+        let Some(open) = self.open() else { return Err("BAD select a mailbox first".to_owned()) };
+        if open.read_only {
+            return Err("NO [READ-ONLY] the mailbox is open for reading only".to_owned());
+        }
+        let found = open.messages(uid, set).map_err(|NoSuchNumber| "BAD there is no message of that number")?;
+        self.uid_command = uid;
+        found.last().ok_or_else(|| "NO [CANNOT] there is no message to be replaced".to_owned())
     }
 
     fn check_size(&self, octets: u64) -> Result<(), String> {
@@ -177,11 +210,8 @@ impl ImapSession {
                 return false;
             }
             for piece in taken {
-                //= rfc3501#section-4.3
-                //# A literal is a sequence of zero or more octets (including CR and LF),
-                // but none of them is NUL: `CHAR8 = %x01-ff`.
-                if !append.binary && memchr::memchr(0, &piece).is_some() {
-                    self.abort_append(GivenUp::Refuse("BAD a message must not contain NUL".to_owned()));
+                if let Err(text) = append.check(&piece) {
+                    self.abort_append(GivenUp::Refuse(text.to_owned()));
                     return true;
                 }
                 append.take(piece);
@@ -198,14 +228,19 @@ impl ImapSession {
 
     /// Every octet has been handed over; the rest of the line is still to come.
     fn append_end(&mut self, append: Box<Append>) -> bool {
+        let closing: &[u8] = if append.utf8 { b")" } else { b"" };
         match self.frames.next() {
-            Some(Frame::AppendTail(tail)) if tail.is_empty() => {
-                let AppendHead { flags, date, .. } = append.head;
-                self.ask(Ask::AppendEnd { flags, date }, Purpose::AppendEnd);
+            Some(Frame::AppendTail(tail)) if tail == closing => {
+                let Append { head: AppendHead { flags, date, .. }, replaces, .. } = *append;
+                self.ask(Ask::AppendEnd { flags, date, replaces }, Purpose::AppendEnd(replaces.is_some()));
             }
-            Some(Frame::AppendNext { head, octets, synchronising, binary }) => {
-                self.append_next(append, &head, octets, synchronising, binary);
+            Some(Frame::AppendNext { octets, synchronising, .. }) if append.replaces.is_some() => {
+                self.refuse_next(octets, synchronising, "BAD one message replaces another".to_owned());
             }
+            Some(Frame::AppendNext { head, octets, synchronising, binary }) => match head.strip_prefix(closing) {
+                Some(head) => self.append_next(append, head, octets, synchronising, binary),
+                None => self.refuse_next(octets, synchronising, "BAD a parenthesis is missing".to_owned()),
+            },
             Some(_) => self.abort_append(GivenUp::Say("BAD nothing may follow the message".to_owned())),
             None if self.stopping => self.abort_append(GivenUp::Bye(super::STOPPING)),
             None if self.peer_closed => self.abort_append(GivenUp::Leave),
@@ -217,10 +252,18 @@ impl ImapSession {
         true
     }
 
-    pub(super) fn appended(&mut self, uid_validity: UidValidity, uids: &UidSet) {
+    pub(super) fn appended(&mut self, uid_validity: UidValidity, uids: &UidSet, replaced: bool) {
         let mut set = Vec::new();
         write::uid_set(&mut set, uids);
         let set = String::from_utf8_lossy(&set);
+        if replaced {
+            //= rfc8508#section-4.3
+            //# Servers implementing REPLACE and UIDPLUS are also advised to send the APPENDUID response
+            //# code in an untagged OK before sending the EXPUNGE or replaced
+            //# responses.
+            self.untagged(&format!("OK [APPENDUID {uid_validity} {set}] the replacement is stored"));
+            return self.sync(After::Removed);
+        }
         self.complete(format!("OK [APPENDUID {uid_validity} {set}] stored"));
     }
 
@@ -237,12 +280,13 @@ impl ImapSession {
         append.waiting = append.waiting.saturating_add(held_of(octets));
         let parsed = parse_append_next(head).map_err(|wrong| format!("BAD {wrong}")).and_then(|parsed| {
             self.check_size(octets)?;
+            check_utf8(parsed.1, binary)?;
             if append.messages > APPEND_MESSAGES_MAX || append.waiting > APPEND_HELD_OCTETS_MAX {
                 return Err("NO [LIMIT] there are too many messages in one APPEND".to_owned());
             }
             Ok(parsed)
         });
-        let (flags, date) = match parsed {
+        let ((flags, date), utf8) = match parsed {
             Ok(next) => next,
             Err(text) => return self.refuse_next(octets, synchronising, text),
         };
@@ -251,7 +295,7 @@ impl ImapSession {
             date: std::mem::replace(&mut append.head.date, date),
             size_bytes: octets,
         };
-        (append.left, append.binary) = (octets, binary);
+        (append.left, append.binary, append.utf8) = (octets, binary, utf8);
         self.ask(ask, Purpose::AppendNext(append, synchronising));
     }
 
@@ -292,6 +336,11 @@ impl ImapSession {
     }
 }
 
+/// `utf8-literal = "UTF8" SP "(" literal8 ")"` (RFC 6855 section 4)
+fn check_utf8(utf8: bool, binary: bool) -> Result<(), String> {
+    if utf8 && !binary { Err("BAD UTF8 wants a literal8".to_owned()) } else { Ok(()) }
+}
+
 /// Octets that a message may take in memory while it waits for others.
 fn held_of(octets: u64) -> u64 {
     octets.min(APPEND_HELD_EACH_MAX)
@@ -301,6 +350,19 @@ impl Append {
     /// Octets to come.
     pub(super) fn left(&self) -> u64 {
         self.left
+    }
+
+    /// What speaks against the next octets.
+    ///
+    /// Not 8-bit characters in header fields, though RFC 6855 section 4 wants them refused unless the client has enabled
+    /// UTF8=ACCEPT: old mail has them in many charsets, has always been taken, and clients that move it know nothing of
+    /// ENABLE. To refuse them would be to lose mail.
+    fn check(&self, piece: &[u8]) -> Result<(), &'static str> {
+        //= rfc3501#section-4.3
+        //# A literal is a sequence of zero or more octets (including CR and LF),
+        // but none of them is NUL: `CHAR8 = %x01-ff`.
+        let nul = if self.binary { None } else { memchr::memchr(0, piece) };
+        if nul.is_some() { Err("BAD a message must not contain NUL") } else { Ok(()) }
     }
 
     fn take(&mut self, piece: Bytes) {

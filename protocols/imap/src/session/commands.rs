@@ -1,7 +1,7 @@
 //! Which command may come in which state, and who carries it out.
 
 use super::{ImapSession, State, store::StoreCommand};
-use crate::command::{Command, FindRequest, SearchProgram};
+use crate::command::{Command, FindForm, FindRequest, ReturnOptions, SearchProgram};
 
 /// The states in which a command may come.
 enum When {
@@ -16,6 +16,7 @@ fn when(command: &Command) -> When {
         Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
+        | Command::Unauthenticate
         | Command::Compress(_)
         | Command::Select { .. }
         | Command::Create { .. }
@@ -101,6 +102,7 @@ impl ImapSession {
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
             Command::Enable(names) => self.enable(&names),
             Command::Compress(mechanism) => self.compress(&mechanism),
+            Command::Unauthenticate => self.unauthenticate(),
             command if matches!(when(&command), When::Selected) => self.selected_command(command),
             command => self.mailbox_command(command),
         }
@@ -135,6 +137,14 @@ impl ImapSession {
             Command::Unselect => self.unselect("OK let go"),
             Command::Expunge => self.expunge(None),
             Command::UidExpunge(set) => self.expunge(Some(&set)),
+            //= rfc9051#section-6.4.4
+            //# If no result
+            //# option is specified or empty list of options is specified as "()",
+            //# ALL is assumed
+            Command::Search { uid, charset, key } if self.rev2 => {
+                let returns = ReturnOptions { all: true, ..ReturnOptions::default() };
+                self.find(FindRequest { uid, charset, key, form: FindForm::Extended(returns) });
+            }
             Command::Search { charset, key, .. } => self.search(charset.as_deref(), &key),
             Command::Find(request) => self.find(request),
             Command::Fetch { set, request, changed_since, vanished, partial, .. } => {

@@ -128,6 +128,9 @@ impl ImapSession {
             FindForm::Extended(returns) | FindForm::ExtendedSort(_, returns) => Some(*returns),
             _ => None,
         };
+        if matches!(request.form, FindForm::Extended(_)) && self.refuse_charset(request.charset.as_deref()) {
+            return;
+        }
         if !self.is_charset_known(request.charset.as_deref()) {
             return self.forget_saved(returns.is_some_and(|returns| returns.save));
         }

@@ -62,11 +62,12 @@ impl ImapSession {
         self.next_list_status(ListStatus { names: names.collect(), items });
     }
 
-    fn write_list_line(&mut self, response: &str, line: &ListLine<'_>, request: &ListRequest) {
+    pub(super) fn write_list_line(&mut self, response: &str, line: &ListLine<'_>, request: &ListRequest) {
         let attributes = line.attributes.join(" ");
         let text = format!("* {response} ({attributes}) \"{HIERARCHY_DELIMITER}\" ");
         self.out.text.extend_from_slice(text.as_bytes());
-        write::mailbox_name(&mut self.out.text, line.name);
+        let names = self.names();
+        write::mailbox_name(&mut self.out.text, line.name, names);
         if line.child_info {
             let criteria = match (request.select_subscribed, request.select_special_use) {
                 (true, true) => "\"SUBSCRIBED\" \"SPECIAL-USE\"",

@@ -1,5 +1,7 @@
 //! Commands that need no mailbox: CAPABILITY, ID, STARTTLS, LOGIN, ENABLE, LOGOUT.
 
+use std::sync::Arc;
+
 use rockdove_mail::{Step, sasl::Password};
 
 use super::{Doing, ImapSession, State, append::GivenUp, purpose::Purpose, sasl_turn::MECHANISMS};
@@ -10,11 +12,12 @@ use crate::{
 };
 
 /// What works after login.
-const AUTHENTICATED: &str = "IMAP4rev1 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
+const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
                              CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
                              COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
                              QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
-                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL MULTISEARCH SEARCH=FUZZY";
+                             ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL MULTISEARCH SEARCH=FUZZY \
+                             UTF8=ACCEPT UNAUTHENTICATE SAVEDATE REPLACE";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -24,7 +27,7 @@ impl ImapSession {
             //# "APPENDLIMIT=<number>": This indicates that the IMAP server has the same upload limit for all mailboxes.
             return format!("{AUTHENTICATED} APPENDLIMIT={}", self.append_limit());
         }
-        let mut text = "IMAP4rev1 LITERAL+ ID".to_owned();
+        let mut text = "IMAP4rev1 IMAP4rev2 LITERAL+ ID".to_owned();
         if self.may_starttls() {
             text.push_str(" STARTTLS");
         }
@@ -116,7 +119,9 @@ impl ImapSession {
     pub(super) fn login_verdict(&mut self, verdict: LoginAnswer) {
         match verdict {
             LoginAnswer::Accepted => {
-                self.state = State::Authenticated;
+                if let State::NotAuthenticated(stranger) = std::mem::replace(&mut self.state, State::Authenticated) {
+                    self.stranger = Some(stranger);
+                }
                 self.errors = 0;
                 let text = format!("OK [CAPABILITY {}] welcome", self.capabilities());
                 self.tagged(&text);
@@ -148,11 +153,46 @@ impl ImapSession {
             enabled.push_str(" QRESYNC");
             self.qresync = true;
         }
+        if named("UTF8=ACCEPT") && !std::mem::replace(&mut self.utf8, true) {
+            enabled.push_str(" UTF8=ACCEPT");
+        }
+        if named("IMAP4REV2") && !std::mem::replace(&mut self.rev2, true) {
+            enabled.push_str(" IMAP4rev2");
+            if let Some(open) = self.open_mut() {
+                open.recent = Arc::default();
+            }
+        }
         if named("CONDSTORE") || named("QRESYNC") {
             self.enable_condstore();
         }
         self.untagged(&enabled);
         self.complete("OK done");
+    }
+
+    pub(super) fn unauthenticate(&mut self) {
+        //= rfc8437#section-3
+        //# Servers MAY close the connection with an untagged BYE response if this preferably rare
+        //# situation occurs.
+        if self.compressed {
+            return self.bye("compression ends with the connection only");
+        }
+        self.ask(Ask::Unauthenticate, Purpose::Unauthenticate);
+    }
+
+    /// The host has forgotten whose connection this is.
+    //= rfc8437#section-3
+    //# This command directs the server to reset all connection state except
+    //# for the state of the TLS [RFC8446] layer.
+    pub(super) fn unauthenticated(&mut self) {
+        let Some(stranger) = self.stranger.take() else { return self.cannot_unauthenticate() };
+        self.state = State::NotAuthenticated(stranger);
+        (self.condstore, self.qresync, self.utf8, self.rev2) = (false, false, false, false);
+        self.tagged("OK who are you");
+    }
+
+    /// RFC 8437 section 3: a NO response is not permitted.
+    pub(super) fn cannot_unauthenticate(&mut self) {
+        self.bye("not possible at the moment, connect anew");
     }
 
     pub(super) fn compress(&mut self, mechanism: &str) {

@@ -23,8 +23,24 @@ impl ImapSession {
         }
     }
 
+    /// The name of a mailbox that is to be; otherwise the client is told.
+    //= rfc9051#section-5.1
+    //# Server implementations MUST
+    //# prohibit the creation of 8-bit mailbox names that do not comply with
+    //# Net-Unicode.
+    fn new_mailbox(&mut self, mailbox: MailboxArg) -> Option<MailboxName> {
+        let mailbox = self.mailbox(mailbox)?;
+        if !mailbox.is_composed() {
+            self.complete(
+                "NO [CANNOT] the characters of a mailbox name must be composed (Unicode Normalization Form C)",
+            );
+            return None;
+        }
+        Some(mailbox)
+    }
+
     pub(super) fn create(&mut self, mailbox: MailboxArg, special_use: Vec<Result<SpecialUse, String>>) {
-        let Some(mailbox) = self.mailbox(mailbox) else { return };
+        let Some(mailbox) = self.new_mailbox(mailbox) else { return };
         // RFC 6154 section 3: what cannot be assigned is refused with USEATTR, and nothing is created.
         let special_use = match <[_; 1]>::try_from(special_use) {
             Ok([Ok(special_use)]) => Some(special_use),
@@ -50,7 +66,7 @@ impl ImapSession {
 
     pub(super) fn rename(&mut self, from: MailboxArg, to: MailboxArg) {
         let Some(from) = self.mailbox(from) else { return };
-        let Some(to) = self.mailbox(to) else { return };
+        let Some(to) = self.new_mailbox(to) else { return };
         self.ask(Ask::Rename { from: from.clone(), to: to.clone() }, Purpose::Rename(from, to));
     }
 
@@ -124,7 +140,8 @@ impl ImapSession {
             }
         }
         self.out.text.extend_from_slice(b"* STATUS ");
-        write::mailbox_name(&mut self.out.text, mailbox.as_str());
+        let names = self.names();
+        write::mailbox_name(&mut self.out.text, mailbox.as_str(), names);
         self.out.line(&format!(" ({counters})"));
     }
 }

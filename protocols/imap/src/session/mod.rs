@@ -40,7 +40,7 @@ use self::{
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
-    grammar::{Frame, Frames, LineTooLong, parse},
+    grammar::{Frame, Frames, LineTooLong, Names, parse},
     limits::{ERRORS_MAX, LINE_OCTETS_MAX, RECEIVED_OCTETS_MAX, SEND_OCTETS_AIM},
 };
 
@@ -51,6 +51,8 @@ const STOPPING: &str = "the server is stopping, come back soon";
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, none of which is a state")]
 pub struct ImapSession {
     config: ImapConfig,
+    /// What is kept for the next login, while there is one.
+    stranger: Option<Box<Stranger>>,
     frames: Frames,
     out: Outbox,
     /// The step besides sending that comes next. There is never more than one.
@@ -65,6 +67,10 @@ pub struct ImapSession {
     condstore: bool,
     /// The client has enabled QRESYNC (RFC 7162 section 3.2.3).
     qresync: bool,
+    /// The client has enabled UTF8=ACCEPT (RFC 6855).
+    utf8: bool,
+    /// The client has enabled `IMAP4rev2` (RFC 9051).
+    rev2: bool,
     /// DEFLATE is active (RFC 4978).
     compressed: bool,
     /// The command in progress is a UID command.
@@ -133,6 +139,7 @@ impl ImapSession {
         let mut session = Self {
             deadline: now.plus_ms(config.login_ms_max),
             config,
+            stranger: None,
             frames: Frames::default(),
             out: Outbox::default(),
             step: None,
@@ -142,6 +149,8 @@ impl ImapSession {
             tls: peer.tls.is_some(),
             condstore: false,
             qresync: false,
+            utf8: false,
+            rev2: false,
             compressed: false,
             uid_command: false,
             numbers_stay: false,
@@ -213,6 +222,11 @@ impl ImapSession {
         if let State::Selected(open) = &mut self.state { Some(open) } else { None }
     }
 
+    /// How mailbox names travel.
+    fn names(&self) -> Names {
+        if self.utf8 || self.rev2 { Names::Utf8 } else { Names::ModifiedUtf7 }
+    }
+
     /// From now on FETCH responses tell mod-sequences.
     //= rfc7162#section-3.1
     //# A first CONDSTORE enabling command executed in
@@ -278,7 +292,7 @@ impl ImapSession {
         }
         let Some(frame) = self.frames.next() else { return self.is_over(true) };
         match frame {
-            Frame::Command(command) => match parse(&command) {
+            Frame::Command(command) => match parse(&command, self.names()) {
                 Ok(tagged) => {
                     self.tag = tagged.tag;
                     self.command(tagged.command);
@@ -333,6 +347,7 @@ impl Session for ImapSession {
     fn handle(&mut self, now: Tick, input: Input<Answer>) {
         // Mail that arrives during IDLE is no sign of life of the client.
         let alive = !self.idling || matches!(input, Input::Received(_));
+        let was_stranger = matches!(self.state, State::NotAuthenticated(_));
         match input {
             // What comes before the handshake is done came in clear.
             Input::Received(_) if matches!(self.doing, Doing::Handshake) => {}
@@ -353,8 +368,12 @@ impl Session for ImapSession {
             }
             Input::ShuttingDown => self.stopping = true,
         }
-        if alive && !matches!(self.state, State::NotAuthenticated(_)) {
-            self.deadline = now.plus_ms(self.config.autologout_ms);
+        if !matches!(self.state, State::NotAuthenticated(_)) {
+            if alive {
+                self.deadline = now.plus_ms(self.config.autologout_ms);
+            }
+        } else if !was_stranger {
+            self.deadline = now.plus_ms(self.config.login_ms_max);
         }
     }
 

@@ -353,7 +353,8 @@ impl ImapSession {
         self.out.text.extend_from_slice(format!("* ESEARCH (TAG \"{}\"", self.tag).as_bytes());
         if let Some((name, uid_validity)) = place {
             self.out.text.extend_from_slice(b" MAILBOX ");
-            write::mailbox_name(&mut self.out.text, name.as_str());
+            let names = self.names();
+            write::mailbox_name(&mut self.out.text, name.as_str(), names);
             self.out.text.extend_from_slice(format!(" UIDVALIDITY {uid_validity}").as_bytes());
         }
         self.out.text.push(b')');

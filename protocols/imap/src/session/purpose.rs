@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     ScramKeys(Box<SaslTurn>),
     /// COMPRESS.
     Compress,
+    /// UNAUTHENTICATE.
+    Unauthenticate,
     /// LIST.
     List(ListRequest),
     /// LSUB: reference and pattern.
@@ -56,6 +58,9 @@ pub(super) enum Purpose {
     Rename(MailboxName, MailboxName),
     /// SELECT and EXAMINE (`true`).
     Select(MailboxName, bool, Option<Box<Resync>>),
+    /// The LIST response of SELECT in `IMAP4rev2`; what to say then, and what the client knows that was here before, with
+    /// UIDNEXT.
+    SelectedLine(&'static str, Option<Box<Resync>>, Uid),
     /// The mailbox is let go; what to say then.
     Unselect(String),
     /// CLOSE has expunged.
@@ -106,8 +111,8 @@ pub(super) enum Purpose {
     AppendNext(Box<Append>, Synchronising),
     /// Octets of a message.
     AppendOctets(Box<Append>),
-    /// The whole message.
-    AppendEnd,
+    /// The whole message; whether another goes for it.
+    AppendEnd(bool),
     /// The message is given up.
     AppendAbort(GivenUp),
 }
@@ -171,8 +176,9 @@ impl ImapSession {
             (Purpose::Login, Answer::Login(verdict)) => self.login_verdict(verdict),
             (Purpose::ScramKeys(turn), Answer::Scram(keys)) => self.sasl_keys(*turn, keys),
             (Purpose::Compress, Answer::Done) => self.compressing(),
+            (Purpose::Unauthenticate, Answer::Done) => self.unauthenticated(),
             (Purpose::Select(mailbox, read_only, resync), Answer::Selected(selected)) => {
-                self.selected(mailbox, read_only, *selected, resync.as_deref());
+                self.selected(mailbox, read_only, *selected, resync);
             }
             (Purpose::Vanished(vanishing), Answer::Vanished(uids)) => self.vanished(vanishing, &uids),
             (Purpose::Unselect(text), Answer::Done) => self.tagged(&text),
@@ -224,7 +230,9 @@ impl ImapSession {
                 self.append_begun(append, synchronising);
             }
             (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
-            (Purpose::AppendEnd, Answer::Appended { uid_validity, uids }) => self.appended(uid_validity, &uids),
+            (Purpose::AppendEnd(replaces), Answer::Appended { uid_validity, uids }) => {
+                self.appended(uid_validity, &uids, replaces);
+            }
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, answer) => self.answered_about_mailboxes(purpose, answer),
@@ -235,6 +243,9 @@ impl ImapSession {
     fn answered_about_mailboxes(&mut self, purpose: Purpose, answer: Answer) {
         match (purpose, answer) {
             (Purpose::List(request), Answer::Mailboxes(mailboxes)) => self.list_answer(&request, &mailboxes),
+            (Purpose::SelectedLine(text, resync, uid_next), Answer::Mailboxes(mailboxes)) => {
+                self.selected_line(&mailboxes, text, resync.as_deref(), uid_next);
+            }
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
             }
@@ -271,6 +282,7 @@ impl ImapSession {
                 self.closed();
                 self.tagged(&refusal.text(false));
             }
+            Purpose::SelectedLine(..) => self.leave(refusal.text(false)),
             Purpose::Vanished(vanishing) if vanishing.is_selecting() => self.leave(refusal.text(false)),
             Purpose::Close if gone => self.unselect("OK closed"),
             //= rfc4314#section-4
@@ -287,6 +299,7 @@ impl ImapSession {
             }
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
+            Purpose::Unauthenticate => self.cannot_unauthenticate(),
             purpose if gone => self.mailbox_gone(purpose),
             Purpose::Login | Purpose::ScramKeys(_) => self.login_verdict(LoginAnswer::TryLater),
             //= rfc5819#section-2
@@ -324,7 +337,7 @@ impl ImapSession {
                 self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
-            Purpose::Copy(_) | Purpose::AppendEnd => self.complete(refusal.text(true)),
+            Purpose::Copy(_) | Purpose::AppendEnd(_) => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }
     }

@@ -121,6 +121,20 @@ fn key(open: &Meaning<'_>, program: &SearchProgram, fuzzy: bool, recent_left: &m
 }
 
 impl ImapSession {
+    //= rfc6855#section-3
+    //# Once an IMAP client has enabled UTF-8 support with the "ENABLE
+    //# UTF8=ACCEPT" command, it MUST NOT issue a "SEARCH" command that
+    //# contains a charset specification.  If an IMAP server receives such a
+    //# "SEARCH" command in that situation, it SHOULD reject the command with
+    //# a "BAD" response
+    pub(super) fn refuse_charset(&mut self, charset: Option<&str>) -> bool {
+        let refused = self.utf8 && charset.is_some();
+        if refused {
+            self.bad("UTF-8 is accepted: SEARCH has no charset");
+        }
+        refused
+    }
+
     /// Whether a search may be asked; otherwise the client is told.
     pub(super) fn is_charset_known(&mut self, charset: Option<&str>) -> bool {
         //= rfc3501#section-6.4.4
@@ -153,7 +167,7 @@ impl ImapSession {
     }
 
     pub(super) fn search(&mut self, charset: Option<&str>, program: &SearchProgram) {
-        if !self.is_charset_known(charset) {
+        if self.refuse_charset(charset) || !self.is_charset_known(charset) {
             return;
         }
         let Some((key, within, modseq_asked)) = self.search_key(program) else { return };

@@ -1,11 +1,13 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT.
 
-use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, Rights, SystemFlags};
+use std::sync::Arc;
 
-use super::{ImapSession, State, open::OpenMailbox, purpose::Purpose};
+use rockdove_mail::{Flags, Keyword, MailboxName, ModSeq, Rights, SystemFlags, Uid};
+
+use super::{ImapSession, State, open::OpenMailbox, purpose::Purpose, tree};
 use crate::{
-    ask::{Ask, Selected},
-    command::{MailboxArg, Resync},
+    ask::{Ask, Mailboxes, Selected},
+    command::{ListRequest, MailboxArg, Resync},
     grammar::write,
 };
 
@@ -74,20 +76,25 @@ impl ImapSession {
         mailbox: MailboxName,
         read_only: bool,
         selected: Selected,
-        resync: Option<&Resync>,
+        resync: Option<Box<Resync>>,
     ) {
         self.closed();
         let (uid_validity, uid_next) = (selected.uid_validity, selected.uid_next);
         let (keywords, first_unseen) = (selected.keywords.clone(), selected.first_unseen);
         let mailbox_id = selected.mailbox_id;
-        let open = OpenMailbox::new(mailbox, read_only, selected);
+        let mut open = OpenMailbox::new(mailbox, read_only, selected);
+        if self.rev2 {
+            open.recent = Arc::default();
+        }
         let unseen = first_unseen.and_then(|uid| open.numbers.number(uid));
         let (exists, recent, modseq) = (open.numbers.exists(), open.recent.len(), open.highest_modseq);
         self.state = State::Selected(Box::new(open));
         self.write_flags(&keywords);
         self.untagged(&format!("{exists} EXISTS"));
-        self.untagged(&format!("{recent} RECENT"));
-        if let Some(number) = unseen {
+        if !self.rev2 {
+            self.untagged(&format!("{recent} RECENT"));
+        }
+        if let Some(number) = unseen.filter(|_| !self.rev2) {
             self.untagged(&format!("OK [UNSEEN {number}] the first message that has not been seen"));
         }
         self.write_permanent_flags(&keywords);
@@ -100,7 +107,35 @@ impl ImapSession {
         //# If the provided UIDVALIDITY doesn't match the UIDVALIDITY
         //# for the mailbox being opened, then the server MUST ignore the
         //# remaining parameters
-        match resync.filter(|resync| resync.uid_validity == uid_validity) {
+        let resync = resync.filter(|resync| resync.uid_validity == uid_validity);
+        if self.rev2 {
+            return self.ask(Ask::Mailboxes, Purpose::SelectedLine(text, resync, uid_next));
+        }
+        self.end_select(text, resync.as_deref(), uid_next);
+    }
+
+    //= rfc9051#section-6.3.2
+    //# The server MUST return a LIST response with the mailbox name.  The
+    //# list of mailbox attributes MUST be accurate.
+    pub(super) fn selected_line(
+        &mut self,
+        mailboxes: &Mailboxes,
+        text: &'static str,
+        resync: Option<&Resync>,
+        uid_next: Uid,
+    ) {
+        if let Some(name) = self.open().map(|open| open.name.as_str().to_owned()) {
+            let request = ListRequest { extended: true, return_subscribed: true, ..ListRequest::default() };
+            // No name has a wildcard in it.
+            for line in tree::list(mailboxes, &request, &[name]) {
+                self.write_list_line("LIST", &line, &request);
+            }
+        }
+        self.end_select(text, resync, uid_next);
+    }
+
+    fn end_select(&mut self, text: &'static str, resync: Option<&Resync>, uid_next: Uid) {
+        match resync {
             Some(resync) => self.resynchronise(resync, uid_next, text),
             None => self.tagged(text),
         }

@@ -97,10 +97,15 @@ impl ImapSession {
     /// Everything but EXPUNGE; `known` are the messages that were there before and still are.
     fn tell_rest(&mut self, telling: Telling, known: UidSet) {
         let Telling { changes, after, .. } = telling;
+        let rev2 = self.rev2;
         let Some(open) = self.open_mut() else { return self.go_on(after) };
         let arrived = changes.arrived.difference(&known);
         let recent_before = open.recent.len();
-        let newly_recent = arrived.intersection(&UidSet::range(changes.recent_from.max(1), Uid::MAX));
+        let newly_recent = if rev2 {
+            UidSet::new()
+        } else {
+            arrived.intersection(&UidSet::range(changes.recent_from.max(1), Uid::MAX))
+        };
         let recent = open.recent.intersection(&known).union(&newly_recent);
         if recent != *open.recent {
             open.recent = Arc::new(recent);
@@ -114,7 +119,7 @@ impl ImapSession {
             let exists = self.open().map_or(0, |open| open.numbers.exists());
             self.untagged(&format!("{exists} EXISTS"));
         }
-        if !arrived.is_empty() || recent != recent_before {
+        if !rev2 && (!arrived.is_empty() || recent != recent_before) {
             self.untagged(&format!("{recent} RECENT"));
         }
         if let Some(keywords) = changes.keywords {
@@ -148,7 +153,10 @@ impl ImapSession {
         //# Once a CONDSTORE enabling command is issued by the client, the server
         //# MUST automatically include both UID and mod-sequence data in all
         //# subsequent untagged FETCH responses
-        if self.uid_command || self.condstore {
+        //= rfc9051#section-7.5.2
+        //# If the server chooses to send unsolicited FETCH responses, they MUST
+        //# include UID FETCH item.
+        if self.uid_command || self.condstore || self.rev2 {
             items.push(FetchItem::Uid);
         }
         if flags {

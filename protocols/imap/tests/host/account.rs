@@ -181,6 +181,11 @@ impl Account {
             | Ask::AppendEnd { .. }
             | Ask::AppendAbort) => self.append(ask)?,
             Ask::MayCompress => Answer::Done,
+            Ask::Unauthenticate => {
+                self.open = None;
+                self.notes.push("unauthenticate".to_owned());
+                Answer::Done
+            }
             Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })
@@ -522,12 +527,12 @@ impl Account {
 
     fn append(&mut self, ask: Ask) -> Result<Answer, Refusal> {
         match ask {
-            Ask::AppendBegin { mailbox, size_bytes } => {
+            Ask::AppendBegin { mailbox, size_bytes, replaces } => {
                 assert!(self.append.is_none(), "one message at a time");
                 if !self.mailboxes.contains_key(&mailbox) {
                     return Err(Refusal::NoSuchMailbox);
                 }
-                if self.quota_octets.is_some_and(|quota| size_bytes > quota) {
+                if !replaces && self.quota_octets.is_some_and(|quota| size_bytes > quota) {
                     return Err(Refusal::OverQuota);
                 }
                 self.append = Some((mailbox, size_bytes, Vec::new()));
@@ -552,13 +557,21 @@ impl Account {
                 }
                 Ok(Answer::Done)
             }
-            Ask::AppendEnd { flags, date } => {
+            Ask::AppendEnd { flags, date, replaces } => {
                 let (mailbox, size_bytes, text) = self.append.take().expect("a message");
                 assert_eq!(text.len() as u64, size_bytes, "the octets announced");
                 let mut messages = std::mem::take(&mut self.appended);
                 messages.push((text, (flags, date)));
                 if !self.mailboxes.contains_key(&mailbox) {
                     return Err(Refusal::NoSuchMailbox);
+                }
+                if let Some(uid) = replaces {
+                    let (open, _) = self.open.as_ref().expect("a mailbox is open");
+                    let open = open.as_str().to_owned();
+                    if !self.mailbox(&open).messages.contains_key(&uid) {
+                        return Err(Refusal::Cannot("the message to be replaced is gone".to_owned()));
+                    }
+                    self.expunge(&open, uid);
                 }
                 self.modseq += 1;
                 let modseq = self.modseq;

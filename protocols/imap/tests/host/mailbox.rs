@@ -73,7 +73,9 @@ impl Mailbox {
         self.learn(&flags);
         let internal_date = date.unwrap_or((FIRST_DATE_S + i64::from(uid) * DAY_S, 0));
         let email_id = ObjectId { account: 1, number: self.uid_validity * 1_000 + uid };
-        let facts = MessageFacts { flags, modseq, internal_date, size_bytes: text.len() as u64, email_id };
+        let save_date_unix_s = FIRST_DATE_S + 2 * i64::from(uid) * DAY_S;
+        let size_bytes = text.len() as u64;
+        let facts = MessageFacts { flags, modseq, internal_date, size_bytes, email_id, save_date_unix_s };
         self.messages.insert(uid, Message { facts, text });
         self.highest_modseq = modseq;
         uid
@@ -137,6 +139,7 @@ impl Mailbox {
         let day = |field: &DateField| match field {
             DateField::Internal => facts.internal_date.0.div_euclid(DAY_S),
             DateField::Sent => FIRST_DATE_S / DAY_S,
+            DateField::Saved => facts.save_date_unix_s.div_euclid(DAY_S),
         };
         let days = |day: &Day| i64::from(day.days_since_epoch);
         let contains = |text: &str, needle: &str| text.to_lowercase().contains(&needle.to_lowercase());

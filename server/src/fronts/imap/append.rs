@@ -4,8 +4,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use rockdove_engine::{AccountId, AppendMessage, Command, EngineError, InternalDate, Outcome, Staging};
-use rockdove_imap::{Answer, Refusal};
-use rockdove_mail::{AskId, Flags, MailboxName, Rights};
+use rockdove_imap::{Answer, Refusal, command::AppendFacts};
+use rockdove_mail::{AskId, Flags, MailboxName, Rights, Uid};
 
 use super::{Conversation, ImapFront, NoAnswer, Reach, mailbox::Place};
 use crate::{delivery, fronts::Replier, runtime::clock};
@@ -60,10 +60,21 @@ impl Conversation {
     }
 
     /// Whether a message of this size may come.
-    pub(super) fn append_begin(&self, name: &MailboxName, size_bytes: u64, reach: Reach) -> Result<Answer, NoAnswer> {
+    pub(super) fn append_begin(
+        &self,
+        name: &MailboxName,
+        size_bytes: u64,
+        replaces: bool,
+        reach: Reach,
+    ) -> Result<Answer, NoAnswer> {
         *self.append() = None;
         let (place, _) = self.named(name, Rights::INSERT, reach)?;
-        self.may_append(place.account, size_bytes, 0, reach)?;
+        if replaces {
+            // How much room there will be is known when the other goes.
+            self.may_come(size_bytes)?;
+        } else {
+            self.may_append(place.account, size_bytes, 0, reach)?;
+        }
         *self.append() = Some(Box::new(Append {
             place,
             name: name.clone(),
@@ -77,11 +88,7 @@ impl Conversation {
 
     /// Whether there is room for a message of this size, beside others of the same APPEND.
     fn may_append(&self, account: AccountId, size_bytes: u64, before: u64, reach: Reach) -> Result<(), NoAnswer> {
-        let size_max = self.engine().options().message_size_max;
-        if size_bytes > size_max {
-            return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
-        }
-        self.engine().takes_in().map_err(|error| self.refused(&error))?;
+        self.may_come(size_bytes)?;
         let directory = self.engine().directory();
         if directory.account(account).is_none_or(|account| account.quota_bytes.is_none()) {
             return Ok(());
@@ -94,6 +101,15 @@ impl Conversation {
             return Err(NoAnswer::Refused(Refusal::OverQuota));
         }
         Ok(())
+    }
+
+    /// Whether a message of this size is taken at all.
+    fn may_come(&self, size_bytes: u64) -> Result<(), NoAnswer> {
+        let size_max = self.engine().options().message_size_max;
+        if size_bytes > size_max {
+            return Err(NoAnswer::Refused(Refusal::Limit(format!("a message has at most {size_max} octets"))));
+        }
+        self.engine().takes_in().map_err(|error| self.refused(&error))
     }
 
     /// One message is complete; may another of this size come?
@@ -118,16 +134,30 @@ impl Conversation {
         id: AskId,
         answers: Replier<Answer>,
         mut append: Box<Append>,
-        flags: Flags,
-        internal_date: InternalDate,
+        (flags, internal_date): (Flags, InternalDate),
+        replaces: Option<Uid>,
     ) {
         if let Err(refused) = append.finish(self, flags, internal_date) {
             return answers.reply(id, refused.into_answer());
         }
-        let Append { place, complete: messages, name, .. } = *append;
+        let Append { place, complete: mut messages, name, .. } = *append;
         let sizes: Vec<u64> = messages.iter().map(|message| message.message.size_bytes()).collect();
-        let command = Command::Append { account: place.account, mailbox: place.mailbox, messages };
-        let command = match self.given_by_user(command) {
+        let Place { account, mailbox } = place;
+        let command = match (replaces, messages.pop()) {
+            (Some(uid), Some(message)) => self.place().map(|from| Command::Replace {
+                account,
+                mailbox,
+                message,
+                from_account: from.account,
+                from: from.mailbox,
+                uid,
+            }),
+            (_, last) => {
+                messages.extend(last);
+                Ok(Command::Append { account, mailbox, messages })
+            }
+        };
+        let command = match command.and_then(|command| self.given_by_user(command)) {
             Ok(command) => command,
             Err(refused) => return answers.reply(id, refused.into_answer()),
         };
@@ -188,12 +218,18 @@ impl ImapFront {
         });
     }
 
-    pub(super) fn append_end(&self, id: AskId, replier: &Replier<Answer>, flags: Flags, date: Option<(i64, i16)>) {
+    pub(super) fn append_end(
+        &self,
+        id: AskId,
+        replier: &Replier<Answer>,
+        (flags, date): AppendFacts,
+        replaces: Option<Uid>,
+    ) {
         let Some(append) = self.talk.append().take() else {
             return replier.reply(id, Answer::Refused(Refusal::TryLater));
         };
         let date = internal_date(date);
-        self.job(id, replier, move |talk, answers| talk.append_submit(id, answers, append, flags, date));
+        self.job(id, replier, move |talk, answers| talk.append_submit(id, answers, append, (flags, date), replaces));
     }
 
     pub(super) fn append_abort(&self, id: AskId, replier: &Replier<Answer>) {

@@ -55,6 +55,7 @@ fn depth(request: &FetchRequest) -> Depth {
         | FetchItem::Size
         | FetchItem::EmailId
         | FetchItem::ThreadId
+        | FetchItem::SaveDate
         | FetchItem::ModSeq => Depth::Columns,
         FetchItem::Preview { .. } | FetchItem::Envelope | FetchItem::Body | FetchItem::BodyStructure => Depth::Record,
         FetchItem::Rfc822
@@ -209,6 +210,7 @@ impl MessageSource for Messages<'_> {
             internal_date: (entry.internal_date.unix_s, entry.internal_date.offset_minutes),
             size_bytes: entry.size_bytes,
             email_id: ObjectId { account: self.account.0, number: entry.message.0 },
+            save_date_unix_s: entry.save_date_unix_s,
         })
     }
 

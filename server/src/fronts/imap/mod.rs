@@ -102,12 +102,7 @@ pub fn open(
         login_ms_max: settings.timeouts.imap_login.ms,
         autologout_ms: settings.timeouts.imap_autologout.ms,
     };
-    let talk = Conversation {
-        who: Identity::new(services, peer),
-        administrator: listener.administrator,
-        open: Mutex::default(),
-        append: Mutex::default(),
-    };
+    let talk = Conversation::new(Identity::new(services, peer), listener.administrator);
     (ImapSession::new(config, peer, seed, now), ImapFront { talk: Arc::new(talk), watching: None, compressing: None })
 }
 
@@ -137,12 +132,17 @@ impl Front<ImapSession> for ImapFront {
                     },
                 );
             }
-            Ask::AppendBegin { mailbox, size_bytes } => {
-                self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, reach));
+            Ask::Unauthenticate => {
+                self.end_watch();
+                self.talk = Arc::new(Conversation::new(self.talk.who.forgotten(), self.talk.administrator));
+                replier.reply(id, Answer::Done);
+            }
+            Ask::AppendBegin { mailbox, size_bytes, replaces } => {
+                self.answer(id, replier, move |talk, reach| talk.append_begin(&mailbox, size_bytes, replaces, reach));
             }
             Ask::AppendOctets(chunks) => self.append_octets(id, replier, chunks),
             Ask::AppendNext { flags, date, size_bytes } => self.append_next(id, replier, flags, date, size_bytes),
-            Ask::AppendEnd { flags, date } => self.append_end(id, replier, flags, date),
+            Ask::AppendEnd { flags, date, replaces } => self.append_end(id, replier, (flags, date), replaces),
             Ask::AppendAbort => self.append_abort(id, replier),
             ask => self.ask_mailbox(id, ask, replier),
         }
@@ -249,6 +249,10 @@ impl ImapFront {
 }
 
 impl Conversation {
+    fn new(who: Identity, administrator: bool) -> Self {
+        Self { who, administrator, open: Mutex::default(), append: Mutex::default() }
+    }
+
     fn engine(&self) -> &Arc<Engine> {
         &self.who.services().engine
     }

@@ -22,11 +22,12 @@ use rockdove_engine::{
     rights::{OTHER_USERS, PUBLIC},
 };
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
-use rockdove_mail::{AskId, Peer, Tick};
+use rockdove_mail::{AskId, Peer, Tick, sasl::LoginAnswer};
 
 use self::{append::Append, fetch::PageOf, mailbox::Open, mailbox::Watching};
 use super::{
     Front, Replier,
+    locks::AccountLock,
     login::{Identity, takes_clear_passwords},
 };
 use crate::{
@@ -50,6 +51,8 @@ struct Conversation {
     who: Identity,
     /// The client is an administrator, who may be any account.
     administrator: bool,
+    /// The administrator's account. Jobs hold the conversation, so it is free when the last has ended.
+    administered: Mutex<Option<AccountLock>>,
     open: Mutex<Option<Open>>,
     append: Mutex<Option<Box<Append>>>,
 }
@@ -105,6 +108,7 @@ pub fn open(
     let talk = Conversation {
         who: Identity::new(services, peer),
         administrator: listener.administrator,
+        administered: Mutex::default(),
         open: Mutex::default(),
         append: Mutex::default(),
     };
@@ -125,7 +129,7 @@ impl Front<ImapSession> for ImapFront {
                 replier.reply(id, Answer::Login(who.scram_done(&login, authorize_as.as_deref(), proven)));
             }
             Ask::External { authorize_as } => {
-                replier.reply(id, Answer::Login(who.external(self.talk.administrator, &authorize_as)));
+                replier.reply(id, Answer::Login(self.talk.external(&authorize_as)));
             }
             Ask::MayCompress => {
                 self.compressing = CompressPermit::take();
@@ -255,6 +259,19 @@ impl Conversation {
 
     fn account(&self) -> Result<AccountId, NoAnswer> {
         self.who.account().ok_or(NoAnswer::Refused(Refusal::TryLater))
+    }
+
+    /// A login by what the operating system tells.
+    fn external(&self, authorize_as: &str) -> LoginAnswer {
+        let mut administered = self.administered.lock().unwrap_or_else(PoisonError::into_inner);
+        *administered = None;
+        match self.who.external(self.administrator, authorize_as) {
+            Ok(lock) => {
+                *administered = Some(lock);
+                LoginAnswer::Accepted
+            }
+            Err(answer) => answer,
+        }
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Open>> {

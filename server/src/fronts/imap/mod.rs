@@ -18,7 +18,7 @@ mod mailbox;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rockdove_engine::{
-    AccountId, Engine, EngineError, MailboxList,
+    AccountId, Engine, EngineError, KEYWORDS_MAX, MailboxList,
     rights::{OTHER_USERS, PUBLIC},
 };
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
@@ -100,6 +100,7 @@ pub fn open(
         starttls: listener.tls == TlsMode::StartTls,
         clear_login: takes_clear_passwords(settings.login.clear_text, peer),
         message_size_max: settings.limits.message_size.bytes,
+        keywords_max: KEYWORDS_MAX,
         other_users: OTHER_USERS,
         public: PUBLIC,
         login_ms_max: settings.timeouts.imap_login.ms,

@@ -53,6 +53,14 @@ fn count(contents: &BTreeMap<String, Vec<Vec<u8>>>) -> usize {
     contents.values().map(Vec::len).sum()
 }
 
+/// Special uses and subscriptions of an account's mailboxes, also of those without messages.
+fn listed(server: &Server, name: &str) -> Vec<String> {
+    let mut imap = Imap::login(server.connect(Door::Imap), name).expect("logged in");
+    let mut all = imap.ok("LIST \"\" * RETURN (SUBSCRIBED SPECIAL-USE)").with("LIST");
+    all.sort();
+    all
+}
+
 /// An account with messages that formats and programs trip over, in mailboxes with names that file systems do not like.
 fn fill(server: &Server, name: &str) {
     let mut imap = Imap::login(server.connect(Door::Imap), name).expect("logged in");
@@ -90,6 +98,12 @@ fn fill(server: &Server, name: &str) {
 fn every_format_gives_everything_back_and_twice_is_as_once() {
     let server = server();
     fill(&server, "ada");
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    for command in
+        ["CREATE Empty/deep", "CREATE Old (USE (\\Archive))", "SUBSCRIBE Old", "SUBSCRIBE INBOX", "SUBSCRIBE Work/2026"]
+    {
+        imap.ok(command);
+    }
     // A NUL gets in as a file; over IMAP only BINARY takes it.
     let nul = server.path("nul");
     fs::create_dir(&nul).expect("a folder");
@@ -97,6 +111,13 @@ fn every_format_gives_everything_back_and_twice_is_as_once() {
     server.rockdove(&["import", &address("ada"), &nul.to_string_lossy(), "--into", "Nul"], "").ok();
     let expected = contents(&server, "ada");
     assert_eq!(count(&expected), 17, "{expected:?}");
+    let expected_list = listed(&server, "ada");
+    for (mailbox, attribute) in
+        [("Empty/deep", ""), ("Old", "\\Archive"), ("Old", "\\Subscribed"), ("INBOX", "\\Subscribed")]
+    {
+        let is = |line: &&String| line.ends_with(&format!(" {mailbox}")) && line.contains(attribute);
+        assert!(expected_list.iter().any(|line| is(&line)), "{mailbox} {attribute}: {expected_list:?}");
+    }
     for (format, file) in FORMATS {
         let name = format.split('.').next().expect("a name");
         server.add_account(name);
@@ -118,6 +139,7 @@ fn every_format_gives_everything_back_and_twice_is_as_once() {
             "{printed}"
         );
         assert_eq!(contents(&server, name), expected, "{format}");
+        assert_eq!(listed(&server, name), expected_list, "{format}: mailboxes");
         let printed = server.rockdove(&import, "").ok();
         assert_eq!(printed, "0 messages (0 octets) imported, 17 were there already\n", "{format}");
         assert_eq!(contents(&server, name), expected, "{format}, twice");

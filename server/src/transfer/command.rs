@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    Source, Target, TransferError,
+    Source, SourceMailbox, Target, TransferError,
     account_source::{AccountSource, same_name},
     account_target::{AccountTarget, Imported, Wish},
     archive::{ArchiveSource, ArchiveTarget},
@@ -144,6 +144,7 @@ impl ExportAction {
         let format = self.format.map_or_else(|| format_of_name(&self.dest), Ok)?;
         let mut source = AccountSource::open(&config, &self.account, &self.mailbox)?;
         let mut target = create(format, &self.dest)?;
+        target.mailboxes(&source.mailboxes())?;
         let mut progress = Progress::new(source.total());
         let (mut messages, mut complaints) = (0_u64, Vec::new());
         loop {
@@ -213,6 +214,10 @@ impl Source for IntoOne<'_> {
 
     fn total(&self) -> Option<super::Total> {
         self.source.total()
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        if self.one { Vec::new() } else { self.source.mailboxes() }
     }
 }
 

@@ -19,6 +19,7 @@ mod draft;
 pub mod eml;
 pub mod imap;
 mod lines;
+mod listed;
 pub mod maildir;
 mod manifest;
 pub mod mbox;
@@ -115,6 +116,12 @@ pub type Places = BTreeMap<Vec<String>, Place>;
 
 /// Where messages go.
 pub trait Target {
+    /// Takes the mailboxes there are, also those without messages, before any message.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn mailboxes(&mut self, all: &[SourceMailbox]) -> Result<(), TransferError>;
+
     /// Takes a message.
     ///
     /// # Errors

@@ -149,7 +149,7 @@ impl AccountSource {
 }
 
 /// INBOX has any case (RFC 9051 section 5.1).
-pub(super) fn same_name(one: &str, other: &str) -> bool {
+pub(crate) fn same_name(one: &str, other: &str) -> bool {
     one == other || (one == "INBOX" && other.eq_ignore_ascii_case(one))
 }
 

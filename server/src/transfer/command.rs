@@ -297,10 +297,18 @@ fn carry(
 /// # Errors
 /// When not everything was imported.
 pub(crate) fn report(outcome: &Outcome, dry_run: bool) -> Result<(), Failure> {
-    let Imported { messages, octets, there, refused } = &outcome.imported;
+    let Imported { messages, octets, there, .. } = &outcome.imported;
     let verb = if dry_run { "would be imported" } else { "imported" };
     print(&format!("{messages} messages ({octets} octets) {verb}, {there} were there already\n"))?;
-    let mut complaints: Vec<String> = refused.iter().chain(&outcome.passed_over).cloned().collect();
+    complain_about(outcome)
+}
+
+/// Tells what was not imported.
+///
+/// # Errors
+/// When anything was not.
+pub(crate) fn complain_about(outcome: &Outcome) -> Result<(), Failure> {
+    let mut complaints: Vec<String> = outcome.imported.refused.iter().chain(&outcome.passed_over).cloned().collect();
     if let Some(error) = &outcome.stopped {
         complaints.insert(0, format!("{error}; run it again to go on"));
     }

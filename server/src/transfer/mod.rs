@@ -155,11 +155,11 @@ pub enum TransferError {
 }
 
 impl TransferError {
-    fn passed_over(place: impl fmt::Display, why: impl fmt::Display) -> Self {
+    pub(crate) fn passed_over(place: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::PassedOver { place: place.to_string(), why: why.to_string() }
     }
 
-    fn stopped(place: impl fmt::Display, why: impl fmt::Display) -> Self {
+    pub(crate) fn stopped(place: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::Stopped { place: place.to_string(), why: why.to_string() }
     }
 

@@ -170,10 +170,10 @@ impl Slice<'_> {
         for column in Column::ALL {
             let place = usize::from(column.number());
             let texts = taken.iter().map(|(message, texts)| (*message, &texts[place][..]));
-            self.append(column.number(), segment, texts.filter(|(_, text)| !text.is_empty()))?;
+            self.append(column.number(), texts.filter(|(_, text)| !text.is_empty()));
         }
         for (sheet, entries) in Sheet::ALL.iter().zip(&sheets) {
-            self.append(sheet.number(), segment, entries.iter().map(|(message, entry)| (*message, &entry[..])))?;
+            self.append(sheet.number(), entries.iter().map(|(message, entry)| (*message, &entry[..])));
         }
         if all {
             self.reach.next = end;
@@ -233,45 +233,25 @@ impl Slice<'_> {
         }
     }
 
-    /// Adds texts to the pages of a column or sheet, beginning with the open one.
-    fn append<'t>(
-        &mut self,
-        column: u8,
-        segment: u32,
-        texts: impl Iterator<Item = (u32, &'t [u8])>,
-    ) -> Result<(), EngineError> {
+    /// Adds texts to the pages of a column or sheet. A page that is not full is left so until its segment closes: to write
+    /// it again with every message that comes would cost more than the message.
+    fn append<'t>(&mut self, column: u8, texts: impl Iterator<Item = (u32, &'t [u8])>) {
         let mut texts = texts.peekable();
-        if texts.peek().is_none() {
-            return Ok(());
-        }
-        let mut page = self.open_page(column, segment)?;
+        let mut page = Page::default();
         while let Some((message, text)) = texts.next() {
             page.push(message, text);
             if page.is_full() || texts.peek().is_none() {
-                self.put_page(column, &page)?;
+                self.put_page(column, &page);
                 page = Page::default();
             }
         }
-        Ok(())
     }
 
-    fn open_page(&self, column: u8, segment: u32) -> Result<Page, EngineError> {
-        let (from, until) = self.range(column, segment * SEGMENT, SEGMENT);
-        let mut page = Some(Page::default());
-        self.read().scan_back(Family::Text, &from, &until, &mut |_, row| {
-            page = Stored::decode(row).and_then(|stored| stored.reopen());
-            ControlFlow::Break(())
-        })?;
-        let page = page.ok_or_else(damaged)?;
-        Ok(if page.is_full() { Page::default() } else { page })
-    }
-
-    fn put_page(&mut self, column: u8, page: &Page) -> Result<(), EngineError> {
+    fn put_page(&mut self, column: u8, page: &Page) {
         if let Some(first) = page.first() {
             let key = keys::text_page(self.account.0, column, first);
-            self.pages.insert(key, Some(page.encode()?.into()));
+            self.pages.insert(key, Some(page.encode().into()));
         }
-        Ok(())
     }
 
     /// The keys of the pages of some messages.
@@ -302,13 +282,39 @@ impl Slice<'_> {
         Ok(pages)
     }
 
-    /// Lists the words of a segment that is complete.
+    /// Joins the pages of a segment that is complete, and lists its words.
     fn close(&mut self, segment: u32) -> Result<(), EngineError> {
         let area = Area { tier: Some(0), number: segment, span: SEGMENT };
+        for sheet in Sheet::ALL {
+            self.join_pages(sheet.number(), area)?;
+        }
         for column in Column::ALL {
+            self.join_pages(column.number(), area)?;
             let rows = self.block_from_pages(column, area)?;
             self.put_block(column, (0, segment), rows);
         }
+        Ok(())
+    }
+
+    fn join_pages(&mut self, column: u8, area: Area) -> Result<(), EngineError> {
+        let rows = self.pages_of(column, area)?;
+        let pages: Option<Vec<Stored<'_>>> = rows.values().map(|row| Stored::decode(row)).collect();
+        let pages = pages.ok_or_else(damaged)?;
+        if pages.iter().filter(|page| !page.is_full()).count() < 2 {
+            return Ok(());
+        }
+        self.pages.extend(rows.keys().map(|key| (key.clone(), None)));
+        let mut joined = Page::default();
+        for page in &pages {
+            for (message, text) in page.texts(page.text().ok_or_else(damaged)?) {
+                joined.push(message, text);
+                if joined.is_full() {
+                    self.put_page(column, &joined);
+                    joined = Page::default();
+                }
+            }
+        }
+        self.put_page(column, &joined);
         Ok(())
     }
 
@@ -316,8 +322,8 @@ impl Slice<'_> {
         let mut words: HashMap<Vec<u8>, Vec<u32>> = HashMap::new();
         for row in self.pages_of(column.number(), area)?.values() {
             let page = Stored::decode(row).ok_or_else(damaged)?;
-            let text = page.unpack().ok_or_else(damaged)?;
-            for (message, text) in page.texts(&text) {
+            let text = page.text().ok_or_else(damaged)?;
+            for (message, text) in page.texts(text) {
                 let ordinal = message.saturating_sub(area.start());
                 let mut note = |word: &[u8]| match words.get_mut(word) {
                     Some(ordinals) if ordinals.last() == Some(&ordinal) => {}
@@ -436,15 +442,15 @@ impl Slice<'_> {
             if !stored.messages.iter().any(|(message, _)| gone.contains(message)) {
                 continue;
             }
-            let text = stored.unpack().ok_or_else(damaged)?;
+            let text = stored.text().ok_or_else(damaged)?;
             let mut page = Page::default();
             stored
-                .texts(&text)
+                .texts(text)
                 .filter(|(message, _)| !gone.contains(message))
                 .for_each(|(message, text)| page.push(message, text));
             self.pages.insert(key, None);
             if !page.is_empty() {
-                self.put_page(column, &page)?;
+                self.put_page(column, &page);
             }
         }
         Ok(())

@@ -66,8 +66,8 @@ fn messages_of(key: &[u8], row: &[u8], reach: Reach) -> Result<(Option<Sheet>, V
                 return Err(unknown);
             }
             let page = Stored::decode(row).ok_or("a page of texts cannot be read")?;
-            let text = page.unpack().ok_or("a page of texts is damaged")?;
-            if sheet.is_some_and(|sheet| page.texts(&text).any(|(_, entry)| !is_whole(sheet, entry))) {
+            let text = page.text().ok_or("a page of texts is damaged")?;
+            if sheet.is_some_and(|sheet| page.texts(text).any(|(_, entry)| !is_whole(sheet, entry))) {
                 return Err("a page of sort keys cannot be read");
             }
             let messages: Vec<u32> = page.messages.iter().map(|(message, _)| *message).collect();

@@ -205,8 +205,8 @@ impl Index<'_> {
             self.read.scan(Family::Text, &from, &to, &mut |_, row| {
                 let looked = Stored::decode(row).and_then(|page| {
                     if page.messages.iter().any(|(message, _)| wanted(message)) {
-                        let text = page.unpack()?;
-                        for (message, slice) in page.texts(&text).filter(|(message, _)| wanted(message)) {
+                        let text = page.text()?;
+                        for (message, slice) in page.texts(text).filter(|(message, _)| wanted(message)) {
                             let mut grades = vec![0; asked.terms.count()];
                             asked.terms.look_at(asked.scope, column, slice, &mut grades);
                             for (term, grade) in grades.iter().enumerate() {

@@ -226,8 +226,8 @@ fn look_at(row: &[u8], target: &Target<'_>, start: u32, these: &Ordinals, yes: &
     if !page.messages.iter().any(|(message, _)| wanted(*message).is_some()) {
         return Some(());
     }
-    let text = page.unpack()?;
-    for (message, slice) in page.texts(&text) {
+    let text = page.text()?;
+    for (message, slice) in page.texts(text) {
         if let Some(ordinal) = wanted(message)
             && target.pattern.is_in(slice)
         {

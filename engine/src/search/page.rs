@@ -1,40 +1,28 @@
-//! Pages: the texts of one column of neighbouring messages, compressed together.
+//! Pages: the texts of one column of neighbouring messages. The store compresses them, with a dictionary of what all of
+//! them have in common.
 //!
 //! ```text
-//! 01 count.. (message_step.. length..)* zstd…      steps from 0 and then from the message before
+//! 02 count.. (message_step.. length..)* checksum8 text…   steps from 0 and then from the message before; XXH3 (64 bits)
 //! ```
 //! A text is pieces (a header field, a text part, a file name), each behind an octet `ff`, which no UTF-8 has: so a
 //! needle is never found across two of them.
 
-use std::cell::RefCell;
-
 use memchr::{memchr, memmem};
-use zstd::bulk::{Compressor, Decompressor};
+use twox_hash::XxHash3_64;
 
-use crate::{
-    command::EngineError,
-    store::octets::{Take, put_varint},
-};
+use crate::store::octets::{Take, put_varint};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Begins every piece of a text.
 pub(super) const PIECE: u8 = 0xff;
-/// A page is closed when it has this many octets of text. Smaller ones compress worse, larger ones are unpacked for the
-/// sake of few messages.
+/// A page is closed when it has this many octets of text. Larger ones are read for the sake of few messages.
 pub(super) const PAGE_BYTES: usize = 16 * 1024;
-/// Octets of text that a page may unpack to: a text of [`super::TEXT_BYTES_MAX`] behind an open page.
+/// Octets of text that a page may have: a text of [`super::TEXT_BYTES_MAX`] behind an open page.
 const RAW_BYTES_MAX: usize = PAGE_BYTES + super::TEXT_BYTES_MAX;
-const ZSTD_LEVEL: i32 = 3;
+const CHECKSUM_BYTES: usize = 8;
 
-thread_local! {
-    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = RefCell::new(compressor());
-    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
-}
-
-fn compressor() -> Option<Compressor<'static>> {
-    let mut compressor = Compressor::new(ZSTD_LEVEL).ok()?;
-    compressor.include_checksum(true).ok()?;
-    Some(compressor)
+fn checksum(text: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    XxHash3_64::oneshot(text).to_le_bytes()
 }
 
 /// A page that is being written.
@@ -65,7 +53,7 @@ impl Page {
         self.text.extend_from_slice(text);
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, EngineError> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut row = vec![VERSION];
         put_varint(&mut row, self.messages.len() as u64);
         let mut before = 0;
@@ -74,19 +62,18 @@ impl Page {
             put_varint(&mut row, *length as u64);
             before = *message;
         }
-        let packed =
-            COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut().and_then(|it| it.compress(&self.text).ok()));
-        row.extend(packed.ok_or_else(|| EngineError::Unavailable("no memory to compress text".to_owned()))?);
-        Ok(row)
+        row.extend(checksum(&self.text));
+        row.extend_from_slice(&self.text);
+        row
     }
 }
 
-/// A page of the store. Its text is unpacked when somebody wants it.
+/// A page of the store. Its text is looked at when somebody wants it.
 #[derive(Debug)]
 pub(super) struct Stored<'a> {
     /// Messages, ascending, each with the end of its text.
     pub(super) messages: Vec<(u32, usize)>,
-    packed: &'a [u8],
+    text: &'a [u8],
 }
 
 impl<'a> Stored<'a> {
@@ -105,14 +92,18 @@ impl<'a> Stored<'a> {
             end = end.checked_add(take.small()?).filter(|end| *end <= RAW_BYTES_MAX)?;
             messages.push((message, end));
         }
-        Some(Self { messages, packed: take.rest() })
+        Some(Self { messages, text: take.rest() })
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.messages.last().is_some_and(|(_, end)| *end >= PAGE_BYTES)
     }
 
     /// The texts one after the other; `None` when they are not what was stored.
-    pub(super) fn unpack(&self) -> Option<Vec<u8>> {
+    pub(super) fn text(&self) -> Option<&'a [u8]> {
         let length = self.messages.last().map_or(0, |(_, end)| *end);
-        let unpack = |it: &mut Option<Decompressor<'static>>| it.as_mut()?.decompress(self.packed, length).ok();
-        DECOMPRESSOR.with_borrow_mut(unpack).filter(|text| text.len() == length)
+        let (sum, text) = self.text.split_first_chunk::<CHECKSUM_BYTES>()?;
+        (text.len() == length && checksum(text) == *sum).then_some(text)
     }
 
     /// Each message with its text.
@@ -123,16 +114,6 @@ impl<'a> Stored<'a> {
             start = *end;
             (*message, slice)
         })
-    }
-
-    /// The page with the same texts, to be added to.
-    pub(super) fn reopen(&self) -> Option<Page> {
-        let text = self.unpack()?;
-        let mut page = Page::default();
-        for (message, slice) in self.texts(&text) {
-            page.push(message, slice);
-        }
-        Some(page)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
 const VERSION: u8 = 1;
 /// Version of the texts themselves: raise it when the same message gives other text or other words. What was made by
 /// another version is not used, and made anew.
-const TEXTS: u8 = 2;
+const TEXTS: u8 = 3;
 
 /// Message ids of a block, by tier.
 pub(super) const SPANS: [u32; 3] = [256, 4_096, 65_536];

@@ -161,8 +161,8 @@ impl<'a> Sheets<'a> {
         self.read.scan(Family::Text, &from, &to, &mut |_, row| {
             whole = Stored::decode(row)
                 .and_then(|page| {
-                    let text = page.unpack()?;
-                    page.texts(&text)
+                    let text = page.text()?;
+                    page.texts(text)
                         .all(|(message, entry)| {
                             block.push(message, entry);
                             is_whole(sheet, entry)

@@ -130,12 +130,10 @@ impl Snapshot<'_> {
 impl Source for Snapshot<'_> {
     fn next(&mut self) -> Result<Option<Item>, TransferError> {
         loop {
-            if let Some(mut reading) = self.reading.take() {
-                if let Some(entry) = reading.uids.next().and_then(|uid| reading.view.entry(uid)) {
-                    let item = self.message(&reading, &entry);
-                    self.reading = Some(reading);
-                    return item.map(Some);
-                }
+            let reading = self.reading.as_mut();
+            let entry = reading.and_then(|reading| reading.uids.next().and_then(|uid| reading.view.entry(uid)));
+            if let (Some(entry), Some(reading)) = (entry, &self.reading) {
+                return self.message(reading, &entry).map(Some);
             }
             if !self.advance()? {
                 return Ok(None);

@@ -164,7 +164,8 @@ class Peer:
         self.facts = {"APPEND pipelined": f"{messages / seconds:,.0f}/s"}
         if isinstance(server, servers.Rockdove):
             self.wait_until_indexed(messages)
-        self.facts["disk"] = f"{self.disk() / 1e6:,.1f} MB"
+            self.facts["written to disk for it"] = f"{self.written() / 1e6:,.0f} MB"
+        self.facts["disk, log included"] = f"{self.disk() / 1e6:,.1f} MB"
         self.client.run("CREATE Copies")
         self.client.run("SELECT INBOX")
         self.took = {}
@@ -186,6 +187,31 @@ class Peer:
         subprocess.run(["sync"], check=True)
         used = subprocess.run(["du", "-s", "--block-size=1", self.server.folder], capture_output=True, text=True, check=True)
         return int(used.stdout.split()[0])
+
+    def written(self):
+        """Octets that the server has had written to the disk."""
+        with open(f"/proc/{self.server.pid}/io", encoding="utf-8") as file:
+            return int(re.search(r"(?m)^write_bytes: (\d+)", file.read()).group(1))
+
+    def end(self):
+        """What is seen only when all has been asked: memory, and a start after a kill. Dovecot is many processes."""
+        if not isinstance(self.server, servers.Rockdove):
+            return
+        with open(f"/proc/{self.server.pid}/smaps_rollup", encoding="utf-8") as file:
+            kilobytes = int(re.search(r"(?m)^Pss: +(\d+)", file.read()).group(1))
+        self.facts["memory"] = f"{kilobytes / 1e3:,.0f} MB"
+        self.server.process.kill()
+        self.server.process.wait()
+        began = time.monotonic()
+        self.server.start_again()
+        # The kernel gives up the sockets of the killed process a moment after it: not everything that accepts is ours.
+        self.server.status()
+        client = Client(self.server)
+        self.facts["start after a kill"] = f"{time.monotonic() - began:.2f} s"
+        began = time.monotonic()
+        client.run("SELECT INBOX")
+        self.facts["first SELECT after it"] = f"{(time.monotonic() - began) * 1000:,.1f} ms"
+        self.facts["disk after it"] = f"{self.disk() / 1e6:,.1f} MB"
 
     def ask(self, title, command, after):
         began = time.monotonic()
@@ -246,6 +272,8 @@ def main():
             for operation in OPERATIONS:
                 for peer in peers:
                     peer.ask(*operation)
+        for peer in peers:
+            peer.end()
         text = f"# One large mailbox\n\nWritten by `benches/mailbox.py` on {datetime.date.today().isoformat()}; it says how to run it again.\n\n"
         text += table(peers, options.messages, octets)
         text += f"\nMachine: {compare.machine()}; load average at the end {os.getloadavg()[0]:.1f}.\n"

@@ -82,6 +82,9 @@ class Server:
 
     def start(self):
         self.prepare()
+        self.start_again()
+
+    def start_again(self):
         with open(self.path("output"), "wb") as log:
             self.process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **self.environment})
@@ -141,13 +144,16 @@ class Rockdove(Server):
             raise RuntimeError(f"the server runs on {status['backend']}, not on {self.backend}")
 
     def status(self):
-        """The control socket opens a moment after the listeners."""
-        for _ in range(50):
+        """The control socket opens a moment after the listeners, when the store is open."""
+        end = time.monotonic() + START_SECONDS_MAX
+        while True:
             try:
                 return output(self.program, "-c", self.path("rockdove.toml"), "status", "--json")
             except RuntimeError as error:
                 refused = error
-                time.sleep(0.1)
+            if self.process.poll() is not None or time.monotonic() > end:
+                break
+            time.sleep(0.1)
         raise refused
 
 

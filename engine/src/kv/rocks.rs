@@ -87,7 +87,7 @@ impl RocksOptions {
             usize::try_from(memory_bytes / part).unwrap_or(usize::MAX).clamp(least, most)
         };
         let write_buffers_bytes = share(16, 32 * MIB, 512 * MIB);
-        let log_bytes_max = u64::try_from(write_buffers_bytes).unwrap_or(GIB).saturating_mul(4).min(GIB);
+        let log_bytes_max = u64::try_from(write_buffers_bytes).unwrap_or(GIB).saturating_mul(4).min(GIB / 2);
         Self {
             block_cache_bytes: share(4, 64 * MIB, 16 * KIB * MIB),
             blob_cache_bytes: share(32, 16 * MIB, 2 * KIB * MIB),

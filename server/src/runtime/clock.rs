@@ -38,7 +38,7 @@ pub(crate) fn instant_of(monotonic_ms: u64) -> tokio::time::Instant {
     tokio::time::Instant::now() + std::time::Duration::from_millis(ahead)
 }
 
-/// Waits. For command lines that wait for a server; nothing that serves may sleep.
+/// Waits. For command lines that wait for a server, and for a start; nothing that serves may sleep.
 pub fn pause(time: std::time::Duration) {
     std::thread::sleep(time);
 }

@@ -1,6 +1,6 @@
 //! Binding what the configuration lists.
 
-use std::{fs, io, net::Ipv6Addr, path::PathBuf};
+use std::{fs, io, net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use socket2::Socket;
 
@@ -8,7 +8,13 @@ use crate::{
     config::Config,
     failure::{Failure, refused},
     net::listeners::{BACKLOG_DEFAULT, Bound, ListenAddress, ListenerConfig, bind},
+    runtime::clock,
 };
+
+/// How often an address that is in use is tried again, and the pause before each try. The kernel closes the sockets of a
+/// server that was killed behind its back, when its `io_uring` is taken down: seconds later when it had much memory.
+const BIND_AGAIN_MAX: usize = 50;
+const BIND_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Listeners that are open.
 pub(super) struct Listening {
@@ -24,7 +30,7 @@ pub(super) struct Listening {
 pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Listening, Failure> {
     let mut listening = Listening { configs: Vec::new(), bound: Vec::new(), sockets: Vec::new() };
     for listener in &config.listeners {
-        match bind(&listener.address, listener.mode(), workers, BACKLOG_DEFAULT) {
+        match bind_patiently(listener, workers) {
             Ok(bound) => listening.add(listener, bound),
             Err(_) if config.listeners_implied && is_ipv6(&listener.address) && !has_ipv6() => {
                 tracing::info!(address = %listener.address, "this machine has no IPv6, not listening there");
@@ -33,6 +39,24 @@ pub(super) fn bind_all(config: &Config, workers: usize) -> Result<Listening, Fai
         }
     }
     Ok(listening)
+}
+
+/// Opens a listener; waits a little for somebody who leaves.
+fn bind_patiently(listener: &ListenerConfig, workers: usize) -> io::Result<Bound> {
+    let open = || bind(&listener.address, listener.mode(), workers, BACKLOG_DEFAULT);
+    let mut opened = open();
+    for number in 0..BIND_AGAIN_MAX {
+        match &opened {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            _ => break,
+        }
+        if number == 0 {
+            tracing::warn!(address = %listener.address, "in use; waiting for whoever listens there to leave");
+        }
+        clock::pause(BIND_AGAIN_AFTER);
+        opened = open();
+    }
+    opened
 }
 
 impl Listening {

@@ -24,6 +24,6 @@ pub use command::{
 pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, GroupRecord, Resolution, Target};
 pub use engine::{Done, Engine, EngineOptions};
 pub use store::{
-    DeletedMailbox, DeletedMessage, DeletedUse, Entry, MailboxInfo, MailboxList, MailboxStatus, MailboxView,
-    MessageRecord, QuotaUsage, StagedMessage, Staging,
+    DeletedMailbox, DeletedMessage, DeletedUse, Entry, KEYWORDS_MAX, MailboxInfo, MailboxList, MailboxStatus,
+    MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
 };

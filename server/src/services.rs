@@ -6,7 +6,7 @@ use rockdove_engine::Engine;
 
 use crate::{
     config::Config,
-    fronts::pop3::MaildropLocks,
+    fronts::locks::AccountLocks,
     login::LoginService,
     runtime::{hub::Hub, storage::StoragePool},
 };
@@ -22,14 +22,24 @@ pub struct Services {
     /// Wake-ups for those who watch a mailbox.
     pub hub: Hub,
     /// POP3 maildrops in use.
-    pub maildrops: MaildropLocks,
+    pub maildrops: AccountLocks,
+    /// Accounts that an administrator's session is in.
+    pub administered: AccountLocks,
     config: RwLock<Arc<Config>>,
 }
 
 impl Services {
     /// Puts the services together.
     pub fn new(engine: Arc<Engine>, storage: StoragePool, login: LoginService, hub: Hub, config: Arc<Config>) -> Self {
-        Self { engine, storage, login, hub, maildrops: MaildropLocks::default(), config: RwLock::new(config) }
+        Self {
+            engine,
+            storage,
+            login,
+            hub,
+            maildrops: AccountLocks::default(),
+            administered: AccountLocks::default(),
+            config: RwLock::new(config),
+        }
     }
 
     /// The configuration in force. A connection asks once, when it begins, and keeps what it got.

@@ -124,11 +124,7 @@ impl Show {
             Reply::Storage(facts) => self.storage(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
-            Reply::Done(_)
-            | Reply::Refused(_)
-            | Reply::NotAdded { .. }
-            | Reply::Checkpoint(_)
-            | Reply::Digest { .. } => {}
+            Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
         }
     }
 
@@ -184,12 +180,7 @@ impl Show {
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
             Reply::Storage(facts) => json!(facts),
-            Reply::Metrics(_)
-            | Reply::NotAdded { .. }
-            | Reply::Done(_)
-            | Reply::Refused(_)
-            | Reply::Checkpoint(_)
-            | Reply::Digest { .. } => {
+            Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) | Reply::Checkpoint(_) => {
                 return;
             }
         };

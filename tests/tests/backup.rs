@@ -447,7 +447,7 @@ fn an_account_or_a_mailbox_comes_back_beside_what_is_there() {
     server.run();
     let run = |more: &[&str]| run_on(&server, &place, more);
     server.rockdove(&["account", "remove", "ada@rockdove.test"], "").ok();
-    assert!(run(&[]).err.contains("account ada@rockdove.test does not exist; add it first"));
+    assert!(run(&[]).err.contains("account ada@rockdove.test: there is no such account"));
     server.add_account("ada");
     assert_eq!(told(run(&[])), ("42".into(), "0".into()), "an account that was removed");
     assert_intact(&contents(&server, "INBOX"));

@@ -125,7 +125,7 @@ impl AccountPlan<'_> {
         let uid_validity = self.state.mailbox(to)?.fixed.uid_validity;
         let mut uids = Vec::with_capacity(carried.len());
         for Carried { row, flags, record, parts } in carried {
-            let flags: FlagBits = self.flag_bits(to, &rights.of_flags(flags), Unknown::Add)?;
+            let flags: FlagBits = self.flag_bits(to, &rights.of_flags(flags), Unknown::AddWhatFits)?;
             let id = self.add_record(record.to_vec(), parts.clone())?;
             uids.push(self.append(to, &Self::new_row(id, u64::from(row.size), row.date, flags))?);
         }

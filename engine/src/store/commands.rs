@@ -192,7 +192,7 @@ impl AccountPlan<'_> {
         let uid_validity = self.state.mailbox(mailbox)?.fixed.uid_validity;
         let mut uids = Vec::with_capacity(messages.len());
         for message in messages {
-            let flags = self.flag_bits(mailbox, &rights.of_flags(&message.flags), Unknown::Add)?;
+            let flags = self.flag_bits(mailbox, &rights.of_flags(&message.flags), Unknown::AddWhatFits)?;
             self.add_parts(&message.message);
             let id = self.add_message(&message.message, &[])?;
             let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
@@ -300,7 +300,7 @@ impl AccountPlan<'_> {
                 *there
             } else {
                 let flags = rights.of_flags(&flags_of(row.flags, &keywords));
-                let bits = self.flag_bits(to, &flags, Unknown::Add)?.keywords;
+                let bits = self.flag_bits(to, &flags, Unknown::AddWhatFits)?.keywords;
                 known.insert(row.flags.keywords, bits);
                 bits
             };

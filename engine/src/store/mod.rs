@@ -37,7 +37,7 @@ pub use ingest::{StagedMessage, Staging};
 pub use kept::{DeletedMailbox, DeletedMessage, DeletedUse};
 pub use mailbox::{MailboxInfo, MailboxList, MailboxStatus, QuotaUsage};
 pub use record::MessageRecord;
-pub use segment::{Entry, MailboxView};
+pub use segment::{Entry, KEYWORDS_MAX, MailboxView};
 
 #[cfg(test)]
 mod tests;

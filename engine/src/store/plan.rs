@@ -34,7 +34,7 @@ const READ_AT_ONCE: usize = 256;
 pub(crate) enum Unknown {
     /// It learns them, or the command is refused.
     Add,
-    /// It learns them while there is room: a delivery must not fail for a keyword.
+    /// It learns them while there is room: no message is refused for a keyword.
     AddWhatFits,
     /// They are left out.
     LeaveOut,

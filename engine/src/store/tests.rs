@@ -411,7 +411,7 @@ fn uidnext_never_falls_back_after_a_failed_write() {
 }
 
 #[test]
-fn a_delivery_does_not_fail_for_a_keyword_too_many() {
+fn no_message_is_refused_for_a_keyword_too_many() {
     let (house, accounts) = House::with_accounts(1);
     let (account, inbox) = (accounts[0], house.mailbox(accounts[0], "INBOX"));
     let all: Vec<_> = (0..64).map(|number| Keyword::new(&format!("k{number}")).expect("an atom")).collect();
@@ -428,6 +428,22 @@ fn a_delivery_does_not_fail_for_a_keyword_too_many() {
     let store =
         Command::StoreFlags { account, mailbox: inbox, uids, update: FlagUpdate::Add, flags, unchanged_since: None };
     assert!(matches!(house.engine.execute(NOW, store), Err(EngineError::Limit(_))));
+    let full = Flags {
+        keywords: vec![Keyword::new("k64").expect("an atom"), Keyword::new("K5").expect("an atom")],
+        ..Flags::default()
+    };
+    let appended = house.append(account, inbox, &mail("3", 10), full.clone());
+    house.run(Command::CreateMailbox { account, name: named("other"), special_use: None });
+    let other = house.mailbox(account, "other");
+    let first = house.append(account, other, &mail("4", 10), full);
+    let uids = UidSet::range(first, first);
+    let Outcome::Copied { to: copied, .. } = house.run(Command::Copy { account, from: other, to: inbox, uids }) else {
+        panic!("copied")
+    };
+    for uid in [appended, copied[0]] {
+        let entry = house.engine.mailbox(account, inbox).expect("view").entry(uid).expect("there");
+        assert_eq!(entry.flags, keyword("k5"), "the message is there, and what has room");
+    }
 }
 
 #[test]

@@ -120,6 +120,7 @@ impl Host {
 fn run(steer: [u8; 8], input: &[u8], cuts: Cuts, others: bool) -> Outcome {
     let flag = |bit: u8| steer[0] & bit != 0;
     let config = ImapConfig {
+        keywords_max: 64,
         host_name: "h".to_owned(),
         version: "1".to_owned(),
         starttls: flag(1),

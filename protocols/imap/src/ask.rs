@@ -64,6 +64,8 @@ pub struct ImapConfig {
     pub external: bool,
     /// Octets of one message.
     pub message_size_max: u64,
+    /// Keywords that a mailbox can have. One that has them all takes no others.
+    pub keywords_max: usize,
     /// First level of the names of other users' mailboxes (RFC 2342).
     pub other_users: &'static str,
     /// First level of the names of public mailboxes.

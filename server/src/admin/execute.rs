@@ -13,7 +13,6 @@ use rockdove_engine::{
 use super::{
     accounts, backup,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
-    restore::{self, Incoming},
     sharing, stats, undelete,
 };
 use crate::{
@@ -29,7 +28,6 @@ pub type Emit<'a> = &'a mut dyn FnMut(Reply) -> io::Result<()>;
 pub struct Host {
     pub(super) engine: Arc<Engine>,
     pub(super) server: Option<ServerFacts>,
-    pub(super) incoming: Incoming,
 }
 
 /// What a running server knows of itself.
@@ -104,7 +102,7 @@ impl ServerFacts {
 impl Host {
     /// `server` is `None` when the store is open only for this administration command.
     pub fn new(engine: Arc<Engine>, server: Option<ServerFacts>) -> Self {
-        Self { engine, server, incoming: Incoming::default() }
+        Self { engine, server }
     }
 
     /// Runs one command of the engine.
@@ -159,9 +157,6 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::AccountShow { address } => return show(host, &address, emit),
         Request::Fsck { repair } => return fsck(host, repair, emit),
         Request::Rebuild => return Ok(rebuild(host)),
-        Request::MailboxDigests { address, mailbox } => return restore::digests(host, &address, &mailbox, emit),
-        Request::MessageOctets { number, first, octets } => return Ok(restore::octets(host, number, first, &octets)),
-        Request::MessagePlace { number, place } => return Ok(restore::message(host, number, &place)),
         Request::Checkpoint => return backup::checkpoint(host, emit),
         Request::Stats => return stats::stats(host, emit),
         Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {

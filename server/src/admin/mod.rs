@@ -12,7 +12,6 @@ mod backup;
 mod execute;
 mod link;
 mod request;
-mod restore;
 mod sharing;
 mod stats;
 mod undelete;
@@ -22,6 +21,5 @@ pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
-    GroupFacts, ListenerFacts, MessagePlace, NewAccount, Reply, Request, Secret, Status, StorageFacts, UndeleteFilter,
+    GroupFacts, ListenerFacts, NewAccount, Reply, Request, Secret, Status, StorageFacts, UndeleteFilter,
 };
-pub use restore::{PIECE_OCTETS, digest, names_of, pieces};

@@ -157,45 +157,6 @@ pub enum Request {
     Stats,
     /// Makes a checkpoint of the store for a backup.
     Checkpoint,
-    /// BLAKE3 and moment of every message of a mailbox.
-    MailboxDigests {
-        /// Primary address.
-        address: String,
-        /// The mailbox; it need not exist.
-        mailbox: String,
-    },
-    /// The next octets of a message that is brought back.
-    MessageOctets {
-        /// Chosen by the sender for each message.
-        number: u64,
-        /// Whether the message begins with these.
-        first: bool,
-        /// At most [`super::PIECE_OCTETS`], in base64.
-        octets: String,
-    },
-    /// All octets of a message were sent: where it goes.
-    MessagePlace {
-        /// As before.
-        number: u64,
-        /// Where.
-        place: MessagePlace,
-    },
-}
-
-/// Where a message goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MessagePlace {
-    /// Primary address of the account.
-    pub address: String,
-    /// The mailbox; made and subscribed to when it is missing.
-    pub mailbox: String,
-    /// System flags and keywords.
-    pub flags: Vec<String>,
-    /// Internal date, in seconds since 1970.
-    pub unix_s: i64,
-    /// Its zone, in minutes east of UTC.
-    pub offset_minutes: i16,
 }
 
 /// Some of the deleted mail of an account.
@@ -264,13 +225,6 @@ pub enum Reply {
         address: String,
         /// Why, and what to do.
         why: String,
-    },
-    /// A message of a mailbox.
-    Digest {
-        /// BLAKE3 of the message as a client sees it.
-        blake3: String,
-        /// Its internal date.
-        unix_s: i64,
     },
     /// The name of a checkpoint.
     Checkpoint(String),

@@ -1,16 +1,20 @@
 //! The mail of one account from a snapshot into a server, beside what is there.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rockdove_engine::{AccountId, Engine, EngineError, Entry, MailboxInfo, MessageRecord};
+use rockdove_engine::{AccountId, Engine, EngineError, Entry, MailboxId, MailboxInfo, MailboxList, MailboxView};
+use rockdove_mail::{Flags, SystemFlags, Uid};
 
 use super::{manifest::Manifest, repository::Repository, view::View};
 use crate::{
-    admin::{Link, MessagePlace, Reply, Request, digest, names_of, pieces},
     config::Config,
-    failure::{Failure, refused},
-    runtime::clock,
+    failure::Failure,
+    transfer::{
+        Item, Source, SourceMailbox, Total, TransferError,
+        account_source::same_name,
+        account_target::{AccountTarget, Wish as ImportWish},
+        command::{Outcome, import},
+    },
 };
 
 /// What is to be brought back.
@@ -26,26 +30,16 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
-/// What was done, or would be.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Brought {
-    /// Messages that came back.
-    pub messages: u64,
-    /// Messages that were there still.
-    pub there: u64,
-}
-
-/// Brings messages back with their flags and dates, through the running server. What a mailbox has
-/// already (the same octets of the same moment, as often as the snapshot has them) stays as it is, so it may be run again.
+/// Brings messages back with their flags and dates: an import whose source is the snapshot, so it may be run again.
 ///
 /// # Errors
-/// When the snapshot has no such account or mailbox, no server runs, or it refuses. What came back until then is there.
+/// When the snapshot has no such account or mailbox, no server runs, or the account is not there.
 pub fn restore_account(
     repository: &Repository,
     snapshot: Option<&str>,
     config: &Config,
     wish: &Wish,
-) -> Result<(Manifest, Brought), Failure> {
+) -> Result<(Manifest, Outcome), Failure> {
     let _held = repository.for_reading()?;
     let manifest = repository.chosen(snapshot)?;
     let view = View::open(repository, &manifest)?;
@@ -53,109 +47,111 @@ pub fn restore_account(
     let missing = |what: String| Failure::Refused(format!("{what} is not in snapshot {}", manifest.name));
     let account = directory.account_by_login(&wish.address).map(|account| account.id);
     let account = account.ok_or_else(|| missing(format!("account {}", wish.address)))?;
-    let list = view.engine.mailboxes(account).map_err(|error| damaged(&error))?;
+    let list = view.engine.mailboxes(account).map_err(|error| Failure::Refused(unreadable(&error)))?;
     let wanted = |info: &&MailboxInfo| wish.mailbox.as_ref().is_none_or(|name| same_name(info.name.as_str(), name));
     let mailboxes: Vec<&MailboxInfo> = list.mailboxes().iter().filter(wanted).collect();
     if let (Some(name), true) = (&wish.mailbox, mailboxes.is_empty()) {
         return Err(missing(format!("mailbox {name} of {}", wish.address)));
     }
-    let link = Link::server(config)?;
-    let mut back = Back { engine: &view.engine, account, wish, link, brought: Brought::default() };
-    for mailbox in mailboxes {
-        back.mailbox(mailbox)?;
-    }
-    Ok((manifest, back.brought))
+    let mailboxes = mailboxes.into_iter().map(|info| Mailbox::of(info, &list, wish.into.as_deref())).collect();
+    let mut source = Snapshot { engine: &view.engine, account, mailboxes, next: 0, reading: None };
+    let import_wish = ImportWish { address: wish.address.clone(), into: None, dry_run: wish.dry_run };
+    let outcome = import(&mut source, &mut AccountTarget::open(config, import_wish)?, &[]);
+    Ok((manifest, outcome))
 }
 
-/// INBOX has any case (RFC 9051 section 5.1).
-fn same_name(one: &str, other: &str) -> bool {
-    one == other || (one == "INBOX" && other.eq_ignore_ascii_case(one))
+fn unreadable(error: &EngineError) -> String {
+    format!("the snapshot cannot be read: {error}")
 }
 
-fn damaged(error: &EngineError) -> Failure {
-    Failure::Refused(format!("the snapshot cannot be read: {error}"))
-}
-
-struct Back<'a> {
+/// The account as it was.
+struct Snapshot<'a> {
     engine: &'a Engine,
     account: AccountId,
-    wish: &'a Wish,
-    link: Link,
-    brought: Brought,
+    mailboxes: Vec<Mailbox>,
+    /// Which mailbox comes next.
+    next: usize,
+    reading: Option<Reading>,
 }
 
-/// An error of the engine on the snapshot, or a refusal of the server.
-enum Stopped {
-    Snapshot(EngineError),
-    Server(Failure),
+struct Mailbox {
+    id: MailboxId,
+    /// Where it comes back.
+    here: SourceMailbox,
 }
 
-impl From<EngineError> for Stopped {
-    fn from(error: EngineError) -> Self {
-        Self::Snapshot(error)
-    }
+struct Reading {
+    levels: Vec<String>,
+    view: Arc<MailboxView>,
+    uids: std::vec::IntoIter<Uid>,
 }
 
-impl Back<'_> {
-    fn mailbox(&mut self, info: &MailboxInfo) -> Result<(), Failure> {
+impl Mailbox {
+    /// A mailbox goes into the one of its own name, whatever that is for by now.
+    fn of(info: &MailboxInfo, list: &MailboxList, into: Option<&str>) -> Self {
         let name = info.name.as_str();
-        let target = self.wish.into.as_ref().map_or_else(|| name.to_owned(), |into| format!("{into}/{name}"));
-        let mut there = self.there(&target)?;
-        let view = self.engine.mailbox(self.account, info.id).map_err(|error| damaged(&error))?;
-        let uids = view.uids();
-        for entry in view.entries(&uids) {
-            let record = self.engine.record(self.account, entry.message).map_err(|error| damaged(&error))?;
-            let blake3 = digest(self.engine, self.account, &record).map_err(|error| damaged(&error))?;
-            match there.get_mut(&(blake3, entry.internal_date.unix_s)) {
-                Some(copies) if *copies > 0 => {
-                    *copies -= 1;
-                    self.brought.there += 1;
-                }
-                _ => {
-                    self.message(&entry, &record, &target)?;
-                    self.brought.messages += 1;
-                }
-            }
-        }
-        Ok(())
+        let levels = into.into_iter().chain([name]).flat_map(|name| name.split('/')).map(str::to_owned).collect();
+        // One that is made is subscribed to, so that the user's client shows it; INBOX is there.
+        let subscribed = name != "INBOX" || list.is_subscribed(&info.name);
+        Self { id: info.id, here: SourceMailbox { levels, special_use: None, subscribed, selectable: true } }
+    }
+}
+
+impl Snapshot<'_> {
+    /// Opens the next mailbox; false when there is none.
+    fn advance(&mut self) -> Result<bool, TransferError> {
+        let Some(mailbox) = self.mailboxes.get(self.next) else { return Ok(false) };
+        self.next += 1;
+        let levels = mailbox.here.levels.clone();
+        let view = self.engine.mailbox(self.account, mailbox.id);
+        let view = view.map_err(|error| TransferError::stopped(levels.join("/"), unreadable(&error)))?;
+        let uids = view.uids().iter().collect::<Vec<_>>().into_iter();
+        self.reading = Some(Reading { levels, view, uids });
+        Ok(true)
     }
 
-    /// What a mailbox of the server has, and how often.
-    fn there(&mut self, mailbox: &str) -> Result<BTreeMap<(String, i64), u32>, Failure> {
-        let mut there = BTreeMap::new();
-        let request = Request::MailboxDigests { address: self.wish.address.clone(), mailbox: mailbox.to_owned() };
-        self.link.ask(request, &mut |reply| {
-            if let Reply::Digest { blake3, unix_s } = reply {
-                *there.entry((blake3, unix_s)).or_default() += 1;
-            }
-            Ok(())
-        })?;
-        Ok(there)
-    }
-
-    fn message(&mut self, entry: &Entry, record: &MessageRecord, mailbox: &str) -> Result<(), Failure> {
-        if self.wish.dry_run {
-            return Ok(());
-        }
-        let seed = clock::seed().map_err(refused("no randomness"))?;
-        let number = seed.first_chunk().map_or(0, |octets| u64::from_be_bytes(*octets));
-        let (mut first, link) = (true, &mut self.link);
-        let sent = pieces(self.engine, self.account, record, &mut |piece| {
-            let request = Request::MessageOctets { number, first, octets: STANDARD.encode(piece) };
-            first = false;
-            link.ask(request, &mut |_| Ok(())).map(drop).map_err(Stopped::Server)
-        });
-        sent.map_err(|stopped| match stopped {
-            Stopped::Snapshot(error) => damaged(&error),
-            Stopped::Server(failure) => failure,
-        })?;
-        let place = MessagePlace {
-            address: self.wish.address.clone(),
-            mailbox: mailbox.to_owned(),
-            flags: names_of(&entry.flags),
-            unix_s: entry.internal_date.unix_s,
-            offset_minutes: entry.internal_date.offset_minutes,
+    fn message(&self, reading: &Reading, entry: &Entry) -> Result<Item, TransferError> {
+        let read = || {
+            let record = self.engine.record(self.account, entry.message)?;
+            self.engine.read(self.account, &record, 0..record.size_bytes)
         };
-        self.link.ask(Request::MessagePlace { number, place }, &mut |_| Ok(())).map(drop)
+        let octets = read().map_err(|error| {
+            TransferError::passed_over(format!("{}, UID {}", reading.levels.join("/"), entry.uid), unreadable(&error))
+        })?;
+        Ok(Item {
+            mailbox: reading.levels.clone(),
+            flags: names_of(&entry.flags),
+            internal_date: entry.internal_date,
+            octets: octets.to_vec(),
+        })
     }
+}
+
+impl Source for Snapshot<'_> {
+    fn next(&mut self) -> Result<Option<Item>, TransferError> {
+        loop {
+            let reading = self.reading.as_mut();
+            let entry = reading.and_then(|reading| reading.uids.next().and_then(|uid| reading.view.entry(uid)));
+            if let (Some(entry), Some(reading)) = (entry, &self.reading) {
+                return self.message(reading, &entry).map(Some);
+            }
+            if !self.advance()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn total(&self) -> Option<Total> {
+        None
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        self.mailboxes.iter().map(|mailbox| mailbox.here.clone()).collect()
+    }
+}
+
+fn names_of(flags: &Flags) -> Vec<String> {
+    let system = SystemFlags::NAMES.iter().filter(|(flag, _)| flags.system.contains(*flag));
+    let system = system.map(|(_, name)| (*name).to_owned());
+    system.chain(flags.keywords.iter().map(|keyword| keyword.as_str().to_owned())).collect()
 }

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Brought, Keep, Rate, Repository, Wish, create, prune, restore, restore_account, verify};
+use super::{Keep, Rate, Repository, Wish, create, prune, restore, restore_account, verify};
 use crate::{
     cli::print,
     config::{self, Size},
     failure::{Failure, refused},
+    transfer::command::complain_about,
 };
 
 /// `rockdove backup`.
@@ -209,9 +210,11 @@ fn one_account(
     config_path: &Path,
     wish: &Wish,
 ) -> Result<(), Failure> {
-    let (manifest, brought) = restore_account(repository, snapshot, &config::read(config_path)?, wish)?;
-    let (would, Brought { messages, there }) = (if wish.dry_run { "would come" } else { "came" }, brought);
-    print(&format!("{messages} messages {would} back from snapshot {}, {there} were there\n", manifest.name))
+    let (manifest, outcome) = restore_account(repository, snapshot, &config::read(config_path)?, wish)?;
+    let (messages, there) = (outcome.imported.messages, outcome.imported.there);
+    let would = if wish.dry_run { "would come" } else { "came" };
+    print(&format!("{messages} messages {would} back from snapshot {}, {there} were there\n", manifest.name))?;
+    complain_about(&outcome)
 }
 
 fn whole(repository: &Repository, snapshot: Option<&str>, to: &Path, same_uids: bool) -> Result<(), Failure> {

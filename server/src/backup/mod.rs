@@ -32,7 +32,7 @@ mod restore;
 mod verify;
 mod view;
 
-pub use account::{Brought, Wish, restore_account};
+pub use account::{Wish, restore_account};
 pub use create::{Created, create};
 pub use manifest::{FileEntry, Manifest};
 pub use pace::Rate;

@@ -11,6 +11,7 @@ use rockdove_mail::{
     sasl::{LoginAnswer, Password, ScramKeys},
 };
 
+use super::locks::AccountLock;
 use crate::{config::ClearText, login::LoginOutcome, services::Services};
 
 /// Checks the logins of one connection and remembers whose it is. Clones are handles to the same connection.
@@ -89,17 +90,18 @@ impl Identity {
         self.0.services.login.check(self.0.remote, login, password.as_str(), checked);
     }
 
-    /// A login without a password: an administrator, whom the operating system has told, becomes an account.
-    pub(super) fn external(&self, administrator: bool, authorize_as: &str) -> LoginAnswer {
-        let account = self.0.services.login.account(authorize_as).filter(|_| administrator);
-        *self.known() = account;
-        if account.is_some() {
-            tracing::info!(account = %self.address(), "an administrator opened an account");
-            LoginAnswer::Accepted
-        } else {
+    /// A login without a password: an administrator, whom the operating system has told, becomes an account. One at a
+    /// time: the lock is to be kept until nothing more can happen that this session wanted.
+    pub(super) fn external(&self, administrator: bool, authorize_as: &str) -> Result<AccountLock, LoginAnswer> {
+        *self.known() = None;
+        let Some(account) = self.0.services.login.account(authorize_as).filter(|_| administrator) else {
             tracing::warn!(account = authorize_as, administrator, "a login without a password was refused");
-            LoginAnswer::Refused
-        }
+            return Err(LoginAnswer::Refused);
+        };
+        let lock = self.0.services.administered.lock(account).ok_or(LoginAnswer::TryLater)?;
+        *self.known() = Some(account);
+        tracing::info!(account = %self.address(), "an administrator opened an account");
+        Ok(lock)
     }
 
     /// The keys for a SCRAM exchange of this login.

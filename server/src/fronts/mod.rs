@@ -1,6 +1,6 @@
 //! The fronts: each turns what a protocol session asks into calls of the engine, and brings the answers back.
 //!
-//! * What: one room per protocol, the host's half of its sessions; `login` is what they have in common.
+//! * What: one room per protocol, the host's half of its sessions; `login` and `locks` are what they have in common.
 //! * In: a session's questions.
 //! * Out: calls of the engine, the directory and the login service; answers through a [`Replier`].
 //! * Never: blocks. What can be answered from memory is answered at once, the rest runs on the storage pool or is
@@ -8,6 +8,7 @@
 //! * Fails: what cannot be done is answered as such, "try again later" when the fault is ours.
 
 pub mod imap;
+pub(crate) mod locks;
 mod login;
 pub mod pop3;
 pub mod smtp;

@@ -3,10 +3,7 @@
 //! The snapshot shares its segments with every other reader of the mailbox; sizes come from it, pages of messages from
 //! the storage pool. What other clients remove meanwhile is answered as gone.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rockdove_engine::{
     command::{AccountId, Command, EngineError, MailboxId},
@@ -17,6 +14,7 @@ use rockdove_pop3::{Answer, Ask, Maildrop, OpenError, Pop3Config, Pop3Session};
 
 use super::{
     Front, Replier,
+    locks::AccountLock,
     login::{Identity, takes_clear_passwords},
 };
 use crate::{
@@ -25,39 +23,9 @@ use crate::{
     services::Services,
 };
 
-/// Accounts whose maildrop is open. Clones are handles to the same register.
-#[derive(Clone, Default)]
-pub struct MaildropLocks(Arc<Mutex<HashSet<AccountId>>>);
-
-impl MaildropLocks {
-    fn register(&self) -> MutexGuard<'_, HashSet<AccountId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Locks the maildrop of an account until the lock is dropped; `None` when another session has it.
-    //= rfc1939#section-4
-    //# the POP3 server then acquires an exclusive-
-    //# access lock on the maildrop, as necessary to prevent messages from
-    //# being modified or removed before the session enters the UPDATE state.
-    fn lock(&self, account: AccountId) -> Option<MaildropLock> {
-        self.register().insert(account).then(|| MaildropLock { locks: self.clone(), account })
-    }
-}
-
-struct MaildropLock {
-    locks: MaildropLocks,
-    account: AccountId,
-}
-
-impl Drop for MaildropLock {
-    fn drop(&mut self) {
-        self.locks.register().remove(&self.account);
-    }
-}
-
 /// A maildrop in use.
 struct OpenDrop {
-    _lock: MaildropLock,
+    _lock: AccountLock,
     mailbox: MailboxId,
     view: Arc<MailboxView>,
     /// The message being read.
@@ -267,20 +235,5 @@ impl Conversation {
             open.record = Some((uid, Arc::clone(&record)));
         }
         Ok((account, record))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_maildrop_is_locked_once_until_the_lock_is_dropped() {
-        let locks = MaildropLocks::default();
-        let first = locks.lock(AccountId(1)).expect("free");
-        assert!(locks.lock(AccountId(1)).is_none());
-        assert!(locks.lock(AccountId(2)).is_some());
-        drop(first);
-        assert!(locks.lock(AccountId(1)).is_some());
     }
 }

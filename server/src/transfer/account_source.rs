@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 
 use rockdove_engine::rights::{OTHER_USERS, PUBLIC};
 use rockdove_imap::client::{Body, Fetched, Listed, Untagged, levels};
+use rockdove_mail::SpecialUse;
 
-use super::{InternalDate, Item, Source, Total, TransferError, door::Door};
+use super::{InternalDate, Item, Source, SourceMailbox, Total, TransferError, door::Door};
 use crate::{config::Config, failure::Failure};
 
 /// Octets of messages that are asked for at once; a larger message comes alone.
@@ -20,6 +21,14 @@ pub(super) struct Found {
     /// As it is written to the server.
     pub(super) name: Vec<u8>,
     pub(super) listed: Listed,
+}
+
+impl Found {
+    fn described(&self) -> SourceMailbox {
+        let special_use = self.listed.attributes.iter().find_map(|attribute| SpecialUse::from_name(attribute));
+        let subscribed = self.listed.has("\\Subscribed");
+        SourceMailbox { levels: self.levels.clone(), special_use, subscribed, selectable: true }
+    }
 }
 
 /// The mailboxes of the account itself that can hold messages; not those that others share with it.
@@ -42,6 +51,7 @@ pub(super) fn mailboxes(door: &mut Door) -> Result<Vec<Found>, TransferError> {
 
 /// Reads an account.
 pub struct AccountSource {
+    mailboxes: Vec<SourceMailbox>,
     door: Door,
     waiting: VecDeque<Found>,
     reading: Option<Reading>,
@@ -86,8 +96,9 @@ impl AccountSource {
             });
             told?;
         }
+        let mailboxes = waiting.iter().map(Found::described).collect();
         let total = Total { messages: Some(messages), octets: Some(octets) };
-        Ok(Self { door, waiting, reading: None, ready: VecDeque::new(), total })
+        Ok(Self { mailboxes, door, waiting, reading: None, ready: VecDeque::new(), total })
     }
 
     /// Opens the next mailbox; false when there is none.
@@ -138,7 +149,7 @@ impl AccountSource {
 }
 
 /// INBOX has any case (RFC 9051 section 5.1).
-pub(super) fn same_name(one: &str, other: &str) -> bool {
+pub(crate) fn same_name(one: &str, other: &str) -> bool {
     one == other || (one == "INBOX" && other.eq_ignore_ascii_case(one))
 }
 
@@ -174,5 +185,9 @@ impl Source for AccountSource {
 
     fn total(&self) -> Option<Total> {
         Some(self.total)
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        self.mailboxes.clone()
     }
 }

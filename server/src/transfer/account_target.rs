@@ -4,7 +4,7 @@
 //! stands for one message of the source. Only messages of equal size and moment are read to be compared.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     mem,
 };
 
@@ -175,18 +175,26 @@ impl AccountTarget {
         self.wish.dry_run
     }
 
-    /// Makes the mailboxes of a source, empty ones too. One that has a special use goes into the one that has it here.
+    /// Makes the mailboxes of a source, empty ones too. One that has a special use goes into the one that has it
+    /// here, unless the source has a mailbox of that name too.
     ///
     /// # Errors
     /// When the server is lost. A mailbox that cannot be made is told with its messages.
     pub fn prepare(&mut self, all: Vec<SourceMailbox>) -> Result<(), TransferError> {
+        let names: HashSet<Vec<String>> = all.iter().map(|mailbox| self.name_of(&mailbox.levels)).collect();
         for mailbox in all.into_iter().filter(|mailbox| mailbox.selectable) {
-            if let Some(here) = self.of_same_use(&mailbox) {
+            // Where the source has both, they stay apart.
+            if let Some(here) = self.of_same_use(&mailbox).filter(|here| !names.contains(here)) {
                 self.renamed.insert(mailbox.levels.clone(), here);
             }
             let name = self.name_of(&mailbox.levels);
             let special_use = mailbox.special_use.filter(|_| self.wish.into.is_none());
             self.make(&name, special_use, mailbox.subscribed)?;
+            // It is always there, so it is never made.
+            if mailbox.subscribed && name == ["INBOX"] && !self.wish.dry_run {
+                let tag = self.door.client().subscribe(b"INBOX");
+                self.door.ok("INBOX", tag, &mut |_| Ok(()))?;
+            }
             self.met.insert(mailbox.levels, name);
         }
         Ok(())

@@ -13,10 +13,11 @@ use std::{
 use tar::{Builder, EntryType, Header, PaxExtensions};
 
 use super::{
-    Item, Source, Target, Total, TransferError,
+    Item, Source, SourceMailbox, Target, Total, TransferError,
     draft::Draft,
     eml::{Files, MANIFEST},
     lines::Lines,
+    listed::{self, LIST, LIST_OCTETS_MAX},
     manifest::{self, Head, LINE_OCTETS_MAX, Line, Tail, VERSION},
     too_large, walk,
 };
@@ -79,6 +80,12 @@ fn header(path: &str, size: u64, unix_s: i64) -> Header {
 }
 
 impl Target for ArchiveTarget {
+    fn mailboxes(&mut self, all: &[SourceMailbox]) -> Result<(), TransferError> {
+        let list = listed::encode(all)?;
+        let header = header(LIST, list.len() as u64, 0);
+        self.builder.append(&header, list.as_slice()).map_err(TransferError::at(self.draft.path()))
+    }
+
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
         let (folder, name, line) = self.files.next(item)?;
         let path = format!("{folder}/{name}");
@@ -109,9 +116,12 @@ fn complete(mut builder: Builder<Compressor>, manifest: BufWriter<File>, octets:
 
 /// Reads an archive.
 pub struct ArchiveSource {
+    mailboxes: Vec<SourceMailbox>,
     path: PathBuf,
     size_octets_max: usize,
     reader: zstd::Decoder<'static, BufReader<File>>,
+    /// The first header, when it is not that of the list of mailboxes.
+    first: Option<Result<(Header, u64), TransferError>>,
     /// Octets of the archive that were read, uncompressed.
     offset: u64,
     read: u64,
@@ -129,7 +139,23 @@ impl ArchiveSource {
     pub fn open(path: &Path, size_octets_max: usize) -> Result<Self, TransferError> {
         let file = walk::open(path).map_err(TransferError::at(path))?;
         let reader = zstd::Decoder::new(file).map_err(TransferError::at(path))?;
-        Ok(Self { path: path.to_owned(), size_octets_max, reader, offset: 0, read: 0, ended: false })
+        let (path, mailboxes) = (path.to_owned(), Vec::new());
+        let mut source =
+            Self { mailboxes, path, size_octets_max, reader, first: None, offset: 0, read: 0, ended: false };
+        source.list()?;
+        Ok(source)
+    }
+
+    /// Reads the list of mailboxes, which is the first thing. What else comes first is for [`Source::next`].
+    fn list(&mut self) -> Result<(), TransferError> {
+        match self.header() {
+            Ok((header, size)) if size <= LIST_OCTETS_MAX && header.path_bytes().as_ref() == LIST.as_bytes() => {
+                let place = self.place();
+                self.mailboxes = listed::decode(&self.content(size)?, &place)?;
+            }
+            other => self.first = Some(other),
+        }
+        Ok(())
     }
 
     fn place(&self) -> String {
@@ -148,6 +174,9 @@ impl ArchiveSource {
 
     /// The header of the next entry.
     fn header(&mut self) -> Result<(Header, u64), TransferError> {
+        if let Some(first) = self.first.take() {
+            return first;
+        }
         let mut header = Header::new_old();
         self.take(header.as_mut_bytes())?;
         let octets = header.as_bytes();
@@ -239,5 +268,9 @@ impl Source for ArchiveSource {
 
     fn total(&self) -> Option<Total> {
         None
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        self.mailboxes.clone()
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 
 use super::{
-    Source, Target, TransferError,
+    Source, SourceMailbox, Target, TransferError,
     account_source::{AccountSource, same_name},
     account_target::{AccountTarget, Imported, Wish},
     archive::{ArchiveSource, ArchiveTarget},
@@ -144,6 +144,7 @@ impl ExportAction {
         let format = self.format.map_or_else(|| format_of_name(&self.dest), Ok)?;
         let mut source = AccountSource::open(&config, &self.account, &self.mailbox)?;
         let mut target = create(format, &self.dest)?;
+        target.mailboxes(&source.mailboxes())?;
         let mut progress = Progress::new(source.total());
         let (mut messages, mut complaints) = (0_u64, Vec::new());
         loop {
@@ -213,6 +214,10 @@ impl Source for IntoOne<'_> {
 
     fn total(&self) -> Option<super::Total> {
         self.source.total()
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        if self.one { Vec::new() } else { self.source.mailboxes() }
     }
 }
 
@@ -292,10 +297,18 @@ fn carry(
 /// # Errors
 /// When not everything was imported.
 pub(crate) fn report(outcome: &Outcome, dry_run: bool) -> Result<(), Failure> {
-    let Imported { messages, octets, there, refused } = &outcome.imported;
+    let Imported { messages, octets, there, .. } = &outcome.imported;
     let verb = if dry_run { "would be imported" } else { "imported" };
     print(&format!("{messages} messages ({octets} octets) {verb}, {there} were there already\n"))?;
-    let mut complaints: Vec<String> = refused.iter().chain(&outcome.passed_over).cloned().collect();
+    complain_about(outcome)
+}
+
+/// Tells what was not imported.
+///
+/// # Errors
+/// When anything was not.
+pub(crate) fn complain_about(outcome: &Outcome) -> Result<(), Failure> {
+    let mut complaints: Vec<String> = outcome.imported.refused.iter().chain(&outcome.passed_over).cloned().collect();
     if let Some(error) = &outcome.stopped {
         complaints.insert(0, format!("{error}; run it again to go on"));
     }

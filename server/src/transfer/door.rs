@@ -15,10 +15,15 @@ use crate::{
     config::Config,
     data_dir::administrators_door,
     failure::{Failure, refused},
+    runtime::clock::{monotonic_ms, pause},
 };
 
 /// How long the server may think about a command. A disk that is slow is waited for, a server that hangs is not.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// How long another session in the account is waited for; less than the server waits for a login.
+const IN_USE_MS_MAX: u64 = 20_000;
+/// How long between two looks whether it has gone.
+const IN_USE_PAUSE: Duration = Duration::from_millis(20);
 /// Octets that are read at once.
 const READ_OCTETS: usize = 64 << 10;
 /// What is in the store is taken, whatever the limit for new messages is; a literal of IMAP cannot be longer than this.
@@ -57,12 +62,26 @@ impl Door {
             Event::Greeting(greeting) => return Err(Failure::Refused(format!("the server says: {}", greeting.text))),
             _ => return Err(Failure::Refused("the server does not greet".to_owned())),
         }
-        let tag = door.client.authenticate(Credentials::External { authorize_as: address.to_owned() });
-        let done = door.run(tag, &mut |_| Ok(()))?;
+        let done = door.login(address)?;
         if done.outcome == Outcome::Ok {
             Ok(door)
         } else {
             Err(Failure::Refused(format!("account {address}: {}", done.text)))
+        }
+    }
+
+    /// Becomes the account. A session that is still in it is waited for: when its client was killed, the server carries
+    /// out what that had sent, and only then is it known what the account has.
+    fn login(&mut self, address: &str) -> Result<Done, TransferError> {
+        let began = monotonic_ms();
+        loop {
+            let tag = self.client.authenticate(Credentials::External { authorize_as: address.to_owned() });
+            let done = self.run(tag, &mut |_| Ok(()))?;
+            let in_use = done.code.as_ref().is_some_and(|code| code.name == "INUSE");
+            if !in_use || monotonic_ms().saturating_sub(began) >= IN_USE_MS_MAX {
+                return Ok(done);
+            }
+            pause(IN_USE_PAUSE);
         }
     }
 

@@ -13,9 +13,10 @@ use std::{
 };
 
 use super::{
-    InternalDate, Item, Source, Target, Total, TransferError, date_of_header,
+    InternalDate, Item, Source, SourceMailbox, Target, Total, TransferError, date_of_header,
     draft::{self, Draft},
     lines::Lines,
+    listed,
     manifest::{self, Head, LINE_OCTETS_MAX, Line, Tail, VERSION},
     names::Folders,
     too_large, walk, with_crlf,
@@ -76,6 +77,10 @@ impl EmlTarget {
 }
 
 impl Target for EmlTarget {
+    fn mailboxes(&mut self, all: &[SourceMailbox]) -> Result<(), TransferError> {
+        listed::write(self.draft.path(), all)
+    }
+
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
         let (folder, name, line) = self.files.next(item)?;
         self.line(&line)?;
@@ -94,6 +99,7 @@ impl Target for EmlTarget {
 
 /// Reads a folder of `.eml` files.
 pub struct EmlSource {
+    mailboxes: Vec<SourceMailbox>,
     folder: PathBuf,
     size_octets_max: usize,
     order: Order,
@@ -123,7 +129,7 @@ impl EmlSource {
             wait(&mut waiting, &[], folder)?;
             Order::Found { waiting }
         };
-        Ok(Self { folder: folder.to_owned(), size_octets_max, order })
+        Ok(Self { mailboxes: listed::read(folder)?, folder: folder.to_owned(), size_octets_max, order })
     }
 
     fn listed(&mut self) -> Result<Option<Item>, TransferError> {
@@ -198,5 +204,9 @@ impl Source for EmlSource {
 
     fn total(&self) -> Option<Total> {
         None
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        self.mailboxes.clone()
     }
 }

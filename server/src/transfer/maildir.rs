@@ -24,9 +24,10 @@ use rockdove_imap::grammar::utf7;
 use rockdove_mail::Keyword;
 
 use super::{
-    InternalDate, Item, Source, Target, Total, TransferError,
+    InternalDate, Item, Source, SourceMailbox, Target, Total, TransferError,
     draft::{self, Draft},
     lines::Lines,
+    listed,
     manifest::{self, Head, LINE_OCTETS_MAX, Line, VERSION},
     names::{self, Folders},
     too_large, walk, with_crlf,
@@ -150,6 +151,10 @@ impl MaildirTarget {
 }
 
 impl Target for MaildirTarget {
+    fn mailboxes(&mut self, all: &[SourceMailbox]) -> Result<(), TransferError> {
+        listed::write(self.draft.path(), all)
+    }
+
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
         let folder = self.folder(&item.mailbox);
         let base = format!("{:010}.rockdove,S={}", self.messages + 1, item.octets.len());
@@ -192,6 +197,7 @@ impl Target for MaildirTarget {
 
 /// Reads a Maildir, a Maildir++, or a folder of Maildirs.
 pub struct MaildirSource {
+    mailboxes: Vec<SourceMailbox>,
     size_octets_max: usize,
     root: PathBuf,
     sealed: Option<u64>,
@@ -220,7 +226,16 @@ impl MaildirSource {
     pub fn open(folder: &Path, size_octets_max: usize) -> Result<Self, TransferError> {
         let sealed = manifest::sealed(folder)?;
         let (root, waiting) = (folder.to_owned(), vec![(Vec::new(), folder.to_owned())]);
-        Ok(Self { size_octets_max, root, sealed, told: sealed, read: 0, waiting, reading: None })
+        Ok(Self {
+            mailboxes: listed::read(folder)?,
+            size_octets_max,
+            root,
+            sealed,
+            told: sealed,
+            read: 0,
+            waiting,
+            reading: None,
+        })
     }
 
     /// Opens the next folder; false when there is none.
@@ -358,5 +373,9 @@ impl Source for MaildirSource {
 
     fn total(&self) -> Option<Total> {
         self.sealed.map(|messages| Total { messages: Some(messages), octets: None })
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        self.mailboxes.clone()
     }
 }

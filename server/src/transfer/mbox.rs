@@ -28,9 +28,10 @@ use rockdove_mail::{Keyword, SystemFlags, date};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InternalDate, Item, Source, Target, Total, TransferError, date_of_header,
+    InternalDate, Item, Source, SourceMailbox, Target, Total, TransferError, date_of_header,
     draft::{self, Draft},
     lines::Lines,
+    listed,
     manifest::{self, Head, LINE_OCTETS_MAX, VERSION},
     names::{self, Folders},
     status::{self, Foreign},
@@ -109,6 +110,10 @@ impl MboxTarget {
 }
 
 impl Target for MboxTarget {
+    fn mailboxes(&mut self, all: &[SourceMailbox]) -> Result<(), TransferError> {
+        listed::write(self.draft.path(), all)
+    }
+
     fn put(&mut self, item: &Item) -> Result<(), TransferError> {
         let folder = self.folders.nested(&item.mailbox);
         let (InternalDate { unix_s, offset_minutes }, octets) = (item.internal_date, &item.octets);
@@ -169,6 +174,7 @@ fn visible(flags: &[String]) -> Vec<u8> {
 
 /// Reads an mbox file, or a folder of them.
 pub struct MboxSource {
+    mailboxes: Vec<SourceMailbox>,
     size_octets_max: usize,
     /// Where the levels of a name begin, and how many messages are there if the folder is an export of ours.
     root: PathBuf,
@@ -211,6 +217,7 @@ impl MboxSource {
         let facts = std::fs::metadata(path).map_err(TransferError::at(path))?;
         let (root, sealed) = (path.to_owned(), if facts.is_dir() { manifest::sealed(path)? } else { None });
         let mut source = Self {
+            mailboxes: if facts.is_dir() { listed::read(path)? } else { Vec::new() },
             size_octets_max,
             root,
             sealed,
@@ -458,5 +465,9 @@ impl Source for MboxSource {
 
     fn total(&self) -> Option<Total> {
         Some(Total { messages: self.sealed, octets: (self.octets > 0).then_some(self.octets) })
+    }
+
+    fn mailboxes(&self) -> Vec<SourceMailbox> {
+        self.mailboxes.clone()
     }
 }

@@ -19,6 +19,7 @@ mod draft;
 pub mod eml;
 pub mod imap;
 mod lines;
+mod listed;
 pub mod maildir;
 mod manifest;
 pub mod mbox;
@@ -115,6 +116,12 @@ pub type Places = BTreeMap<Vec<String>, Place>;
 
 /// Where messages go.
 pub trait Target {
+    /// Takes the mailboxes there are, also those without messages, before any message.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    fn mailboxes(&mut self, all: &[SourceMailbox]) -> Result<(), TransferError>;
+
     /// Takes a message.
     ///
     /// # Errors
@@ -148,11 +155,11 @@ pub enum TransferError {
 }
 
 impl TransferError {
-    fn passed_over(place: impl fmt::Display, why: impl fmt::Display) -> Self {
+    pub(crate) fn passed_over(place: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::PassedOver { place: place.to_string(), why: why.to_string() }
     }
 
-    fn stopped(place: impl fmt::Display, why: impl fmt::Display) -> Self {
+    pub(crate) fn stopped(place: impl fmt::Display, why: impl fmt::Display) -> Self {
         Self::Stopped { place: place.to_string(), why: why.to_string() }
     }
 

@@ -126,6 +126,10 @@ impl ImapSession {
                 let text = format!("OK [CAPABILITY {}] welcome", self.capabilities());
                 self.tagged(&text);
             }
+            // INUSE (RFC 5530 section 3): someone else holds an exclusive lock that is needed.
+            LoginAnswer::TryLater if self.config.external => {
+                self.tagged("NO [INUSE] another administrator's session is in this account");
+            }
             LoginAnswer::TryLater => self.tagged("NO [UNAVAILABLE] the login cannot be checked at the moment"),
             LoginAnswer::Refused => {
                 let wrong = if self.config.external {

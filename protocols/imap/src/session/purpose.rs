@@ -294,9 +294,8 @@ impl ImapSession {
             //= rfc4314#section-4
             //# A FETCH request that implies setting \Seen flag MUST NOT
             //# set it, if the current user doesn't have "s" right.
-            Purpose::FetchSeen(fetching) if *refusal == Refusal::NoPermission => {
-                self.doing = super::Doing::Fetching(fetching);
-            }
+            // Nor does anything else that keeps it from being set keep the mail from being read, if the page can be.
+            Purpose::FetchSeen(fetching) if !gone => self.doing = super::Doing::Fetching(fetching),
             // Nothing depends on it.
             Purpose::Unselect(text) => self.tagged(&text),
             Purpose::Unauthenticate => self.cannot_unauthenticate(),

@@ -161,6 +161,10 @@ impl ImapSession {
         if !rights.contains(Rights::WRITE) {
             return self.out.line("] these flags are kept");
         }
+        // `\*` says that new keywords can be made (RFC 9051 section 7.1): not when there is no room for one.
+        if keywords.len() >= self.config.keywords_max {
+            return self.out.line("] these flags are kept, and no other keywords");
+        }
         // The list goes on: its closing parenthesis is taken back.
         self.out.text.pop();
         self.out.line(" \\*)] flags and keywords are kept");

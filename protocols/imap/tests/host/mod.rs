@@ -72,6 +72,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
         external: false,
         clear_login: true,
         message_size_max: 1_000_000,
+        keywords_max: 64,
         other_users: "Other Users",
         public: "Public",
         login_ms_max: 60_000,
@@ -85,6 +86,7 @@ fn config_of(text: &str) -> (ImapConfig, Peer) {
             "external" => config.external = value == "yes",
             "starttls" => config.starttls = value == "yes",
             "tls" => peer.tls = Some(TlsFacts::default()),
+            "keywords_max" => config.keywords_max = value.parse().expect("a number"),
             "size" => config.message_size_max = value.parse().expect("a number"),
             "begin" | "forgotten" | "mailboxes" | "subscribed" | "quota" | "messages" | "rights" => {}
             _ => panic!("unknown setting {key}"),

@@ -18,15 +18,16 @@ mod mailbox;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rockdove_engine::{
-    AccountId, Engine, EngineError, MailboxList,
+    AccountId, Engine, EngineError, KEYWORDS_MAX, MailboxList,
     rights::{OTHER_USERS, PUBLIC},
 };
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
-use rockdove_mail::{AskId, Peer, Tick};
+use rockdove_mail::{AskId, Peer, Tick, sasl::LoginAnswer};
 
 use self::{append::Append, fetch::PageOf, mailbox::Open, mailbox::Watching};
 use super::{
     Front, Replier,
+    locks::AccountLock,
     login::{Identity, takes_clear_passwords},
 };
 use crate::{
@@ -50,6 +51,8 @@ struct Conversation {
     who: Identity,
     /// The client is an administrator, who may be any account.
     administrator: bool,
+    /// The administrator's account. Jobs hold the conversation, so it is free when the last has ended.
+    administered: Mutex<Option<AccountLock>>,
     open: Mutex<Option<Open>>,
     append: Mutex<Option<Box<Append>>>,
 }
@@ -97,6 +100,7 @@ pub fn open(
         starttls: listener.tls == TlsMode::StartTls,
         clear_login: takes_clear_passwords(settings.login.clear_text, peer),
         message_size_max: settings.limits.message_size.bytes,
+        keywords_max: KEYWORDS_MAX,
         other_users: OTHER_USERS,
         public: PUBLIC,
         login_ms_max: settings.timeouts.imap_login.ms,
@@ -120,7 +124,7 @@ impl Front<ImapSession> for ImapFront {
                 replier.reply(id, Answer::Login(who.scram_done(&login, authorize_as.as_deref(), proven)));
             }
             Ask::External { authorize_as } => {
-                replier.reply(id, Answer::Login(who.external(self.talk.administrator, &authorize_as)));
+                replier.reply(id, Answer::Login(self.talk.external(&authorize_as)));
             }
             Ask::MayCompress => {
                 self.compressing = CompressPermit::take();
@@ -250,7 +254,7 @@ impl ImapFront {
 
 impl Conversation {
     fn new(who: Identity, administrator: bool) -> Self {
-        Self { who, administrator, open: Mutex::default(), append: Mutex::default() }
+        Self { who, administrator, administered: Mutex::default(), open: Mutex::default(), append: Mutex::default() }
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -259,6 +263,19 @@ impl Conversation {
 
     fn account(&self) -> Result<AccountId, NoAnswer> {
         self.who.account().ok_or(NoAnswer::Refused(Refusal::TryLater))
+    }
+
+    /// A login by what the operating system tells.
+    fn external(&self, authorize_as: &str) -> LoginAnswer {
+        let mut administered = self.administered.lock().unwrap_or_else(PoisonError::into_inner);
+        *administered = None;
+        match self.who.external(self.administrator, authorize_as) {
+            Ok(lock) => {
+                *administered = Some(lock);
+                LoginAnswer::Accepted
+            }
+            Err(answer) => answer,
+        }
     }
 
     fn opened(&self) -> MutexGuard<'_, Option<Open>> {

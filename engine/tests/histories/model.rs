@@ -192,6 +192,11 @@ impl Mailbox {
         Flags { system: message.system, keywords: self.keywords.iter().filter(has).cloned().collect() }
     }
 
+    /// Those that it knows, or has room to learn: no message is refused for a keyword.
+    fn fitting(&mut self, keywords: &[Keyword]) -> Vec<Keyword> {
+        keywords.iter().filter(|keyword| self.learn(std::slice::from_ref(keyword)).is_ok()).cloned().collect()
+    }
+
     pub(crate) fn learn(&mut self, keywords: &[Keyword]) -> Result<(), No> {
         for keyword in keywords {
             if !self.keywords.contains(keyword) {
@@ -291,9 +296,9 @@ impl Account {
         let (mut sources, mut targets) = (Vec::new(), Vec::new());
         for message in taken {
             let flags = self.mailboxes[from].flags(&message);
-            self.mailboxes[to].learn(&flags.keywords)?;
+            let keywords = lower(&self.mailboxes[to].fitting(&flags.keywords));
             sources.push(message.uid);
-            targets.push(self.mailboxes[to].add(Message { saved: now, ..message }, modseq));
+            targets.push(self.mailboxes[to].add(Message { saved: now, keywords, ..message }, modseq));
         }
         Ok((sources, targets))
     }
@@ -495,9 +500,8 @@ impl Model {
                 Some(at) => at,
                 None => account.create(now, &place.mailbox, None),
             };
-            // A delivery does not fail for a keyword that finds no room.
-            let mut flags = place.flags.clone();
-            flags.keywords.retain(|keyword| account.mailboxes[at].learn(std::slice::from_ref(keyword)).is_ok());
+            let keywords = account.mailboxes[at].fitting(&place.flags.keywords);
+            let flags = Flags { keywords, ..place.flags.clone() };
             let message = account.new_message(whole, place.date, &flags, now);
             let (id, modseq) = (message.id, account.modseq);
             let uid = account.mailboxes[at].add(message, modseq);
@@ -519,8 +523,9 @@ impl Model {
         account.modseq += u64::from(!messages.is_empty());
         let mut uids = Vec::new();
         for (content, flags, date) in messages {
-            account.mailboxes[at].learn(&flags.keywords)?;
-            let message = account.new_message(Arc::clone(content), *date, flags, now);
+            let keywords = account.mailboxes[at].fitting(&flags.keywords);
+            let flags = Flags { keywords, ..flags.clone() };
+            let message = account.new_message(Arc::clone(content), *date, &flags, now);
             let modseq = account.modseq;
             uids.push(account.mailboxes[at].add(message, modseq));
         }

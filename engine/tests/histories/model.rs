@@ -289,7 +289,7 @@ impl Account {
         Message { uid: 0, id, system, keywords, modseq: 0, date, saved: now, content }
     }
 
-    fn copy(&mut self, now: i64, from: usize, uids: &UidSet, to: usize) -> Result<(Vec<Uid>, Vec<Uid>), No> {
+    fn copy(&mut self, now: i64, from: usize, uids: &UidSet, to: usize) -> (Vec<Uid>, Vec<Uid>) {
         let taken: Vec<Message> =
             self.mailboxes[from].messages.iter().filter(|message| uids.contains(message.uid)).cloned().collect();
         let modseq = self.modseq;
@@ -300,7 +300,7 @@ impl Account {
             sources.push(message.uid);
             targets.push(self.mailboxes[to].add(Message { saved: now, keywords, ..message }, modseq));
         }
-        Ok((sources, targets))
+        (sources, targets)
     }
 
     fn rename(&mut self, now: i64, from: &MailboxName, to: &MailboxName) -> Result<Outcome, No> {
@@ -312,7 +312,7 @@ impl Account {
             let inbox = self.by_name(from).ok_or(No::NotFound)?;
             let target = self.create(now, to, None);
             let all = UidSet::range(1, u32::MAX);
-            self.copy(now, inbox, &all, target)?;
+            self.copy(now, inbox, &all, target);
             let modseq = self.modseq;
             self.mailboxes[inbox].remove(&all, modseq);
             return Ok(Outcome::Done);
@@ -548,7 +548,7 @@ impl Model {
         }
         let to = account.by_id(to)?;
         account.modseq += u64::from(count > 0);
-        let (sources, targets) = account.copy(now, from, uids, to)?;
+        let (sources, targets) = account.copy(now, from, uids, to);
         if moves {
             let (gone, modseq) = (sources.iter().copied().collect(), account.modseq);
             account.mailboxes[from].remove(&gone, modseq);

@@ -223,6 +223,14 @@ impl ImapSession {
             }
             (Purpose::Expunge, Answer::Expunged(uids)) => self.expunged(&uids),
             (Purpose::EndWatch, Answer::Done) => self.idle_done(),
+            (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
+            (purpose, answer) => self.answered_about_append(purpose, answer),
+        }
+    }
+
+    /// An answer has come about a message the client sends.
+    fn answered_about_append(&mut self, purpose: Purpose, answer: Answer) {
+        match (purpose, answer) {
             (
                 Purpose::AppendBegin(append, synchronising) | Purpose::AppendNext(append, synchronising),
                 Answer::Done,
@@ -234,7 +242,6 @@ impl ImapSession {
                 self.appended(uid_validity, &uids, replaces);
             }
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
-            (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, answer) => self.answered_about_mailboxes(purpose, answer),
         }
     }

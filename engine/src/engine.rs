@@ -1,6 +1,9 @@
 //! The front door of the engine.
 
 mod dispatch;
+mod records;
+
+pub use records::ReadyTexts;
 
 use std::{
     collections::BTreeMap,
@@ -326,32 +329,6 @@ impl Engine {
         staging
     }
 
-    /// The record of a message.
-    pub fn record(&self, account: AccountId, message: MessageId) -> Result<Arc<MessageRecord>, EngineError> {
-        let mut records = self.records(account, &[message])?;
-        records.pop().ok_or_else(|| missing(message))
-    }
-
-    /// The records of several messages, in the order asked. `NotFound` when one is gone.
-    pub fn records(&self, account: AccountId, messages: &[MessageId]) -> Result<Vec<Arc<MessageRecord>>, EngineError> {
-        let found = messages.iter().zip(self.records_found(account, messages)?);
-        found.map(|(message, record)| record.ok_or_else(|| missing(*message))).collect()
-    }
-
-    /// The records of several messages, in the order asked; `None` for those that are gone.
-    pub fn records_found(
-        &self,
-        account: AccountId,
-        messages: &[MessageId],
-    ) -> Result<Vec<Option<Arc<MessageRecord>>>, EngineError> {
-        let keys: Vec<Bytes> = messages.iter().map(|message| keys::message_record(account.0, message.0)).collect();
-        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
-        let rows = self.kv.multi_get(Family::Message, &keys)?;
-        let decode =
-            |(message, row): (&MessageId, Option<Bytes>)| row.map(|row| decoded(account, *message, &row)).transpose();
-        messages.iter().zip(rows).map(decode).collect()
-    }
-
     /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.
     pub fn read(&self, _account: AccountId, record: &MessageRecord, range: Range<u64>) -> Result<Bytes, EngineError> {
         record.read(&self.kv, &self.parts, range)
@@ -595,11 +572,6 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn missing(message: MessageId) -> EngineError {
     EngineError::NotFound(format!("message {}", message.0))
-}
-
-fn decoded(account: AccountId, message: MessageId, row: &Bytes) -> Result<Arc<MessageRecord>, EngineError> {
-    let damaged = || EngineError::Corrupt(format!("message {} of account {}", message.0, account.0));
-    MessageRecord::decode(message, row).map(Arc::new).ok_or_else(damaged)
 }
 
 /// One notice for each account.

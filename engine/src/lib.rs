@@ -22,7 +22,7 @@ pub use command::{
     GroupId, InternalDate, Keywords, MailboxId, MessageId, Outcome, QuotaLimits, Stored,
 };
 pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, GroupRecord, Resolution, Target};
-pub use engine::{Done, Engine, EngineOptions};
+pub use engine::{Done, Engine, EngineOptions, ReadyTexts};
 pub use store::{
     DeletedMailbox, DeletedMessage, DeletedUse, Entry, KEYWORDS_MAX, MailboxInfo, MailboxList, MailboxStatus,
     MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,

@@ -251,6 +251,12 @@ pub fn message_record(account: u32, message: u32) -> Bytes {
     KeyWriter::default().u32(account).u32(message).u8(MESSAGE_RECORD).done()
 }
 
+/// Message: the message whose record has this key; `None` for rows of other kinds.
+pub fn message_of_record(key: &[u8]) -> Option<u32> {
+    let (message, kind) = key.get(4..)?.split_first_chunk::<4>()?;
+    (*kind == [MESSAGE_RECORD]).then(|| u32::from_be_bytes(*message))
+}
+
 /// Message: the number of entries beyond the first.
 pub fn message_extra(account: u32, message: u32) -> Bytes {
     KeyWriter::default().u32(account).u32(message).u8(MESSAGE_EXTRA).done()

@@ -199,6 +199,25 @@ fn take_digest(take: &mut Take<'_>) -> Option<Digest> {
     Some(Digest { sent, message_id, subject, references })
 }
 
+/// ENVELOPE, BODY and BODYSTRUCTURE in the row of a record. `None` when the row is damaged or of an unknown version.
+pub(crate) fn ready_texts(row: &[u8]) -> Option<[&[u8]; 3]> {
+    let mut take = Take::versioned(row, VERSION)?;
+    take.bytes()?;
+    let _size_and_header = (take.varint()?, take.varint()?);
+    pass_digest(&mut take)?;
+    Some([take.bytes()?, take.bytes()?, take.bytes()?])
+}
+
+/// Passes over a digest.
+fn pass_digest(take: &mut Take<'_>) -> Option<()> {
+    if take.u8()? != 0 {
+        let _sent = (take.step(0)?, take.step(0)?);
+    }
+    let _message_id_and_subject = (take.u64()?, take.u64()?);
+    let count: usize = take.small().filter(|count| *count <= REFERENCES_MAX)?;
+    take.slice(count * 8).map(drop)
+}
+
 fn take_piece(take: &mut Take<'_>) -> Option<Piece> {
     let piece = match take.u8()? {
         INLINE => Piece::Inline { length: take.varint()? },

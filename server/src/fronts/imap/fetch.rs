@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use rockdove_engine::{AccountId, Engine, EngineError, MailboxView, MessageId, MessageRecord};
+use rockdove_engine::{AccountId, Engine, EngineError, MailboxView, MessageId, MessageRecord, ReadyTexts};
 use rockdove_imap::{
     Answer, Numbers, ObjectId,
     fetch::{
@@ -84,6 +84,7 @@ impl Conversation {
             uids,
             depth,
             ahead: VecDeque::new(),
+            texts: VecDeque::new(),
             skeleton: None,
             previews: VecDeque::new(),
         };
@@ -126,6 +127,8 @@ struct Messages<'a> {
     depth: Depth,
     /// Records read and not yet passed, ascending.
     ahead: VecDeque<(Uid, Arc<MessageRecord>)>,
+    /// The same of what is shown without a record.
+    texts: VecDeque<(Uid, ReadyTexts)>,
     /// The structure looked at last.
     skeleton: Option<(Uid, Skeleton)>,
     /// Previews looked for and not yet passed, ascending.
@@ -134,46 +137,57 @@ struct Messages<'a> {
 
 impl Messages<'_> {
     fn record(&mut self, uid: Uid) -> Result<Arc<MessageRecord>, FetchFailure> {
-        while self.ahead.front().is_some_and(|(first, _)| *first < uid) {
-            self.ahead.pop_front();
+        if !passed_to(&mut self.ahead, uid) {
+            let (uids, ids) = self.wanted_from(uid);
+            self.ahead = match self.engine.records_found(self.account, &ids) {
+                Ok(records) => found(uids, records),
+                // One of them may be damaged; the others are shown all the same.
+                Err(_) => {
+                    let id = self.view.entry(uid).ok_or(FetchFailure::Gone)?.message;
+                    let record = self.engine.record(self.account, id).map_err(|error| self.failure(uid, &error))?;
+                    VecDeque::from([(uid, record)])
+                }
+            };
         }
-        if self.ahead.front().is_none_or(|(first, _)| *first != uid) {
-            self.read_ahead(uid)?;
-        }
-        self.ahead
-            .front()
-            .filter(|(first, _)| *first == uid)
-            .map(|(_, record)| Arc::clone(record))
-            .ok_or(FetchFailure::Gone)
+        first(&self.ahead, uid).map(Arc::clone).ok_or(FetchFailure::Gone)
     }
 
-    /// Reads the record of `uid` and of those that will be wanted next.
-    fn read_ahead(&mut self, uid: Uid) -> Result<(), FetchFailure> {
-        let mut wanted: Vec<(Uid, MessageId)> = Vec::new();
+    /// What is shown of a message without its header and body.
+    fn texts(&mut self, uid: Uid) -> Result<ReadyTexts, FetchFailure> {
+        if self.depth == Depth::Content {
+            // The record is read anyway.
+            let record = self.record(uid)?;
+            let (envelope, body) = (record.envelope.clone(), record.body.clone());
+            return Ok(ReadyTexts { envelope, body, body_structure: record.body_structure.clone() });
+        }
+        if !passed_to(&mut self.texts, uid) {
+            let (uids, ids) = self.wanted_from(uid);
+            self.texts = match self.engine.ready_texts(self.account, &ids) {
+                Ok(texts) => found(uids, texts),
+                Err(_) => {
+                    let id = self.view.entry(uid).ok_or(FetchFailure::Gone)?.message;
+                    let texts = self.engine.ready_texts(self.account, &[id]);
+                    found(vec![uid], texts.map_err(|error| self.failure(uid, &error))?)
+                }
+            };
+        }
+        first(&self.texts, uid).cloned().ok_or(FetchFailure::Gone)
+    }
+
+    /// A message and those that will be wanted next.
+    fn wanted_from(&self, uid: Uid) -> (Vec<Uid>, Vec<MessageId>) {
+        let (mut uids, mut ids) = (Vec::new(), Vec::new());
         let mut octets = 0;
         for next in following(self.uids, uid).take(RECORDS_AT_ONCE) {
             let Some(entry) = self.view.entry(next) else { continue };
-            wanted.push((next, entry.message));
+            uids.push(next);
+            ids.push(entry.message);
             octets += if self.depth == Depth::Content { entry.size_bytes } else { RECORD_OCTETS };
             if octets >= PAGE_OCTETS as u64 {
                 break;
             }
         }
-        let ids: Vec<MessageId> = wanted.iter().map(|(_, message)| *message).collect();
-        let found = self.engine.records_found(self.account, &ids);
-        self.ahead = match found {
-            Ok(records) => wanted.iter().zip(records).filter_map(|((uid, _), record)| Some((*uid, record?))).collect(),
-            // One of them may be damaged; the others are shown all the same.
-            Err(_) => match wanted.first().filter(|(first, _)| *first == uid) {
-                Some((_, message)) => {
-                    let record =
-                        self.engine.record(self.account, *message).map_err(|error| self.failure(uid, &error))?;
-                    VecDeque::from([(uid, record)])
-                }
-                None => VecDeque::new(),
-            },
-        };
-        Ok(())
+        (uids, ids)
     }
 
     /// The structure of a message.
@@ -192,6 +206,22 @@ impl Messages<'_> {
         tracing::error!(account, mailbox, uid, %error, "a message cannot be read for IMAP");
         FetchFailure::Unreadable
     }
+}
+
+/// Drops what comes before `uid`; whether it is there then.
+fn passed_to<T>(ahead: &mut VecDeque<(Uid, T)>, uid: Uid) -> bool {
+    while ahead.pop_front_if(|(next, _)| *next < uid).is_some() {}
+    first(ahead, uid).is_some()
+}
+
+/// What is there of `uid`, when it comes next.
+fn first<T>(ahead: &VecDeque<(Uid, T)>, uid: Uid) -> Option<&T> {
+    ahead.front().filter(|(next, _)| *next == uid).map(|(_, found)| found)
+}
+
+/// What was found, with its UIDs.
+fn found<T>(uids: Vec<Uid>, found: Vec<Option<T>>) -> VecDeque<(Uid, T)> {
+    uids.into_iter().zip(found).filter_map(|(uid, found)| Some((uid, found?))).collect()
 }
 
 /// The UIDs of a set from this one on.
@@ -215,28 +245,25 @@ impl MessageSource for Messages<'_> {
     }
 
     fn envelope(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
-        Ok(self.record(uid)?.envelope.clone())
+        Ok(self.texts(uid)?.envelope)
     }
 
     fn body(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
-        Ok(self.record(uid)?.body.clone())
+        Ok(self.texts(uid)?.body)
     }
 
     fn body_structure(&mut self, uid: Uid) -> Result<Bytes, FetchFailure> {
-        Ok(self.record(uid)?.body_structure.clone())
+        Ok(self.texts(uid)?.body_structure)
     }
 
     fn preview(&mut self, uid: Uid, lazy: bool) -> Result<Option<String>, FetchFailure> {
-        while self.previews.front().is_some_and(|(first, _)| *first < uid) {
-            self.previews.pop_front();
-        }
-        if self.previews.front().is_none_or(|(first, _)| *first != uid) {
+        if !passed_to(&mut self.previews, uid) {
             let entries = following(self.uids, uid).filter_map(|uid| self.view.entry(uid)).take(RECORDS_AT_ONCE);
             let (uids, ids): (Vec<Uid>, Vec<MessageId>) = entries.map(|entry| (entry.uid, entry.message)).unzip();
             let kept = self.engine.previews_kept(self.account, &ids).map_err(|error| self.failure(uid, &error))?;
             self.previews = uids.into_iter().zip(kept).collect();
         }
-        let kept = self.previews.front().filter(|(first, _)| *first == uid).and_then(|(_, preview)| preview.clone());
+        let kept = first(&self.previews, uid).cloned().flatten();
         if kept.is_some() || lazy {
             return Ok(kept);
         }

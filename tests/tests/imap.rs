@@ -9,6 +9,7 @@ on_both!(
     injected_commands_are_not_executed,
     clear_passwords_can_be_forbidden,
     appended_messages_leave_as_they_came,
+    appends_are_stored_in_the_order_they_come,
     changes_reach_other_sessions,
     slow_peers_are_sent_off,
     searches_answer_while_texts_are_taken_in,
@@ -87,6 +88,46 @@ fn appended_messages_leave_as_they_came(io: Io) {
     let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
     let status = imap.ok("STATUS INBOX (MESSAGES)").with("STATUS").concat();
     assert!(status.ends_with("(MESSAGES 5)"), "{status}");
+}
+
+/// A client that does not wait: small and large messages, one that is refused, another command behind them.
+fn appends_are_stored_in_the_order_they_come(io: Io) {
+    let server = Server::start(Setup::new(io, &[Door::Imap]));
+    let mut imap = Imap::login(server.connect(Door::Imap), "ada").expect("logged in");
+    imap.ok("SELECT INBOX");
+    let mut commands = Vec::new();
+    for number in 0..200_usize {
+        let mailbox = if number == 77 { "Nowhere" } else { "INBOX" };
+        let message = format!("Subject: number {number}\r\n\r\n{}", "text\r\n".repeat(number % 7 * 4_000));
+        commands.extend(format!("p{number} APPEND {mailbox} {{{}+}}\r\n{message}\r\n", message.len()).into_bytes());
+    }
+    commands.extend_from_slice(b"last STATUS INBOX (MESSAGES)\r\n");
+    // The answers are read meanwhile, or neither side could go on.
+    let mut tags = Vec::new();
+    for piece in commands.chunks(100_000) {
+        imap.wire.send(piece);
+    }
+    while tags.last().is_none_or(|tag| tag != "last OK") {
+        let line = imap.wire.line();
+        if !line.starts_with('*') {
+            tags.push(line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+        } else if line.starts_with("* STATUS") {
+            assert!(line.contains("MESSAGES 199"), "every APPEND before it is done: {line}");
+        }
+    }
+    let expected = (0..200).map(|number| format!("p{number} {}", if number == 77 { "NO" } else { "OK" }));
+    let (refused, stored): (Vec<String>, Vec<String>) = expected.partition(|tag| tag.ends_with("NO"));
+    tags.pop();
+    // What is refused may be told before what waits for the disk.
+    assert!(tags.contains(&refused[0]));
+    assert_eq!(tags.into_iter().filter(|tag| *tag != refused[0]).collect::<Vec<_>>(), stored);
+    let reply = imap.ok("FETCH 1:* BODY.PEEK[HEADER.FIELDS (SUBJECT)]").untagged.concat();
+    let text = String::from_utf8_lossy(&reply).into_owned();
+    let numbers: Vec<usize> =
+        text.split("number ").skip(1).filter_map(|rest| rest.lines().next()?.parse().ok()).collect();
+    assert_eq!(numbers, (0..200).filter(|number| *number != 77).collect::<Vec<_>>());
+    drop(imap);
+    server.fsck();
 }
 
 fn changes_reach_other_sessions(io: Io) {

@@ -96,6 +96,12 @@ pub const APPEND_OCTETS_AIM: u64 = 64 * 1024;
 /// Messages of one APPEND (RFC 3502): they are stored at once, and the store works on one command at a time.
 pub const APPEND_MESSAGES_MAX: usize = 1_000;
 
+/// APPENDs that may wait for the disk while the next one comes: enough to share a sync, few enough to be remembered.
+pub const APPENDS_UNDER_WAY_MAX: usize = 64;
+
+/// Octets of their messages; the next one comes when it is less.
+pub const APPENDS_UNDER_WAY_OCTETS_MAX: u64 = 4 * 1024 * 1024;
+
 /// Octets of one APPEND's messages that may wait in memory until all have come; of a message counts no more than
 /// [`APPEND_HELD_EACH_MAX`].
 pub const APPEND_HELD_OCTETS_MAX: u64 = 16 * 1024 * 1024;

@@ -32,6 +32,8 @@ pub(super) struct Append {
     utf8: bool,
     /// This message goes when the new one is there.
     replaces: Option<Uid>,
+    /// Octets of the messages of this APPEND that have been handed over.
+    octets: u64,
     /// Messages of this APPEND with this one, and octets of those before that wait in memory.
     messages: usize,
     waiting: u64,
@@ -70,6 +72,7 @@ impl ImapSession {
                     binary,
                     utf8,
                     replaces,
+                    octets: 0,
                     messages: 1,
                     waiting: held_of(octets),
                 });
@@ -232,7 +235,13 @@ impl ImapSession {
         match self.frames.next() {
             Some(Frame::AppendTail(tail)) if tail == closing => {
                 let Append { head: AppendHead { flags, date, .. }, replaces, .. } = *append;
-                self.ask(Ask::AppendEnd { flags, date, replaces }, Purpose::AppendEnd(replaces.is_some()));
+                let ask = Ask::AppendEnd { flags, date, replaces };
+                if replaces.is_some() {
+                    self.ask(ask, Purpose::Replace);
+                } else {
+                    let id = self.ask_only(ask);
+                    self.append_under_way(id, append.octets);
+                }
             }
             Some(Frame::AppendNext { octets, synchronising, .. }) if append.replaces.is_some() => {
                 self.refuse_next(octets, synchronising, "BAD one message replaces another".to_owned());
@@ -252,19 +261,16 @@ impl ImapSession {
         true
     }
 
-    pub(super) fn appended(&mut self, uid_validity: UidValidity, uids: &UidSet, replaced: bool) {
+    pub(super) fn replaced_by(&mut self, uid_validity: UidValidity, uids: &UidSet) {
         let mut set = Vec::new();
         write::uid_set(&mut set, uids);
         let set = String::from_utf8_lossy(&set);
-        if replaced {
-            //= rfc8508#section-4.3
-            //# Servers implementing REPLACE and UIDPLUS are also advised to send the APPENDUID response
-            //# code in an untagged OK before sending the EXPUNGE or replaced
-            //# responses.
-            self.untagged(&format!("OK [APPENDUID {uid_validity} {set}] the replacement is stored"));
-            return self.sync(After::Removed);
-        }
-        self.complete(format!("OK [APPENDUID {uid_validity} {set}] stored"));
+        //= rfc8508#section-4.3
+        //# Servers implementing REPLACE and UIDPLUS are also advised to send the APPENDUID response
+        //# code in an untagged OK before sending the EXPUNGE or replaced
+        //# responses.
+        self.untagged(&format!("OK [APPENDUID {uid_validity} {set}] the replacement is stored"));
+        self.sync(After::Removed);
     }
 
     /// One message has come, another follows (RFC 3502).
@@ -368,6 +374,7 @@ impl Append {
     fn take(&mut self, piece: Bytes) {
         let octets = piece.len() as u64;
         self.left = self.left.saturating_sub(octets);
+        self.octets = self.octets.saturating_add(octets);
         self.held = self.held.saturating_add(octets);
         self.pieces.push(piece);
     }

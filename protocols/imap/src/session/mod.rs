@@ -3,7 +3,8 @@
 //! * What: the states of RFC 3501 section 3 as one value, and a file for each family of commands.
 //! * In: the host's inputs.
 //! * Out: steps for the host.
-//! * Never: carries out two commands at once, asks two things at once (but for the watch of IDLE), or gives a message
+//! * Never: carries out two commands at once or asks two things at once (but for the watch of IDLE, and for APPENDs that
+//!   wait for the disk), or gives a message
 //!   another number while a client may still use the old one.
 //! * Fails: see the crate.
 
@@ -30,13 +31,14 @@ mod select;
 mod store;
 mod sync;
 mod tree;
+mod under_way;
 
 use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick};
 
 use self::{
     append::Append, fetch::Fetching, find::Listing, open::OpenMailbox, outbox::Outbox, purpose::Purpose,
-    resync::Vanishing, sasl_turn::SaslTurn, search::Finding, sync::Telling,
+    resync::Vanishing, sasl_turn::SaslTurn, search::Finding, sync::Telling, under_way::UnderWay,
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
@@ -58,6 +60,8 @@ pub struct ImapSession {
     /// The step besides sending that comes next. There is never more than one.
     step: Option<Box<Step<Ask>>>,
     doing: Doing,
+    /// APPENDs that are not answered yet, while the next one comes.
+    under_way: Option<Box<UnderWay>>,
     state: State,
     /// Tag of the command in progress.
     tag: String,
@@ -144,6 +148,7 @@ impl ImapSession {
             out: Outbox::default(),
             step: None,
             doing: Doing::Commands,
+            under_way: None,
             state: State::NotAuthenticated(Box::new(Stranger { seed, login_failures: 0 })),
             tag: String::new(),
             tls: peer.tls.is_some(),
@@ -262,6 +267,10 @@ impl ImapSession {
             Doing::Idling(watch) => return self.idle_on(watch),
             Doing::Appending(append) => return self.append_on(append),
             Doing::Refusing(text) => return self.refuse_on(text),
+            Doing::Leaving if self.appends_wait() => {
+                self.doing = Doing::Leaving;
+                return false;
+            }
             Doing::Leaving => {
                 self.step = Some(Box::new(Step::Close));
                 self.doing = Doing::Left;
@@ -276,6 +285,10 @@ impl ImapSession {
 
     /// Whether the conversation ends here, because the server stops or (when nothing more can come) the client has gone.
     fn is_over(&mut self, nothing_came: bool) -> bool {
+        if self.appends_wait() && matches!(self.doing, Doing::Commands) {
+            // What was taken in is answered first.
+            return false;
+        }
         if self.stopping {
             self.bye(STOPPING);
         } else if nothing_came && self.peer_closed {
@@ -290,7 +303,7 @@ impl ImapSession {
         if self.is_over(false) {
             return true;
         }
-        let Some(frame) = self.frames.next() else { return self.is_over(true) };
+        let Some(frame) = self.next_frame() else { return self.is_over(true) };
         match frame {
             Frame::Command(command) => match parse(&command, self.names()) {
                 Ok(tagged) => {
@@ -332,6 +345,9 @@ impl ImapSession {
     }
 
     fn answer(&mut self, id: AskId, answer: Answer) {
+        if self.append_answered(id, &answer) {
+            return;
+        }
         match std::mem::replace(&mut self.doing, Doing::Commands) {
             Doing::Waiting(asked, purpose) if asked == id => self.answered(*purpose, answer),
             Doing::Idling(Some(watch)) if watch == id => self.watch_answered(&answer),
@@ -403,6 +419,9 @@ impl Session for ImapSession {
 
     fn deadline(&self) -> Option<Tick> {
         // While the host works, the client is not the one who is silent.
+        if self.appends_wait() && matches!(self.doing, Doing::Commands) {
+            return None;
+        }
         (self.is_waiting_for_client() || matches!(self.doing, Doing::Handshake)).then_some(self.deadline)
     }
 }

@@ -111,8 +111,8 @@ pub(super) enum Purpose {
     AppendNext(Box<Append>, Synchronising),
     /// Octets of a message.
     AppendOctets(Box<Append>),
-    /// The whole message; whether another goes for it.
-    AppendEnd(bool),
+    /// The whole message, for which another goes.
+    Replace,
     /// The message is given up.
     AppendAbort(GivenUp),
 }
@@ -238,9 +238,7 @@ impl ImapSession {
                 self.append_begun(append, synchronising);
             }
             (Purpose::AppendOctets(append), Answer::Done) => self.doing = super::Doing::Appending(append),
-            (Purpose::AppendEnd(replaces), Answer::Appended { uid_validity, uids }) => {
-                self.appended(uid_validity, &uids, replaces);
-            }
+            (Purpose::Replace, Answer::Appended { uid_validity, uids }) => self.replaced_by(uid_validity, &uids),
             (Purpose::AppendAbort(given_up), Answer::Done) => self.append_given_up(given_up),
             (purpose, answer) => self.answered_about_mailboxes(purpose, answer),
         }
@@ -343,7 +341,7 @@ impl ImapSession {
                 self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
-            Purpose::Copy(_) | Purpose::AppendEnd(_) => self.complete(refusal.text(true)),
+            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }
     }

@@ -1,6 +1,9 @@
 //! APPEND: messages on their way in, stored together when the last one has come.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use rockdove_engine::{AccountId, AppendMessage, Command, EngineError, InternalDate, Outcome, Staging};
@@ -54,7 +57,57 @@ impl Append {
     }
 }
 
+/// A message that has come and is to be stored.
+struct End {
+    id: AskId,
+    append: Box<Append>,
+    facts: (Flags, InternalDate),
+    replaces: Option<Uid>,
+}
+
+/// Messages that are to be stored in this order, whichever of them is staged first: one job works on them.
+#[derive(Default)]
+pub(super) struct Ends {
+    waiting: VecDeque<End>,
+    /// A job works on them.
+    worked_on: bool,
+}
+
+impl Ends {
+    /// Adds one; whether a job is to be started.
+    fn add(&mut self, end: End) -> bool {
+        self.waiting.push_back(end);
+        !std::mem::replace(&mut self.worked_on, true)
+    }
+
+    /// The next one; with the last the job ends.
+    fn next(&mut self) -> Option<End> {
+        let next = self.waiting.pop_front();
+        self.worked_on = next.is_some();
+        next
+    }
+
+    /// No job could be started.
+    fn give_up(&mut self) -> VecDeque<End> {
+        self.worked_on = false;
+        std::mem::take(&mut self.waiting)
+    }
+}
+
 impl Conversation {
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores what has come, in its order.
+    fn submit_ends(self: &Arc<Self>, answers: &Replier<Answer>) {
+        loop {
+            // Not in the condition of a loop: the lock would be held while the message is staged.
+            let Some(End { id, append, facts, replaces }) = self.ends().next() else { return };
+            self.append_submit(id, answers.clone(), append, facts, replaces);
+        }
+    }
+
     fn append(&self) -> MutexGuard<'_, Option<Box<Append>>> {
         self.append.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,8 +281,16 @@ impl ImapFront {
         let Some(append) = self.talk.append().take() else {
             return replier.reply(id, Answer::Refused(Refusal::TryLater));
         };
-        let date = internal_date(date);
-        self.job(id, replier, move |talk, answers| talk.append_submit(id, answers, append, (flags, date), replaces));
+        let end = End { id, append, facts: (flags, internal_date(date)), replaces };
+        if !self.talk.ends().add(end) {
+            return;
+        }
+        let (talk, answers) = (Arc::clone(&self.talk), replier.clone());
+        if self.talk.who.services().storage.run(move || talk.submit_ends(&answers)).is_err() {
+            for End { id, .. } in self.talk.ends().give_up() {
+                replier.reply(id, Answer::Refused(Refusal::TryLater));
+            }
+        }
     }
 
     pub(super) fn append_abort(&self, id: AskId, replier: &Replier<Answer>) {

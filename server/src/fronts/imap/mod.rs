@@ -24,7 +24,12 @@ use rockdove_engine::{
 use rockdove_imap::{Answer, Ask, ImapConfig, ImapSession, Refusal};
 use rockdove_mail::{AskId, Peer, Tick, sasl::LoginAnswer};
 
-use self::{append::Append, fetch::PageOf, mailbox::Open, mailbox::Watching};
+use self::{
+    append::{Append, Ends},
+    fetch::PageOf,
+    mailbox::Open,
+    mailbox::Watching,
+};
 use super::{
     Front, Replier,
     locks::AccountLock,
@@ -55,6 +60,8 @@ struct Conversation {
     administered: Mutex<Option<AccountLock>>,
     open: Mutex<Option<Open>>,
     append: Mutex<Option<Box<Append>>>,
+    /// Messages that have come and are to be stored, in this order.
+    ends: Mutex<Ends>,
 }
 
 /// Where an answer may come from.
@@ -254,7 +261,14 @@ impl ImapFront {
 
 impl Conversation {
     fn new(who: Identity, administrator: bool) -> Self {
-        Self { who, administrator, administered: Mutex::default(), open: Mutex::default(), append: Mutex::default() }
+        Self {
+            who,
+            administrator,
+            administered: Mutex::default(),
+            open: Mutex::default(),
+            append: Mutex::default(),
+            ends: Mutex::default(),
+        }
     }
 
     fn engine(&self) -> &Arc<Engine> {

@@ -16,6 +16,9 @@ const RUN_MIN: usize = 8;
 /// A range with more rows than this for each wanted one is not read as a whole.
 const RUN_SPREAD: u32 = 2;
 
+/// Is shown a row: its place among those that were asked for, its message, its octets.
+type VisitRow<'a> = &'a mut dyn FnMut(usize, MessageId, &[u8]) -> Result<(), EngineError>;
+
 /// What IMAP shows of a message without its header and body, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadyTexts {
@@ -88,7 +91,7 @@ impl Engine {
         &self,
         account: AccountId,
         messages: &[MessageId],
-        visit: &mut dyn FnMut(usize, MessageId, &[u8]) -> Result<(), EngineError>,
+        visit: VisitRow<'_>,
     ) -> Result<(), EngineError> {
         let Some((first, last)) = run(messages) else {
             let keys: Vec<Bytes> = messages.iter().map(|message| keys::message_record(account.0, message.0)).collect();

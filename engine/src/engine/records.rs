@@ -87,12 +87,7 @@ impl Engine {
     }
 
     /// Shows the rows of these messages with their places in `messages`, in any order; those of missing ones not.
-    fn rows(
-        &self,
-        account: AccountId,
-        messages: &[MessageId],
-        visit: VisitRow<'_>,
-    ) -> Result<(), EngineError> {
+    fn rows(&self, account: AccountId, messages: &[MessageId], visit: VisitRow<'_>) -> Result<(), EngineError> {
         let Some((first, last)) = run(messages) else {
             let keys: Vec<Bytes> = messages.iter().map(|message| keys::message_record(account.0, message.0)).collect();
             let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();

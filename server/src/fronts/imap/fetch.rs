@@ -139,14 +139,13 @@ impl Messages<'_> {
     fn record(&mut self, uid: Uid) -> Result<Arc<MessageRecord>, FetchFailure> {
         if !passed_to(&mut self.ahead, uid) {
             let (uids, ids) = self.wanted_from(uid);
-            self.ahead = match self.engine.records_found(self.account, &ids) {
-                Ok(records) => found(uids, records),
+            self.ahead = if let Ok(records) = self.engine.records_found(self.account, &ids) {
+                found(uids, records)
+            } else {
                 // One of them may be damaged; the others are shown all the same.
-                Err(_) => {
-                    let id = self.view.entry(uid).ok_or(FetchFailure::Gone)?.message;
-                    let record = self.engine.record(self.account, id).map_err(|error| self.failure(uid, &error))?;
-                    VecDeque::from([(uid, record)])
-                }
+                let id = self.view.entry(uid).ok_or(FetchFailure::Gone)?.message;
+                let record = self.engine.record(self.account, id).map_err(|error| self.failure(uid, &error))?;
+                VecDeque::from([(uid, record)])
             };
         }
         first(&self.ahead, uid).map(Arc::clone).ok_or(FetchFailure::Gone)
@@ -162,13 +161,12 @@ impl Messages<'_> {
         }
         if !passed_to(&mut self.texts, uid) {
             let (uids, ids) = self.wanted_from(uid);
-            self.texts = match self.engine.ready_texts(self.account, &ids) {
-                Ok(texts) => found(uids, texts),
-                Err(_) => {
-                    let id = self.view.entry(uid).ok_or(FetchFailure::Gone)?.message;
-                    let texts = self.engine.ready_texts(self.account, &[id]);
-                    found(vec![uid], texts.map_err(|error| self.failure(uid, &error))?)
-                }
+            self.texts = if let Ok(texts) = self.engine.ready_texts(self.account, &ids) {
+                found(uids, texts)
+            } else {
+                let id = self.view.entry(uid).ok_or(FetchFailure::Gone)?.message;
+                let texts = self.engine.ready_texts(self.account, &[id]);
+                found(vec![uid], texts.map_err(|error| self.failure(uid, &error))?)
             };
         }
         first(&self.texts, uid).cloned().ok_or(FetchFailure::Gone)

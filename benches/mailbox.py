@@ -35,7 +35,7 @@ INDEXED_SECONDS_MAX = 1_800
 class Client:
     """An IMAP client that reads answers without looking at them, so that what is timed is the server."""
 
-    def __init__(self, server):
+    def __init__(self, server, user=USER):
         host, port = server.addresses["imap"].rsplit(":", 1)
         self.socket = socket.create_connection((host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -43,7 +43,7 @@ class Client:
         self.tag = 0
         self.pending = b""
         self.socket.recv(4096)
-        self.run(f"LOGIN {USER} {servers.PASSWORD}")
+        self.run(f"LOGIN {user} {servers.PASSWORD}")
 
     def next_tag(self):
         self.tag += 1
@@ -153,22 +153,11 @@ OPERATIONS = [
 ]
 
 
-class Peer:
-    """A server that runs, its client, and what was seen of it."""
+class Watched:
+    """What is seen of a server from outside."""
 
-    def __init__(self, server, messages, corpus):
+    def __init__(self, server):
         self.server = server
-        server.start()
-        self.client = Client(server)
-        seconds = self.client.append_all("INBOX", made(corpus, messages))
-        self.facts = {"APPEND pipelined": f"{messages / seconds:,.0f}/s"}
-        if isinstance(server, servers.Rockdove):
-            self.wait_until_indexed(messages)
-            self.facts["written to files for it"] = f"{self.written() / 1e6:,.0f} MB"
-        self.facts["disk, log included"] = f"{self.disk() / 1e6:,.1f} MB"
-        self.client.run("CREATE Copies")
-        self.client.run("SELECT INBOX")
-        self.took = {}
 
     def metric(self, name):
         text = servers.output(self.server.program, "-c", self.server.path("rockdove.toml"), "status", "--metrics")
@@ -176,12 +165,13 @@ class Peer:
         return int(found.group(1)) if found else 0
 
     def wait_until_indexed(self, messages):
+        """Seconds until the texts of so many messages were taken in."""
         began = time.monotonic()
         while self.metric("rockdove_indexed_messages_total") < messages:
             if time.monotonic() - began > INDEXED_SECONDS_MAX:
                 raise RuntimeError("the texts were not taken in")
             time.sleep(0.1)
-        self.facts["indexed after the last APPEND"] = f"{time.monotonic() - began:.1f} s"
+        return time.monotonic() - began
 
     def disk(self):
         subprocess.run(["sync"], check=True)
@@ -193,6 +183,24 @@ class Peer:
         file system. The kernel's own figure (write_bytes) counts a large folio of a log file anew with every sync."""
         with open(f"/proc/{self.server.pid}/io", encoding="utf-8") as file:
             return int(re.search(r"(?m)^wchar: (\d+)", file.read()).group(1))
+
+
+class Peer(Watched):
+    """A server that runs, its client, and what was seen of it."""
+
+    def __init__(self, server, messages, corpus):
+        super().__init__(server)
+        server.start()
+        self.client = Client(server)
+        seconds = self.client.append_all("INBOX", made(corpus, messages))
+        self.facts = {"APPEND pipelined": f"{messages / seconds:,.0f}/s"}
+        if isinstance(server, servers.Rockdove):
+            self.facts["indexed after the last APPEND"] = f"{self.wait_until_indexed(messages):.1f} s"
+            self.facts["written to files for it"] = f"{self.written() / 1e6:,.0f} MB"
+        self.facts["disk, log included"] = f"{self.disk() / 1e6:,.1f} MB"
+        self.client.run("CREATE Copies")
+        self.client.run("SELECT INBOX")
+        self.took = {}
 
     def end(self):
         """What is seen only when all has been asked: memory, and a start after a kill. Dovecot is many processes."""

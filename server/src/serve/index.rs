@@ -8,10 +8,13 @@ use std::{
 
 use rockdove_engine::{AccountId, ChangeNotice, Engine};
 
+use crate::runtime::clock;
+
 /// Pause between two runs.
 pub(super) const INDEX_EVERY: Duration = Duration::from_millis(500);
-/// Slices of one run, a fraction of a second each at worst; stopping the server waits for a run.
-const SLICES_PER_RUN: usize = 16;
+/// After so many milliseconds a run ends with the slice it is at, a fraction of a second at worst: deliveries get their
+/// turn, and stopping the server waits for a run.
+const RUN_MS: u64 = 2_000;
 /// Runs after which the words of the few messages that are gone are removed too: half an hour of pauses.
 const THOROUGH_EVERY: u32 = 3_600;
 
@@ -80,7 +83,8 @@ impl Indexer {
         if self.engine.takes_in().is_err() {
             return;
         }
-        for _ in 0..SLICES_PER_RUN {
+        let end = clock::now().plus_ms(RUN_MS);
+        while !clock::now().reached(end) {
             let Some((account, thorough)) = self.due().take() else { return };
             match self.engine.catch_up(account, thorough) {
                 Ok(caught) => {

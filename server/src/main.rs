@@ -8,6 +8,10 @@ use std::{
 use clap::Parser as _;
 use rockdove::{cli::Cli, failure::Failure};
 
+/// For RocksDB too, as it takes the place of malloc in the whole program.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,

@@ -44,19 +44,6 @@ impl Signals {
     }
 }
 
-/// Octets from which on a piece of memory is mapped on its own and goes back to the system when it is freed.
-const MAPPED_ALONE_BYTES: libc::c_int = 4 * 1024 * 1024;
-
-/// Holds the allocator to giving large pieces back. By itself glibc learns from the first 19 MiB that a password check
-/// frees to keep such pieces, once for every thread, for the life of the process.
-pub fn return_large_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: sets a number inside the allocator; no other thread is needed or disturbed.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_ALONE_BYTES);
-    }
-}
-
 /// Raises the limit of open descriptors as far as the operating system lets us, at most to `wanted`. Gives the limit
 /// now in force.
 ///

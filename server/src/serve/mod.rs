@@ -79,7 +79,6 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     journal::begin(&config.log);
     let mut signals = Signals::catch().map_err(refused("cannot catch signals"))?;
     let metrics = journal::record_metrics()?;
-    process::return_large_memory();
     raise_descriptors(&config)?;
     let data_dir = DataDir::claim_or_refuse(&config)?;
     let backend = config.runtime.io.settle().map_err(refused("[runtime] io"))?;

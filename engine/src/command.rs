@@ -7,7 +7,11 @@ use rockdove_mail::{
     FlagUpdate, Flags, Keyword, MailboxName, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet, UidValidity,
 };
 
-use crate::{kv::KvError, store::ingest::StagedMessage};
+use crate::{
+    kv::KvError,
+    queue::{Edit, Outbound, QueueId, Settled},
+    store::ingest::StagedMessage,
+};
 
 /// A mail account; fixed for its life, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -200,6 +204,26 @@ pub enum Command {
         /// Where it goes.
         deliveries: Vec<Delivery>,
     },
+    /// A message to local accounts and to others, or what came of mail that left, or both: in one batch.
+    Dispatch {
+        /// The bytes, staged before; `None` when nothing is delivered or leaves.
+        message: Option<Arc<StagedMessage>>,
+        /// Where it goes here.
+        deliveries: Vec<Delivery>,
+        /// How it leaves.
+        outbound: Vec<Outbound>,
+        /// What came of leases.
+        settled: Vec<Settled>,
+    },
+    /// Does something with mail that waits to leave.
+    EditQueue {
+        /// Which message.
+        message: QueueId,
+        /// What.
+        edit: Edit,
+        /// It must be this account's.
+        owner: Option<AccountId>,
+    },
     /// Puts messages into one mailbox, all or none (RFC 3502).
     Append {
         /// Whose.
@@ -344,6 +368,8 @@ impl Command {
     pub(crate) fn takes_in(&self) -> bool {
         match self {
             Self::As { command, .. } => command.takes_in(),
+            // What came of leases must be noted, or mail is sent twice.
+            Self::Dispatch { settled, .. } => settled.is_empty(),
             Self::Deliver { .. }
             | Self::Append { .. }
             | Self::Replace { .. }
@@ -394,6 +420,13 @@ pub enum Outcome {
     Mailbox(MailboxId),
     /// One entry per delivery, in order.
     Delivered(Vec<Delivered>),
+    /// One entry per delivery, and one per message that leaves, in order.
+    Dispatched {
+        /// Where the copies went.
+        delivered: Vec<Delivered>,
+        /// Their numbers in the queue.
+        queued: Vec<QueueId>,
+    },
     /// Messages appended.
     Appended {
         /// UIDVALIDITY of the mailbox.

@@ -27,6 +27,7 @@ use crate::{
     command::{AccountId, ChangeNotice, Command, EngineError, MailboxId, MessageId, Outcome, QuotaLimits},
     directory::{AccountRecord, Directory},
     kv::{Batch, Durability, Family, Read, SharedKv, keys},
+    queue::Queue,
     rights::Grants,
     search::{self, KeptTexts, Messages, SheetCache, Sheets},
     store::{
@@ -129,6 +130,8 @@ pub struct Engine {
     closed: AtomicBool,
     /// Who is named in whose lists of rights.
     grants: Grants,
+    /// Mail that leaves.
+    queue: Arc<Queue>,
 }
 
 impl fmt::Debug for Engine {
@@ -157,6 +160,7 @@ impl Engine {
             listeners: RwLock::default(),
             closed: AtomicBool::new(false),
             grants,
+            queue: Arc::new(Queue::load(&*kv as &dyn Read)?),
             kv,
             options,
         }))
@@ -170,6 +174,10 @@ impl Engine {
     /// The store below; for checks and repairs.
     pub(crate) fn kv(&self) -> &SharedKv {
         &self.kv
+    }
+
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
     }
 
     /// Domains, accounts and aliases, as last published.

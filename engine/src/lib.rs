@@ -12,6 +12,7 @@ pub mod command;
 pub mod directory;
 pub mod engine;
 pub mod kv;
+pub mod queue;
 pub mod rights;
 pub mod search;
 pub mod store;
@@ -23,6 +24,7 @@ pub use command::{
 };
 pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, GroupRecord, Resolution, Target};
 pub use engine::{Done, Engine, EngineOptions, ReadyTexts};
+pub use queue::{Lease, Outbound, OutboundRecipient, QueueId, Settled};
 pub use store::{
     DeletedMailbox, DeletedMessage, DeletedUse, Entry, KEYWORDS_MAX, MailboxInfo, MailboxList, MailboxStatus,
     MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::{
     account::AccountCheck,
     parts::{PartCheck, remove_stray_hashes, stray_hashes},
+    queue::QueueCheck,
 };
 use crate::{
     command::{AccountId, EngineError, MailboxId},
@@ -89,6 +90,8 @@ pub struct FsckSummary {
     pub entries: u64,
     /// Messages.
     pub messages: u64,
+    /// Messages that wait to leave.
+    pub queued: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.
@@ -113,6 +116,7 @@ impl Engine {
         for account in accounts {
             run.account(account)?;
         }
+        run.queue()?;
         run.parts()?;
         Ok(run.summary)
     }
@@ -206,6 +210,37 @@ impl Run<'_> {
         self.all_known &= check.all_known;
         self.tell(check.findings);
         Ok(())
+    }
+
+    fn queue(&mut self) -> Result<(), EngineError> {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let check = self.queue_rows(&|read| QueueCheck::run(read, from))?;
+            next = check.next;
+            self.summary.queued += check.messages;
+            self.all_known &= check.all_known;
+            self.tell(check.findings);
+        }
+        let check = self.queue_rows(&QueueCheck::strays)?;
+        self.tell(check.findings);
+        Ok(())
+    }
+
+    /// Looks at rows of the queue, and once more while no group is written when something is to be repaired.
+    fn queue_rows(
+        &self,
+        look: &dyn Fn(&dyn Read) -> Result<QueueCheck, EngineError>,
+    ) -> Result<QueueCheck, EngineError> {
+        let engine = self.engine;
+        let check = look(&*engine.kv().snapshot())?;
+        if !self.repair || check.repairs.changes.is_empty() {
+            return Ok(check);
+        }
+        engine.exclusive(|| {
+            let mut check = look(&**engine.kv() as &dyn Read)?;
+            write_repairs(engine, &mut check.findings, &check.repairs)?;
+            Ok(check)
+        })
     }
 
     fn parts(&mut self) -> Result<(), EngineError> {
@@ -302,7 +337,7 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
     read.scan(Family::Sys, &[], &KEYS_END, &mut |key, _| {
         let known = match key.split_first() {
             Some((&first, [])) => [first] == *keys::SYS_VERSION,
-            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group"].contains(&name),
+            Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group", b"queue"].contains(&name),
             Some((&first, _)) => {
                 (keys::SYS_SETTING..=keys::SYS_LEAVING).contains(&first)
                     || [keys::SYS_GROUP, keys::SYS_PUBLIC].contains(&first)

@@ -14,6 +14,7 @@ mod backup;
 mod deleted;
 mod fsck;
 mod parts;
+mod queue;
 mod rebuild;
 mod stats;
 

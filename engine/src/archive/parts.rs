@@ -89,6 +89,10 @@ impl PartCheck {
                 some.iter().map(|(account, message, _)| keys::message_record(*account, *message)).collect();
             let rows: Vec<&[u8]> = rows.iter().map(|key| &key[..]).collect();
             for ((account, message, key), row) in some.iter().zip(read.multi_get(Family::Message, &rows)?) {
+                let row = match keys::queued_in(*account, *message) {
+                    Some(queued) => read.get(Family::Queue, &keys::queue_record(queued))?,
+                    None => row,
+                };
                 let names_it = |row: &Bytes| {
                     // A record that cannot be read may need it.
                     MessageRecord::decode(MessageId(*message), row)

@@ -8,7 +8,8 @@ use std::{
 use super::{Done, Engine};
 use crate::{
     command::{AccountId, Command, Delivered, Delivery, EngineError, Outcome},
-    directory::{self, AccountRecord},
+    directory,
+    queue::{Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
     store::{
         StagedMessage,
@@ -17,6 +18,13 @@ use crate::{
         plan::AccountPlan,
     },
 };
+
+/// What leaves, and what came of what left.
+type Leaving<'a> = (&'a [Outbound], &'a [Settled]);
+
+fn nothing_to_send() -> EngineError {
+    EngineError::Invalid("there is no message to deliver".to_owned())
+}
 
 /// When a command was given, and by whom.
 pub(crate) struct By {
@@ -34,7 +42,7 @@ impl Engine {
         done: &mut Option<Done>,
     ) -> Result<(), EngineError> {
         let Command::As { actor, command } = command else {
-            return self.queue(&By { now_unix_s, actor: None }, command, done);
+            return self.plan(&By { now_unix_s, actor: None }, command, done);
         };
         let directory = self.directory.published();
         if directory.account(actor).is_none() {
@@ -45,11 +53,11 @@ impl Engine {
         if !administrates && !is_about_mail(&command) {
             return Err(EngineError::NoPermission("this is for administrators".to_owned()));
         }
-        self.queue(&By { now_unix_s, actor: Some(actor) }, *command, done)
+        self.plan(&By { now_unix_s, actor: Some(actor) }, *command, done)
     }
 
     /// Plans a command and queues it; takes `done` when it did.
-    fn queue(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+    fn plan(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
         match command {
             Command::SetRights { account, mailbox, identifier, update, rights } => {
                 let directory = self.directory.published();
@@ -77,7 +85,11 @@ impl Engine {
                 }
                 self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
             }
-            Command::Deliver { message, deliveries } => self.deliver(now, &message, &deliveries, done),
+            Command::Deliver { message, deliveries } => self.dispatch(now, Some(&message), &deliveries, None, done),
+            Command::Dispatch { message, deliveries, outbound, settled } => {
+                self.dispatch(now, message.as_ref(), &deliveries, Some((&outbound, &settled)), done)
+            }
+            Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
             Command::Append { account, mailbox, messages } => {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
@@ -141,40 +153,104 @@ impl Engine {
         Ok(())
     }
 
-    /// Plans a delivery: all its accounts are locked, in ascending order.
-    fn deliver(
+    /// Plans a delivery: all its accounts are locked, in ascending order, then the queue.
+    fn dispatch(
         &self,
         by: &By,
-        message: &Arc<StagedMessage>,
+        message: Option<&Arc<StagedMessage>>,
         deliveries: &[Delivery],
+        leaving: Option<Leaving<'_>>,
         done: &mut Option<Done>,
     ) -> Result<(), EngineError> {
         let mut by_account: BTreeMap<AccountId, Vec<usize>> = BTreeMap::new();
         for (number, delivery) in deliveries.iter().enumerate() {
             by_account.entry(delivery.account).or_default().push(number);
         }
-        let directory = self.directory.published();
         let slots: Vec<Arc<AccountSlot>> = by_account.keys().map(|account| self.slot(*account)).collect();
         let mut planners: Vec<MutexGuard<'_, Planner>> = slots.iter().map(|slot| slot.lock()).collect();
         let mut plans = Vec::with_capacity(slots.len());
         let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
         for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
-            let limits = directory.account(slot.id).map(AccountRecord::limits).unwrap_or_default();
+            let limits = self.limits_of(slot.id);
             let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, slot, planner)?;
             for number in numbers {
+                let message = message.ok_or_else(nothing_to_send)?;
                 delivered[*number] = Some(plan.deliver(message, &deliveries[*number], limits)?);
             }
             plan.prepare()?;
             plans.push(plan);
         }
-        let staged = if plans.is_empty() { Vec::new() } else { vec![Arc::clone(message)] };
-        let mut joined = Plan { staged, ..Plan::default() };
-        for plan in plans {
-            let (mut batch, touch) = plan.conclude();
-            joined.batch.changes.append(&mut batch.changes);
-            joined.touches.push(touch);
+        let leaves = leaving.is_some_and(|(outbound, _)| !outbound.is_empty());
+        let staged = message.filter(|_| leaves || !plans.is_empty()).cloned().into_iter().collect();
+        let delivered = delivered.into_iter().flatten().collect();
+        // Nothing may fail once an account is concluded.
+        let conclude = move || {
+            let mut joined = Plan { staged, ..Plan::default() };
+            for plan in plans {
+                let (mut batch, touch) = plan.conclude();
+                joined.batch.changes.append(&mut batch.changes);
+                joined.touches.push(touch);
+            }
+            joined
+        };
+        let Some((outbound, settled)) = leaving else {
+            self.push(conclude(), Outcome::Delivered(delivered), done);
+            return Ok(());
+        };
+        self.on_queue_of(by, conclude, done, |plan| {
+            settled.iter().try_for_each(|settled| plan.settle(settled))?;
+            let mut queued = Vec::with_capacity(outbound.len());
+            for outbound in outbound {
+                queued.push(plan.enqueue(outbound, message.ok_or_else(nothing_to_send)?)?);
+            }
+            Ok(Outcome::Dispatched { delivered, queued })
+        })
+    }
+
+    /// Plans something with mail that waits to leave.
+    fn edit_queue(
+        &self,
+        by: &By,
+        message: QueueId,
+        edit: &Edit,
+        owner: Option<AccountId>,
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        self.on_queue_of(by, Plan::default, done, |plan| plan.edit(message, edit, owner).map(|()| Outcome::Done))
+    }
+
+    /// Plans a change of the queue beside what is planned. Its memory learns of it when it is durable.
+    fn on_queue_of(
+        &self,
+        by: &By,
+        beside: impl FnOnce() -> Plan,
+        done: &mut Option<Done>,
+        work: impl FnOnce(&mut QueuePlan<'_>) -> Result<Outcome, EngineError>,
+    ) -> Result<(), EngineError> {
+        let mut state = self.queue.lock();
+        let mut plan = QueuePlan::new(&mut state, &*self.kv, by.now_unix_s);
+        let planned = work(&mut plan);
+        let QueuePlan { mut batch, effects, .. } = plan;
+        let outcome = match planned {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                drop(state);
+                self.queue.committed(&effects, false);
+                return Err(error);
+            }
+        };
+        let mut joined = beside();
+        joined.batch.changes.append(&mut batch.changes);
+        let queue = Arc::clone(&self.queue);
+        if let Some(done) = done.take() {
+            let told = move |outcome: Result<Outcome, EngineError>| {
+                queue.committed(&effects, outcome.is_ok());
+                done(outcome);
+            };
+            // Under the lock of the queue, so that the rows of later plans are written later.
+            self.committer.push(joined, outcome, Box::new(told));
         }
-        self.push(joined, Outcome::Delivered(delivered.into_iter().flatten().collect()), done);
+        drop(state);
         Ok(())
     }
 

@@ -3,8 +3,8 @@
 //! Few on purpose: every family costs a write buffer, and one that is seldom written holds back the log of all others.
 //! The keys inside each family are described byte by byte in [`super::keys`].
 //!
-//! Reserved for rooms that do not exist yet, and created empty by the version that brings them: `queue` (outbound work by
-//! due time), `trace` (activity log, dropped by age).
+//! Reserved for a room that does not exist yet, and created empty by the version that brings it: `trace` (activity log,
+//! dropped by age).
 
 /// A part of the key space with its own tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,12 +25,23 @@ pub enum Family {
     Change,
     /// What searching reads: text pages, words and postings. Derived from the messages, written in the background.
     Text,
+    /// Mail that leaves: envelopes, what is left to do for each next hop and when, the records of its messages.
+    Queue,
 }
 
 impl Family {
     /// Every family, in the order of their numbers.
-    pub const ALL: [Self; 8] =
-        [Self::Sys, Self::Account, Self::Segment, Self::Message, Self::Part, Self::Reference, Self::Change, Self::Text];
+    pub const ALL: [Self; 9] = [
+        Self::Sys,
+        Self::Account,
+        Self::Segment,
+        Self::Message,
+        Self::Part,
+        Self::Reference,
+        Self::Change,
+        Self::Text,
+        Self::Queue,
+    ];
 
     /// Name on disk; never changed. `Sys` lives in the family that RocksDB insists on having.
     pub const fn name(self) -> &'static str {
@@ -43,6 +54,7 @@ impl Family {
             Self::Reference => "reference",
             Self::Change => "change",
             Self::Text => "text",
+            Self::Queue => "queue",
         }
     }
 
@@ -57,6 +69,7 @@ impl Family {
             Self::Reference => 5,
             Self::Change => 6,
             Self::Text => 7,
+            Self::Queue => 8,
         }
     }
 }

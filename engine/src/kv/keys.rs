@@ -53,6 +53,15 @@
 //! account4 05 column1 tier1 number4 chunk4  -> postings of these words
 //! ```
 //!
+//! ## Queue
+//! ```text
+//! 00 message8                      -> envelope
+//! 01 message8 task2                -> task: the recipients of one next hop, and how far they are
+//! 02 hop… 00 due8 message8 task2   -> when the task is due; absent while it is on hold
+//! 03 account4 message8             -> mail that an account has sent
+//! 04 message8                      -> message record
+//! ```
+//!
 //! ## Part
 //! ```text
 //! part8 chunk4            -> one chunk of a part, framed
@@ -63,6 +72,7 @@
 //! 00 part8                     -> head of the part: length, octets stored, chunks, content hash
 //! 01 hash32                    -> the part with octets of this hash
 //! 02 part8 account4 message4   -> the message needs the part
+//! 02 part8 f message8           -> the same of mail in the queue: its number with the first four bits set
 //! 03 part8                     -> the part may be collected, and since when
 //! ```
 
@@ -295,6 +305,65 @@ pub fn text_words(account: u32, column: u8, tier: u8, number: u32) -> Bytes {
 /// Text: some postings of a block.
 pub fn text_postings(account: u32, column: u8, tier: u8, number: u32, chunk: u32) -> Bytes {
     KeyWriter::default().u32(account).u8(TEXT_POSTINGS).u8(column).u8(tier).u32(number).u32(chunk).done()
+}
+
+/// Queue: kind of envelopes.
+pub const QUEUE_ENVELOPE: u8 = 0x00;
+/// Queue: kind of tasks.
+pub const QUEUE_TASK: u8 = 0x01;
+/// Queue: kind of rows that say when a task is due.
+pub const QUEUE_DUE: u8 = 0x02;
+/// Queue: kind of rows by account.
+pub const QUEUE_SENDER: u8 = 0x03;
+/// Queue: kind of message records.
+pub const QUEUE_RECORD: u8 = 0x04;
+/// Numbers of queued messages are less, so that they can stand where an account and its message do.
+pub const QUEUE_NUMBERS: u64 = 1 << 60;
+
+/// Queue: the envelope of a message.
+pub fn queue_envelope(message: u64) -> Bytes {
+    KeyWriter::kind(QUEUE_ENVELOPE).u64(message).done()
+}
+
+/// Queue: a task of a message.
+pub fn queue_task(message: u64, task: u16) -> Bytes {
+    KeyWriter::kind(QUEUE_TASK).u64(message).u16(task).done()
+}
+
+/// Queue: the beginning of the tasks of a message.
+pub fn queue_tasks(message: u64) -> Bytes {
+    KeyWriter::kind(QUEUE_TASK).u64(message).done()
+}
+
+/// Queue: when a task is due, by its next hop (which has no NUL).
+pub fn queue_due(hop: &str, due_ms: u64, message: u64, task: u16) -> Bytes {
+    KeyWriter::kind(QUEUE_DUE).raw(hop.as_bytes()).u8(0).u64(due_ms).u64(message).u16(task).done()
+}
+
+/// Queue: the beginning of what is due for a next hop.
+pub fn queue_hop(hop: &str) -> Bytes {
+    KeyWriter::kind(QUEUE_DUE).raw(hop.as_bytes()).u8(0).done()
+}
+
+/// Queue: mail that an account has sent.
+pub fn queue_sender(account: u32, message: u64) -> Bytes {
+    KeyWriter::kind(QUEUE_SENDER).u32(account).u64(message).done()
+}
+
+/// Queue: the record of a message.
+pub fn queue_record(message: u64) -> Bytes {
+    KeyWriter::kind(QUEUE_RECORD).u64(message).done()
+}
+
+/// Reference: a queued message needs the part.
+pub fn queue_reference(part: u64, message: u64) -> Bytes {
+    KeyWriter::kind(REFERENCE_USE).u64(part).u64(message | (0xf << 60)).done()
+}
+
+/// The queued message that needs a part, where an account and its message stand.
+pub fn queued_in(account: u32, message: u32) -> Option<u64> {
+    let number = (u64::from(account) << 32) | u64::from(message);
+    (number >> 60 == 0xf).then_some(number & (QUEUE_NUMBERS - 1))
 }
 
 /// Part: a chunk.

@@ -3,7 +3,7 @@
 //! One database with one log (WAL). A write is first appended to the log and, when [`Durability::Synced`], the log is
 //! synced before the call returns. A full disk and a write stall are answered with [`KvError::Busy`] inside a bounded
 //! time. RocksDB resumes by itself when space returns, nothing needs to be restarted: it looks every five seconds, and
-//! wants room for one write buffer of each family (seven quarters of [`RocksOptions::write_buffers_bytes`]) so that the
+//! wants room for one write buffer of each family (nine quarters of [`RocksOptions::write_buffers_bytes`]) so that the
 //! next flush cannot fill the disk again. Tried by hand on a small tmpfs, with the log and with a flush hitting the end.
 //!
 //! A write that fails while the log is being synced has not happened for readers, yet may be found done if the process
@@ -455,7 +455,7 @@ fn family_options(family: Family, options: &RocksOptions, cache: &Cache, blob_ca
 const fn block_bytes(family: Family) -> usize {
     match family {
         Family::Sys | Family::Account | Family::Reference => 4 * KIB,
-        Family::Segment | Family::Message | Family::Part | Family::Change => 16 * KIB,
+        Family::Segment | Family::Message | Family::Part | Family::Change | Family::Queue => 16 * KIB,
         Family::Text => 64 * KIB,
     }
 }
@@ -474,9 +474,13 @@ const fn top_compression(family: Family) -> DBCompressionType {
 const fn bottom_compression(family: Family) -> DBCompressionType {
     match family {
         Family::Reference | Family::Part => DBCompressionType::Lz4,
-        Family::Sys | Family::Account | Family::Segment | Family::Message | Family::Change | Family::Text => {
-            DBCompressionType::Zstd
-        }
+        Family::Sys
+        | Family::Account
+        | Family::Segment
+        | Family::Message
+        | Family::Change
+        | Family::Text
+        | Family::Queue => DBCompressionType::Zstd,
     }
 }
 

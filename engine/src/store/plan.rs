@@ -612,7 +612,7 @@ impl<'a> AccountPlan<'a> {
 }
 
 /// The row of a part that may be collected, since this moment.
-pub(super) fn candidate_since(now_unix_s: i64) -> Vec<u8> {
+pub(crate) fn candidate_since(now_unix_s: i64) -> Vec<u8> {
     now_unix_s.to_le_bytes().to_vec()
 }
 

@@ -1,4 +1,4 @@
-//! SMTP: the server's half of an MX, submission or LMTP conversation.
+//! SMTP: the server's half of an MX, submission or LMTP conversation, and the client's half.
 //!
 //! * What: one sans-IO [`SmtpSession`] for the three [`Role`]s, its command grammar, mail data framing and trace header.
 //! * In: bytes from the peer, answers to its [`Ask`]s, moments and a seed.
@@ -14,6 +14,7 @@
 
 mod address;
 mod ask;
+pub mod client;
 mod command;
 mod config;
 mod data;

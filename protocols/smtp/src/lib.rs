@@ -24,6 +24,7 @@ mod intake;
 mod parameter;
 mod path;
 mod reply;
+pub mod report;
 mod session;
 mod trace;
 

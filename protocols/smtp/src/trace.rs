@@ -8,16 +8,18 @@ use crate::{Envelope, Role};
 
 /// The `Received` field of one recipient's copy, with its CRLF.
 ///
-/// `hostname` is our name, `recipient` the forward-path this copy came for, `unix_s` when the message was complete.
-pub fn received(envelope: &Envelope, hostname: &str, recipient: &str, unix_s: i64) -> String {
+/// `hostname` is our name, `recipient` the forward-path this copy came for (`None` when there are several, who need not
+/// know of each other), `unix_s` when the message was complete.
+pub fn received(envelope: &Envelope, hostname: &str, recipient: Option<&str>, unix_s: i64) -> String {
     let client = &envelope.client;
     let address = client.remote.map_or_else(String::new, |remote| match remote.ip().to_canonical() {
         IpAddr::V4(address) => format!(" ([{address}])"),
         IpAddr::V6(address) => format!(" ([IPv6:{address}])"),
     });
     let tls = client.tls.as_ref().map_or_else(String::new, |tls| format!(" ({} {})", tls.version, tls.cipher));
+    let recipient = recipient.map(|recipient| format!("\r\n\tfor <{recipient}>")).unwrap_or_default();
     format!(
-        "Received: from {}{address}\r\n\tby {hostname} with {}{tls}\r\n\tid {}\r\n\tfor <{recipient}>; {}\r\n",
+        "Received: from {}{address}\r\n\tby {hostname} with {}{tls}\r\n\tid {}{recipient}; {}\r\n",
         client.name,
         protocol(envelope),
         envelope.id,

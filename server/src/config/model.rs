@@ -1,6 +1,9 @@
 //! The settings of a server. `docs/configuration.md` explains each; a test holds the two together.
 
-use std::path::PathBuf;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde::Deserialize;
 
@@ -40,6 +43,12 @@ pub struct Config {
     pub runtime: RuntimeSettings,
     /// `[store]`.
     pub store: StoreSettings,
+    /// `[outbound]`.
+    pub outbound: OutboundSettings,
+    /// `[[route]]`, in the order of the file.
+    pub routes: Vec<Route>,
+    /// `[dns]`.
+    pub dns: DnsSettings,
     /// `[log]`.
     pub log: LogSettings,
 }
@@ -195,6 +204,118 @@ impl Default for StoreSettings {
     }
 }
 
+/// `[outbound]`: mail that leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OutboundSettings {
+    /// After this time a message is given up and its sender told; RFC 5321 section 4.5.4.1 recommends 4 to 5 days.
+    pub expire: Span,
+    /// After this time the sender is told that a message waits.
+    pub warn_after: Span,
+    /// Pause before the second attempt; doubled for each one after it.
+    pub retry_first: Span,
+    /// The longest pause between two attempts.
+    pub retry_most: Span,
+    /// Connections at once.
+    pub connections: usize,
+    /// Connections at once to one destination.
+    pub connections_per_destination: usize,
+    /// For a server to accept a connection.
+    pub connect: Span,
+    /// Where exchangers listen.
+    pub port: u16,
+    /// Exchangers may be on this machine: for tests.
+    pub loopback: bool,
+    /// The address that connections come from; the system's choice when missing.
+    pub source_v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub source_v6: Option<Ipv6Addr>,
+}
+
+impl Default for OutboundSettings {
+    fn default() -> Self {
+        Self {
+            expire: Span::seconds(5 * 24 * 60 * 60),
+            warn_after: Span::seconds(4 * 60 * 60),
+            retry_first: Span::seconds(5 * 60),
+            retry_most: Span::seconds(4 * 60 * 60),
+            connections: 500,
+            connections_per_destination: 10,
+            connect: Span::seconds(30),
+            port: 25,
+            loopback: false,
+            source_v4: None,
+            source_v6: None,
+        }
+    }
+}
+
+/// How mail for some domains leaves when it does not go to their exchangers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Route {
+    /// What it is called in the queue.
+    pub name: String,
+    /// Domains, `.example.org` for all below one, `*` for all. A local domain: for recipients that have no mailbox here.
+    pub domains: Vec<String>,
+    /// The server: a name or an address; `None` for the exchangers of the domain.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: u16,
+    /// How connections to it are protected.
+    pub tls: RouteTls,
+    /// It speaks LMTP.
+    pub lmtp: bool,
+    /// The login there.
+    pub login: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let login = self.login.as_ref().map(|(login, _)| login);
+        f.debug_struct("Route").field("name", &self.name).field("host", &self.host).field("login", &login).finish()
+    }
+}
+
+impl Route {
+    /// Whether it is for a domain, in lower case.
+    pub fn is_for(&self, domain: &str) -> bool {
+        self.domains.iter().any(|pattern| {
+            pattern == "*" || pattern == domain || (pattern.starts_with('.') && domain.ends_with(pattern.as_str()))
+        })
+    }
+}
+
+/// How connections of a route are protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RouteTls {
+    /// Not at all.
+    None,
+    /// STARTTLS where it is offered; whoever answers is believed.
+    #[default]
+    Opportunistic,
+    /// STARTTLS, and the server must prove its name.
+    Verified,
+    /// From the first octet, and the server must prove its name.
+    Implicit,
+}
+
+/// `[dns]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DnsSettings {
+    /// Name servers, as in `127.0.0.1:53`; those of this machine when empty.
+    pub servers: Vec<SocketAddr>,
+    /// For a name server to answer.
+    pub timeout: Span,
+}
+
+impl Default for DnsSettings {
+    fn default() -> Self {
+        Self { servers: Vec::new(), timeout: Span::seconds(5) }
+    }
+}
+
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -242,6 +363,8 @@ pub fn not_live(running: &Config, new: &Config) -> Vec<&'static str> {
         ("listener", running.listeners != new.listeners),
         ("runtime", running.runtime != new.runtime),
         ("store.memory", running.store.memory != new.store.memory),
+        ("outbound", running.outbound != new.outbound),
+        ("dns", running.dns != new.dns),
         ("log", running.log != new.log),
         ("timeouts.shutdown", running.timeouts.shutdown != new.timeouts.shutdown),
         ("login.remember", running.login.remember != new.login.remember),

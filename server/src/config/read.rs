@@ -11,8 +11,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings, Protocol, RuntimeSettings,
-    StoreSettings, TimeoutSettings, TlsFiles, TlsMode, values::Span,
+    Config, DnsSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings, OutboundSettings,
+    Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -28,6 +28,8 @@ const MESSAGE_SIZE_MOST: u64 = 1 << 30;
 const RECIPIENTS_LEAST: usize = 100;
 /// RFC 9051 section 5.4.
 const AUTOLOGOUT_LEAST: Span = Span::seconds(30 * 60);
+/// Octets of the name of a route.
+const ROUTE_NAME_MAX: usize = 64;
 /// Threads of one kind; more than any machine has cores.
 const THREADS_MAX: usize = 1_024;
 
@@ -89,6 +91,12 @@ struct File {
     #[serde(default)]
     store: StoreSettings,
     #[serde(default)]
+    outbound: Placed<OutboundSettings>,
+    #[serde(default)]
+    route: Vec<Spanned<RouteSection>>,
+    #[serde(default)]
+    dns: DnsSettings,
+    #[serde(default)]
     log: LogSettings,
 }
 
@@ -130,6 +138,21 @@ struct ListenerSection {
     proxy_protocol: Option<Spanned<bool>>,
     #[serde(default)]
     proxy_trusted: Vec<Network>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteSection {
+    name: String,
+    domains: Vec<String>,
+    host: Option<String>,
+    port: Option<u16>,
+    #[serde(default)]
+    tls: RouteTls,
+    #[serde(default)]
+    lmtp: bool,
+    login: Option<String>,
+    password_file: Option<PathBuf>,
 }
 
 /// Reads and checks the file at `path`.
@@ -215,6 +238,8 @@ impl Check<'_> {
         let tls = self.tls(file.tls);
         let listeners_implied = file.listener.is_empty();
         let listeners = if listeners_implied { implied_listeners(&data_dir) } else { self.listeners(file.listener) };
+        self.check_outbound(&file.outbound);
+        let routes = self.routes(file.route);
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -228,6 +253,9 @@ impl Check<'_> {
             login: file.login,
             runtime: file.runtime.value,
             store: file.store,
+            outbound: file.outbound.value,
+            routes,
+            dns: file.dns,
             log: file.log,
         }
     }
@@ -290,6 +318,70 @@ impl Check<'_> {
             let what =
                 format!("runtime.workers and runtime.storage_threads: at most {THREADS_MAX}, or 0 to follow the cores");
             self.say(runtime.span.clone(), what);
+        }
+    }
+
+    fn check_outbound(&mut self, outbound: &Placed<OutboundSettings>) {
+        let (span, outbound) = (&outbound.span, &outbound.value);
+        if outbound.connections == 0 || outbound.connections_per_destination == 0 {
+            let what = "outbound.connections and outbound.connections_per_destination: at least 1".to_owned();
+            self.say(span.clone(), what);
+        }
+        if outbound.retry_first < Span::seconds(1) || outbound.retry_most < outbound.retry_first {
+            let what = "outbound.retry_first: at least \"1 s\", and not more than outbound.retry_most".to_owned();
+            self.say(span.clone(), what);
+        }
+        if outbound.expire < outbound.retry_first {
+            self.say(span.clone(), "outbound.expire: at least outbound.retry_first".to_owned());
+        }
+    }
+
+    fn routes(&mut self, sections: Vec<Spanned<RouteSection>>) -> Vec<Route> {
+        let mut routes: Vec<Route> = Vec::new();
+        for section in sections {
+            let span = section.span();
+            let RouteSection { name, domains, host, port, tls, lmtp, login, password_file } = section.into_inner();
+            let is_plain = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"-_.".contains(&c));
+            if !is_plain || name.len() > ROUTE_NAME_MAX {
+                self.say(Some(span.clone()), "route.name: letters, digits, \"-\", \"_\" and \".\"".to_owned());
+            }
+            if routes.iter().any(|route| route.name == name) {
+                self.say(Some(span.clone()), format!("there are two routes called {name}: give each its own name"));
+            }
+            if domains.is_empty() {
+                self.say(Some(span.clone()), "route.domains: name at least one, or \"*\"".to_owned());
+            }
+            let login = match (login, password_file) {
+                (Some(login), Some(file)) => self.password(&file, &span).map(|password| (login, password)),
+                (None, None) => None,
+                _ => {
+                    self.say(Some(span.clone()), "a route needs both login and password_file, or neither".to_owned());
+                    None
+                }
+            };
+            if host.is_none() && (login.is_some() || lmtp || port.is_some()) {
+                self.say(Some(span.clone()), "route.host: say which server this is about".to_owned());
+            }
+            let domains = domains.into_iter().map(|domain| domain.to_lowercase()).collect();
+            let port = port.unwrap_or(match (lmtp, tls) {
+                (true, _) => 24,
+                (false, RouteTls::Implicit) => 465,
+                (false, _) => 25,
+            });
+            routes.push(Route { name, domains, host, port, tls, lmtp, login });
+        }
+        routes
+    }
+
+    /// The first line of a file.
+    fn password(&mut self, file: &Path, span: &Range<usize>) -> Option<String> {
+        let path = self.resolve(file);
+        match fs::read_to_string(&path) {
+            Ok(text) => Some(text.lines().next().unwrap_or_default().to_owned()),
+            Err(error) => {
+                self.say(Some(span.clone()), format!("cannot read {}: {error}", path.display()));
+                None
+            }
         }
     }
 

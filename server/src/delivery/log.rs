@@ -1,6 +1,6 @@
 //! One log line per message event: accepted, delivered, refused. Each names the message and says why.
 
-use rockdove_engine::{Delivered, EngineError};
+use rockdove_engine::{Delivered, EngineError, QueueId};
 use rockdove_mail::{MailboxName, Uid, UidValidity};
 use rockdove_smtp::{Address, Client, Envelope, RecipientOutcome};
 use tracing::{info, warn};
@@ -19,7 +19,7 @@ fn peer(client: &Client) -> String {
 }
 
 /// All copies are durable.
-pub(super) fn delivered(job: &Job, places: &[Delivered]) {
+pub(super) fn delivered(job: &Job, places: &[Delivered], queued: &[QueueId]) {
     let envelope = &job.mail.envelope;
     let client = &envelope.client;
     info!(
@@ -43,6 +43,9 @@ pub(super) fn delivered(job: &Job, places: &[Delivered]) {
             uid = place.uid,
             "delivered"
         );
+    }
+    for queue in queued {
+        info!(id = %envelope.id, queue = queue.0, recipients = job.leaving.len(), "queued");
     }
     refused(job);
 }

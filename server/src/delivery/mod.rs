@@ -1,12 +1,14 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`quota`] → [`trace`] → [`place`].
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`quota`] → [`trace`] → [`leave`] →
+//!   [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, the engine.
-//! * Out: one [`RecipientOutcome`] per recipient, after the copies are durable, and one log line per event.
+//! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod leave;
 mod log;
 mod place;
 mod quota;
@@ -19,6 +21,9 @@ use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
+use crate::config::Config;
+
+pub use leave::{from_the_server, may_leave};
 pub use log::{Appender, appended, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
 pub use resolve::{may_send_as, recipient_targets};
@@ -30,12 +35,14 @@ pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;
 pub struct Job {
     /// The message; its content is in `staged`.
     mail: Mail,
-    /// Our name, for the trace header.
-    hostname: Arc<str>,
+    /// What is in force.
+    config: Arc<Config>,
     /// What will become of each recipient as far as it is known; `Delivered` until a stage finds otherwise.
     outcomes: Vec<RecipientOutcome>,
     /// What will be put where.
     copies: Vec<Copy>,
+    /// Positions of the recipients that are not here: their mail leaves.
+    leaving: Vec<usize>,
 }
 
 /// One account's copy. An account gets one, however many of the recipients lead to it.
@@ -52,9 +59,9 @@ struct Copy {
 }
 
 impl Job {
-    fn new(mail: Mail, hostname: Arc<str>) -> Self {
+    fn new(mail: Mail, config: Arc<Config>) -> Self {
         let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
-        Self { mail, hostname, outcomes, copies: Vec::new() }
+        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new() }
     }
 
     /// Whether the client gets one reply for all recipients, so that all or none must be served.
@@ -81,12 +88,14 @@ impl Job {
         };
         if self.one_reply() && self.outcomes.iter().any(|outcome| *outcome != RecipientOutcome::Delivered) {
             self.copies.clear();
+            self.leaving.clear();
         }
         let outcomes = std::mem::take(&mut self.outcomes);
         for copy in &mut self.copies {
             copy.recipients.retain(|recipient| !refused(&outcomes, recipient));
         }
         self.copies.retain(|copy| !copy.recipients.is_empty());
+        self.leaving.retain(|recipient| !refused(&outcomes, recipient));
         self.outcomes = outcomes;
     }
 }
@@ -98,9 +107,18 @@ pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), Engin
 
 /// Delivers `mail`. `staging` holds what was spooled before. May block on reading the store, but not on its sync: `done`
 /// is called from the committing thread, or at once when nothing is to be committed. `now_unix_s` is the present.
-pub fn deliver(engine: &Arc<Engine>, hostname: Arc<str>, mut mail: Mail, mut staging: Staging, done: Done) {
+///
+/// `owner`: the account that submits it.
+pub fn deliver(
+    engine: &Arc<Engine>,
+    config: Arc<Config>,
+    owner: Option<AccountId>,
+    mut mail: Mail,
+    mut staging: Staging,
+    done: Done,
+) {
     let staged = spool(&mut staging, &std::mem::take(&mut mail.chunks)).and_then(|()| staging.finish());
-    let mut job = Job::new(mail, hostname);
+    let mut job = Job::new(mail, config);
     let message: Arc<StagedMessage> = match staged {
         Ok(message) => message,
         Err(error) => {
@@ -112,5 +130,6 @@ pub fn deliver(engine: &Arc<Engine>, hostname: Arc<str>, mut mail: Mail, mut sta
     resolve::resolve(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
     trace::trace(&mut job);
-    place::place(job, engine, message, done);
+    let outbound = leave::leave(&job, &job.config, owner);
+    place::place(job, engine, message, outbound, done);
 }

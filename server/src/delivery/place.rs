@@ -2,27 +2,28 @@
 
 use std::sync::Arc;
 
-use rockdove_engine::{Command, Delivery, Engine, EngineError, InternalDate, Outcome, StagedMessage};
+use rockdove_engine::{Command, Delivery, Engine, EngineError, InternalDate, Outbound, Outcome, StagedMessage};
 use rockdove_mail::Flags;
 use rockdove_smtp::RecipientOutcome;
 
 use super::{Copy, Done, Job, log};
 
-pub(super) fn place(job: Job, engine: &Arc<Engine>, message: Arc<StagedMessage>, done: Done) {
-    if job.copies.is_empty() {
+pub(super) fn place(job: Job, engine: &Arc<Engine>, message: Arc<StagedMessage>, outbound: Vec<Outbound>, done: Done) {
+    if job.copies.is_empty() && outbound.is_empty() {
         log::refused(&job);
         return done(job.outcomes);
     }
     let now = job.mail.received_unix_s;
-    let command = Command::Deliver { message, deliveries: job.copies.iter().map(|copy| delivery(copy, now)).collect() };
+    let deliveries = job.copies.iter().map(|copy| delivery(copy, now)).collect();
+    let command = Command::Dispatch { message: Some(message), deliveries, outbound, settled: Vec::new() };
     engine.submit(
         now,
         command,
         Box::new(move |result| match result {
-            Ok(Outcome::Delivered(places)) => {
+            Ok(Outcome::Dispatched { delivered: places, queued }) => {
                 // The answer first: whoever waits for it need not wait for the log.
                 done(job.outcomes.clone());
-                log::delivered(&job, &places);
+                log::delivered(&job, &places, &queued);
             }
             Ok(_) => refuse(job, &EngineError::Unavailable("an answer to another question".to_owned()), done),
             Err(error) => refuse(job, &error, done),

@@ -3,9 +3,10 @@
 //! The engine keeps the quota for good when it commits; looking before gives each recipient an answer of its own.
 
 use rockdove_engine::{AccountId, Directory, Engine, EngineError, Resolution, Target};
-use rockdove_smtp::{Address, RecipientAnswer, RecipientOutcome};
+use rockdove_smtp::{Address, RecipientAnswer, RecipientOutcome, Role};
 
-use super::{Job, resolve::recipient_targets};
+use super::{Job, leave::may_leave, resolve::recipient_targets};
+use crate::config::Config;
 
 /// Whether any of these accounts has a quota, so that looking for room is worth reading the store.
 pub fn needs_quota(directory: &Directory, targets: &[Target]) -> bool {
@@ -22,14 +23,16 @@ pub fn has_room(engine: &Engine, account: AccountId, octets: u64) -> Result<bool
 /// the store must be read and `may_block` is false.
 pub fn check_recipient(
     engine: &Engine,
-    hostname: &str,
+    config: &Config,
+    role: Role,
     address: &Address,
     octets: u64,
     may_block: bool,
 ) -> Option<RecipientAnswer> {
     let directory = engine.directory();
-    let targets = match recipient_targets(&directory, address, hostname) {
+    let targets = match recipient_targets(&directory, address, &config.hostname) {
         Resolution::Local(targets) => targets,
+        resolution if may_leave(config, role, &resolution, address) => return Some(RecipientAnswer::Accepted),
         Resolution::UnknownRecipient => return Some(RecipientAnswer::UnknownRecipient),
         Resolution::NotLocal => return Some(RecipientAnswer::NotLocal),
     };

@@ -6,7 +6,7 @@ use rockdove_engine::{AccountId, Directory, Engine, Resolution, Target};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Address, RecipientOutcome};
 
-use super::{Copy, Job};
+use super::{Copy, Job, leave::may_leave};
 
 /// Local name of the recipient that needs no domain.
 const POSTMASTER: &str = "postmaster";
@@ -37,8 +37,11 @@ pub(super) fn resolve(job: &mut Job, engine: &Engine) {
     let mut copies: BTreeMap<AccountId, Copy> = BTreeMap::new();
     for position in 0..job.outcomes.len() {
         let Some(recipient) = job.mail.envelope.recipients.get(position) else { continue };
-        match recipient_targets(&directory, &recipient.address, &job.hostname) {
+        match recipient_targets(&directory, &recipient.address, &job.config.hostname) {
             Resolution::Local(targets) => targets.into_iter().for_each(|target| add(&mut copies, target, position)),
+            resolution if may_leave(&job.config, job.mail.envelope.client.role, &resolution, &recipient.address) => {
+                job.leaving.push(position);
+            }
             // Accepted at RCPT and gone since.
             Resolution::UnknownRecipient | Resolution::NotLocal => {
                 job.fail(&[position], RecipientOutcome::UnknownRecipient);

@@ -20,7 +20,7 @@ pub(super) fn trace(job: &mut Job) {
         .map(|copy| {
             let recipient = copy.recipients.first().and_then(|recipient| envelope.recipients.get(*recipient));
             let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
-            let received = received(envelope, &job.hostname, &recipient, job.mail.received_unix_s);
+            let received = received(envelope, &job.config.hostname, Some(&recipient), job.mail.received_unix_s);
             let delivered_to = &copy.address;
             let header = format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{missing}");
             Bytes::from(header)
@@ -32,11 +32,11 @@ pub(super) fn trace(job: &mut Job) {
 }
 
 /// What a submitted message must have and lacks (RFC 6409 sections 8.2 and 8.3). Mail from elsewhere is left as it is.
-fn missing_fields(job: &Job) -> String {
+pub(super) fn missing_fields(job: &Job) -> String {
     let (header, unix_s) = (job.mail.header, job.mail.received_unix_s);
     let submitted = job.mail.envelope.client.role == Role::Submission;
     let field = |missing: bool, field: String| if submitted && missing { field } else { String::new() };
-    let message_id = format!("Message-ID: <{}.{unix_s}@{}>\r\n", job.mail.envelope.id, job.hostname);
+    let message_id = format!("Message-ID: <{}.{unix_s}@{}>\r\n", job.mail.envelope.id, job.config.hostname);
     let date = format!("Date: {}\r\n", date_time(unix_s));
     field(!header.message_id, message_id) + &field(!header.date, date)
 }

@@ -31,7 +31,8 @@ type Spooled = Arc<Mutex<Option<Staging>>>;
 /// The host's half of one SMTP connection.
 pub struct SmtpFront {
     who: Identity,
-    hostname: Arc<str>,
+    config: Arc<Config>,
+    role: Role,
     remote: Option<SocketAddr>,
     /// The message under way; `None` while none of it was handed over.
     spooled: Option<Spooled>,
@@ -50,11 +51,11 @@ pub fn open(
         Protocol::Submission => Role::Submission,
         _ => Role::Mx,
     };
-    let config = session_config(&services.config(), role, listener.tls);
-    let hostname = Arc::from(config.hostname.as_str());
+    let in_force = services.config();
+    let config = session_config(&in_force, role, listener.tls);
     let (who, remote) = (Identity::new(services, &peer), peer.remote);
     let session = SmtpSession::new(Arc::new(config), peer, seed, now);
-    let front = SmtpFront { who, hostname, remote, spooled: None };
+    let front = SmtpFront { who, config: in_force, role, remote, spooled: None };
     (session, front)
 }
 
@@ -126,14 +127,15 @@ impl SmtpFront {
 
     fn check_recipient(&self, id: AskId, address: Address, size: Option<u64>, replier: &Replier<Answer>) {
         let octets = size.unwrap_or(0);
-        let answer = delivery::check_recipient(self.engine(), &self.hostname, &address, octets, false);
+        let answer = delivery::check_recipient(self.engine(), &self.config, self.role, &address, octets, false);
         if let Some(answer) = answer {
             return tell_recipient(id, &address, answer, self.remote, replier);
         }
-        let (engine, hostname, remote) = (Arc::clone(self.engine()), Arc::clone(&self.hostname), self.remote);
+        let (engine, config, role, remote) =
+            (Arc::clone(self.engine()), Arc::clone(&self.config), self.role, self.remote);
         let later = replier.clone();
         let busy = self.storage().run(move || {
-            let answer = delivery::check_recipient(&engine, &hostname, &address, octets, true);
+            let answer = delivery::check_recipient(&engine, &config, role, &address, octets, true);
             tell_recipient(id, &address, answer.unwrap_or(RecipientAnswer::TryLater), remote, &later);
         });
         if busy.is_err() {
@@ -157,13 +159,13 @@ impl SmtpFront {
 
     fn deliver(&mut self, id: AskId, mail: Mail, replier: &Replier<Answer>) {
         let recipients = mail.envelope.recipients.len();
-        let (engine, hostname) = (Arc::clone(self.engine()), Arc::clone(&self.hostname));
+        let (engine, config, owner) = (Arc::clone(self.engine()), Arc::clone(&self.config), self.who.account());
         let (spooled, later) = (self.spooled.take(), replier.clone());
         let busy = self.storage().run(move || {
             let staging = spooled.map_or_else(|| Some(engine.stage()), |spooled| take(&spooled));
             let done = move |outcomes| later.reply(id, Answer::Delivered(outcomes));
             match staging {
-                Some(staging) => delivery::deliver(&engine, hostname, mail, staging, Box::new(done)),
+                Some(staging) => delivery::deliver(&engine, config, owner, mail, staging, Box::new(done)),
                 None => done(vec![RecipientOutcome::TryLater; recipients]),
             }
         });

@@ -1,12 +1,12 @@
 //! The one loop that carries every protocol.
 
-use std::{future::poll_fn, io, sync::Arc, task::Poll};
+use std::{future::poll_fn, io, task::Poll};
 
 use bytes::Bytes;
 use metrics::Counter;
 use rockdove_mail::{Input, Session, Step, Tick};
 
-use super::{link::Link, tls::TlsSwitch};
+use super::{link::Link, tls::Handshake};
 use crate::{
     fronts::Front,
     runtime::{
@@ -18,8 +18,8 @@ use crate::{
 
 /// What the loop needs to know beside the session: the same for every connection of a listener.
 pub struct ConnContext {
-    /// The certificate for STARTTLS; `None` when there is none, and then no session may ask for it.
-    pub tls: Option<Arc<TlsSwitch>>,
+    /// The handshake of STARTTLS; `None` when there is none, and then no session may ask for it.
+    pub tls: Option<Handshake>,
     /// Octets received for sessions.
     pub received: Counter,
     /// Octets sent by sessions.
@@ -89,11 +89,11 @@ where
 }
 
 async fn start_tls(link: &mut Link, context: &ConnContext) -> io::Result<rockdove_mail::TlsFacts> {
-    let Some(switch) = &context.tls else {
+    let Some(handshake) = &context.tls else {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "STARTTLS without a certificate"));
     };
     link.discard_clear().await;
-    link.start_tls(switch).await
+    link.start_tls(handshake).await
 }
 
 /// What an idle session has been told already and is not told again.

@@ -13,7 +13,7 @@ use rockdove_mail::TlsFacts;
 
 use super::{
     compress::Deflate,
-    tls::{Tls, TlsSwitch},
+    tls::{Handshake, Tls},
 };
 use crate::runtime::{
     alarm::Alarm,
@@ -271,12 +271,12 @@ impl Link {
         }
     }
 
-    /// Performs the server's side of the TLS handshake.
+    /// Performs our side of the TLS handshake.
     ///
     /// # Errors
     /// When the peer does not, within [`HANDSHAKE_MS`].
-    pub async fn start_tls(&mut self, switch: &TlsSwitch) -> io::Result<TlsFacts> {
-        let mut tls = Box::new(switch.accept()?);
+    pub async fn start_tls(&mut self, handshake: &Handshake) -> io::Result<TlsFacts> {
+        let mut tls = Box::new(handshake.begin()?);
         let deadline_ms = monotonic_ms().saturating_add(HANDSHAKE_MS);
         let mut clear = Vec::new();
         loop {

@@ -20,7 +20,7 @@ use super::{
     link::Link,
     listeners::{ListenerConfig, TlsMode},
     proxy,
-    tls::TlsSwitch,
+    tls::{Handshake, TlsSwitch},
 };
 use crate::runtime::{
     clock, process,
@@ -75,7 +75,7 @@ impl Network {
         let door = |listener: ListenerConfig| {
             let protocol = listener.protocol.name();
             let context = ConnContext {
-                tls: tls.filter(|_| listener.tls != TlsMode::None).map(Arc::clone),
+                tls: tls.filter(|_| listener.tls != TlsMode::None).cloned().map(Handshake::Accept),
                 received: counter!("rockdove_received_octets_total", "protocol" => protocol),
                 sent: counter!("rockdove_sent_octets_total", "protocol" => protocol),
             };

@@ -11,9 +11,11 @@ use std::{
 use bytes::Bytes;
 use rockdove_mail::TlsFacts;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, ServerConnection,
+    SignatureScheme, StreamOwned,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
 
 /// Clear bytes encrypted before they are written: bounds the memory of one send.
@@ -50,11 +52,39 @@ impl TlsSwitch {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
     }
 
-    pub(super) fn accept(&self) -> io::Result<Tls> {
+    fn accept(&self) -> io::Result<Tls> {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let connection = ServerConnection::new(config).map_err(io::Error::other)?;
-        Ok(Tls { connection })
+        Ok(Tls { connection: connection.into() })
     }
+}
+
+/// Whose side of the handshake is ours.
+#[derive(Clone)]
+pub enum Handshake {
+    /// The server's.
+    Accept(Arc<TlsSwitch>),
+    /// The client's.
+    Connect(TlsTarget),
+}
+
+impl Handshake {
+    pub(super) fn begin(&self) -> io::Result<Tls> {
+        match self {
+            Self::Accept(switch) => switch.accept(),
+            Self::Connect(target) => {
+                let connection = ClientConnection::new(Arc::clone(&target.config), target.name.clone());
+                Ok(Tls { connection: connection.map_err(io::Error::other)?.into() })
+            }
+        }
+    }
+}
+
+/// A server that is to prove its name, or need not.
+#[derive(Clone)]
+pub struct TlsTarget {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
 }
 
 fn read_named(path: &Path) -> io::Result<Vec<u8>> {
@@ -91,7 +121,7 @@ pub fn self_signed(names: Vec<String>) -> io::Result<(String, String)> {
 
 /// The TLS state of one connection. Bytes go in and come out; it knows no socket.
 pub(super) struct Tls {
-    connection: ServerConnection,
+    connection: rustls::Connection,
 }
 
 impl Tls {
@@ -145,7 +175,10 @@ impl Tls {
             other => format!("{other:?}"),
         };
         let suite = self.connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
-        let server_name = self.connection.server_name().map(str::to_owned);
+        let server_name = match &self.connection {
+            rustls::Connection::Server(connection) => connection.server_name().map(str::to_owned),
+            rustls::Connection::Client(_) => None,
+        };
         TlsFacts { version, cipher: suite.unwrap_or_default().into(), server_name }
     }
 }
@@ -181,6 +214,30 @@ impl TlsDialer {
         Ok(Self { config: Arc::new(config) })
     }
 
+    /// Trusts whoever answers: for mail that would go out in clear otherwise (RFC 7435).
+    ///
+    /// # Errors
+    /// When the cryptography is not available.
+    pub fn unverified() -> io::Result<Self> {
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+            .map_err(io::Error::other)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+            .with_no_client_auth();
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// The server of this name, for a handshake to come.
+    ///
+    /// # Errors
+    /// When it is no name that a certificate could have.
+    pub fn target(&self, server_name: &str) -> io::Result<TlsTarget> {
+        let name = ServerName::try_from(server_name.to_owned()).map_err(io::Error::other)?;
+        Ok(TlsTarget { config: Arc::clone(&self.config), name })
+    }
+
     /// Shakes hands with the server of this name. Blocks.
     ///
     /// # Errors
@@ -192,6 +249,45 @@ impl TlsDialer {
             connection.complete_io(&mut stream)?;
         }
         Ok(TlsStream(StreamOwned::new(connection, stream)))
+    }
+}
+
+/// Takes every certificate; the handshake itself is checked.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

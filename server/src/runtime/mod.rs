@@ -17,6 +17,7 @@ pub mod hub;
 pub mod process;
 pub mod replier;
 pub mod roster;
+pub mod side;
 pub mod storage;
 mod uring;
 pub mod wire;

@@ -43,12 +43,14 @@ use crate::{
     failure::{Failure, refused},
     login::{LoginSecrets, LoginService},
     net::{limits::Limits, serve::Network, tls::TlsSwitch},
+    outbound,
     runtime::{
         background::{Committer, Periodic},
         clock,
         control::Control,
         hub::Hub,
         process::{self, Signals},
+        side::Side,
         storage::StoragePool,
         wire::Backend,
         workers::{Plan, Running},
@@ -150,6 +152,7 @@ struct Threads {
     services: Arc<Services>,
     committer: Committer,
     periodic: Vec<Periodic>,
+    outbound: Side,
     checkpoints: Arc<Checkpoints>,
     /// Long runs of the latter end early.
     stopping: Arc<AtomicBool>,
@@ -187,11 +190,13 @@ impl Threads {
             Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
-        Ok(Self { store, services, committer, periodic, checkpoints, stopping })
+        let outbound = outbound::start(&services).map_err(refused("mail cannot leave"))?;
+        Ok(Self { store, services, committer, periodic, outbound, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
-    fn stop(self) {
+    fn stop(self, grace: Duration) {
+        self.outbound.stop(grace);
         self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();
@@ -242,6 +247,6 @@ fn stop(running: Running, control: Control, threads: Threads, grace: Duration) {
     tracing::info!("stopping");
     let cut_off = running.stop(grace);
     let unfinished = control.stop(grace);
-    threads.stop();
+    threads.stop(grace);
     tracing::info!(cut_off, unfinished, "stopped");
 }

@@ -1,0 +1,114 @@
+//! What one connection works on: a lease, and how far its content has been read.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rockdove_engine::{AccountId, Engine, EngineError, Lease, MessageRecord, queue::Content};
+use rockdove_smtp::{
+    BodyKind, Notify, ReturnContent,
+    client::{ServerReply, Stage, Transaction, TransactionRecipient},
+};
+
+/// What is known of a connection beside its session; shared with the jobs it waits for.
+#[derive(Clone, Default)]
+pub(super) struct Attempt(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    work: Option<Work>,
+    /// The server was ready for mail.
+    ready: bool,
+    unusable: Option<(Stage, ServerReply)>,
+}
+
+/// A message on its way.
+pub(super) struct Work {
+    pub(super) lease: Lease,
+    record: Arc<MessageRecord>,
+    /// Octets that have been read.
+    read: u64,
+    /// Places of the recipients in the transaction, in their task.
+    pub(super) places: Vec<usize>,
+}
+
+impl Attempt {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server is ready for mail.
+    pub(super) fn is_ready(&self) {
+        self.lock().ready = true;
+    }
+
+    pub(super) fn was_ready(&self) -> bool {
+        self.lock().ready
+    }
+
+    pub(super) fn set_unusable(&self, stage: Stage, reply: ServerReply) {
+        self.lock().unusable = Some((stage, reply));
+    }
+
+    pub(super) fn unusable(&self) -> Option<(Stage, ServerReply)> {
+        self.lock().unusable.clone()
+    }
+
+    /// Begins to work on a lease. May read the disk.
+    pub(super) fn begin(&self, engine: &Engine, lease: Lease) -> Result<Transaction, (Lease, EngineError)> {
+        let record = match engine.queue_record(lease.message) {
+            Ok(record) => Arc::new(record),
+            Err(error) => return Err((lease, error)),
+        };
+        let envelope = &lease.envelope;
+        let waiting = || lease.state.waiting().map(|(_, recipient)| recipient);
+        let recipient =
+            |recipient: &rockdove_engine::queue::TaskRecipient| TransactionRecipient {
+                address: recipient.address.clone(),
+                notify: Some(recipient.notify)
+                    .filter(|notify| *notify != Default::default())
+                    .map(|notify| Notify::On { success: notify.success, failure: notify.failure, delay: notify.delay }),
+                original_recipient: recipient.original_recipient.clone(),
+            };
+        let transaction = Transaction {
+            reverse_path: envelope.reverse_path.clone(),
+            recipients: waiting().map(recipient).collect(),
+            size_bytes: record.size_bytes,
+            body: match envelope.content {
+                Content::SevenBit => BodyKind::SevenBit,
+                Content::EightBit => BodyKind::EightBitMime,
+                Content::Binary => BodyKind::BinaryMime,
+            },
+            smtputf8: envelope.smtputf8,
+            require_tls: envelope.require_tls,
+            envelope_id: envelope.envelope_id.clone(),
+            return_content: envelope
+                .full_return
+                .map(|full| if full { ReturnContent::Full } else { ReturnContent::Headers }),
+        };
+        let places = lease.state.waiting().map(|(place, _)| place).collect();
+        self.lock().work = Some(Work { lease, record, read: 0, places });
+        Ok(transaction)
+    }
+
+    /// The next octets, and whether they are the last. May read the disk.
+    pub(super) fn content(&self, engine: &Engine, octets: usize) -> Result<(bytes::Bytes, bool), EngineError> {
+        let (record, from) = match &self.lock().work {
+            Some(work) => (Arc::clone(&work.record), work.read),
+            None => return Err(EngineError::NotFound("a message that is being sent".to_owned())),
+        };
+        let to = from.saturating_add(octets as u64).min(record.size_bytes);
+        // Mail in the queue is nobody's: its parts are found by its record.
+        let content = engine.read(AccountId(0), &record, from..to)?;
+        if content.len() as u64 != to - from {
+            return Err(EngineError::Corrupt("a message in the queue ends too early".to_owned()));
+        }
+        if let Some(work) = &mut self.lock().work {
+            work.read = to;
+        }
+        Ok((content, to == record.size_bytes))
+    }
+
+    /// What is worked on: its result is known, or will never be.
+    pub(super) fn take(&self) -> Option<Work> {
+        self.lock().work.take()
+    }
+}

@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config, Size, Span},
     demo,
     failure::{Failure, refused},
+    queue::QueueAction,
     runtime::clock,
     serve,
     sharing::{AclAction, GroupAction},
@@ -70,6 +71,9 @@ enum Action {
     /// Deleted mail: what can be had again, and getting it back.
     #[command(subcommand)]
     Undelete(UndeleteAction),
+    /// Mail that waits to leave.
+    #[command(subcommand)]
+    Queue(QueueAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -321,6 +325,7 @@ impl Cli {
             Action::Group(action) => action.run(&path),
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
+            Action::Queue(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),

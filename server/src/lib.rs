@@ -19,6 +19,7 @@ pub mod fronts;
 pub mod login;
 pub mod net;
 pub mod outbound;
+mod queue;
 pub mod runtime;
 pub mod serve;
 pub mod services;

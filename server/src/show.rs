@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::{
-        AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts, Reply,
-        Status, StorageFacts,
+        AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
+        QueuedFacts, Reply, Status, StorageFacts,
     },
     config::Size,
 };
@@ -116,6 +116,8 @@ impl Show {
                 let (when, mailbox) = (date::date_time(deleted_unix_s), mailbox.as_deref().unwrap_or("?"));
                 self.line(format_args!("{message}  {mailbox}  deleted: {when}  {size_bytes} octets  {subject}"));
             }
+            Reply::Queued(message) => self.queued(&message),
+            Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
             Reply::Group(group) => self.line(format_args!("{}  members: {}", group.name, group.members.join(", "))),
             Reply::Acl(AclLine { identifier, rights }) => self.line(format_args!("{identifier}  {rights}")),
@@ -128,10 +130,25 @@ impl Show {
         }
     }
 
+    fn queued(&mut self, message: &QueuedFacts) {
+        let QueuedFacts { message, sender, size_bytes, received_unix_s, subject, tasks, .. } = message;
+        let when = date::date_time(*received_unix_s);
+        self.line(format_args!("{message}  from: <{sender}>  {when}  {size_bytes} octets  {subject}"));
+        for task in tasks {
+            let due =
+                if task.held { "on hold".to_owned() } else { format!("due: {}", date::date_time(task.due_unix_s)) };
+            self.line(format_args!("    to {}  {due}  attempts: {}", task.next_hop, task.attempts));
+            for recipient in &task.recipients {
+                self.line(format_args!("        <{}>  {}  {}", recipient.address, recipient.state, recipient.reply));
+            }
+        }
+    }
+
     fn checked(&mut self, facts: &CheckFacts) {
-        let CheckFacts { accounts, mailboxes, entries, messages, parts, findings, repaired } = facts;
+        let CheckFacts { accounts, mailboxes, entries, messages, queued, parts, findings, repaired } = facts;
         self.line(format_args!(
-            "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {parts} parts"
+            "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {queued} in \
+             the queue, {parts} parts"
         ));
         if *repaired > 0 {
             self.line(format_args!("{repaired} repaired"));
@@ -174,6 +191,8 @@ impl Show {
             Reply::Use(used) => json!(used),
             Reply::DeletedMailbox(mailbox) => json!(mailbox),
             Reply::DeletedMessage(message) => json!(message),
+            Reply::Queued(message) => json!(message),
+            Reply::QueueHop(hop) => json!(hop),
             Reply::Alias(alias) => json!(alias),
             Reply::Group(group) => json!(group),
             Reply::Acl(line) => json!(line),

@@ -65,14 +65,14 @@ struct Open {
 
 /// A row that says when a task is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due<'a> {
+pub(crate) struct DueRow<'a> {
     pub(crate) hop: &'a str,
     pub(crate) due_ms: u64,
     pub(crate) message: QueueId,
     pub(crate) task: u16,
 }
 
-impl<'a> Due<'a> {
+impl<'a> DueRow<'a> {
     /// `None` when the key is malformed.
     pub(crate) fn decode(key: &'a [u8]) -> Option<Self> {
         let (hop, rest) = key.get(1..)?.split_at_checked(key.len().checked_sub(1 + 1 + 8 + 8 + 2)?)?;
@@ -103,7 +103,7 @@ impl Queue {
         // From the first row of one hop to the first row behind all of its rows.
         let mut from = bytes::Bytes::from_static(&[keys::QUEUE_DUE]);
         while let Some(key) = first_key(read, &from, &[keys::QUEUE_DUE + 1])? {
-            let due = Due::decode(&key);
+            let due = DueRow::decode(&key);
             let due = due.ok_or_else(|| EngineError::Corrupt("a row of the queue has a malformed key".to_owned()))?;
             state.is_due(due.hop, due.due_ms);
             from = keys::prefix_end(&keys::queue_hop(due.hop));
@@ -236,7 +236,7 @@ impl State {
         let (from, to) = (keys::queue_due(hop, known, 0, 0), keys::prefix_end(&keys::queue_hop(hop)));
         let (mut found, mut then) = (Vec::new(), None);
         read.scan(Family::Queue, &from, &to, &mut |key, _| {
-            let Some(due) = Due::decode(key) else { return ControlFlow::Continue(()) };
+            let Some(due) = DueRow::decode(key) else { return ControlFlow::Continue(()) };
             if self.is_leased(due.message, due.task) || self.edited.contains(&due.message) {
                 return ControlFlow::Continue(());
             }

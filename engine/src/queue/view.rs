@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use super::{
     Edit, Lease, QueueId, Selection,
-    memory::{Due, tasks_of},
+    memory::{DueRow, tasks_of},
     plan::record_of,
     row::{Envelope, Task},
 };
@@ -126,7 +126,7 @@ impl Engine {
         let mut counts = BTreeMap::new();
         let read = self.kv().snapshot();
         read.scan(Family::Queue, &[keys::QUEUE_DUE], &[keys::QUEUE_DUE + 1], &mut |key, _| {
-            if let Some(due) = Due::decode(key) {
+            if let Some(due) = DueRow::decode(key) {
                 if let Some(count) = counts.get_mut(due.hop) {
                     *count += 1;
                 } else {

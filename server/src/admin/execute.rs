@@ -11,7 +11,7 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup,
+    accounts, backup, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     sharing, stats, undelete,
 };
@@ -162,6 +162,9 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
             return undelete::carry_out(host, request, emit);
         }
+        Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
+            return queue::carry_out(host, request, emit);
+        }
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }
@@ -266,6 +269,7 @@ fn fsck(host: &Host, repair: bool, emit: Emit<'_>) -> io::Result<Result<String, 
                 mailboxes: summary.mailboxes,
                 entries: summary.entries,
                 messages: summary.messages,
+                queued: summary.queued,
                 parts: summary.parts,
                 findings: summary.findings,
                 repaired: summary.repaired,

@@ -11,6 +11,7 @@ mod accounts;
 mod backup;
 mod execute;
 mod link;
+mod queue;
 mod request;
 mod sharing;
 mod stats;
@@ -21,5 +22,6 @@ pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
-    GroupFacts, ListenerFacts, NewAccount, Reply, Request, Secret, Status, StorageFacts, UndeleteFilter,
+    GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply, Request, Secret,
+    Status, StorageFacts, UndeleteFilter,
 };

@@ -153,10 +153,66 @@ pub enum Request {
         /// Primary address.
         address: String,
     },
+    /// Mail that waits to leave: [`Reply::Queued`].
+    QueueList {
+        /// Only this.
+        filter: QueueFilter,
+    },
+    /// One message that waits.
+    QueueShow {
+        /// Its number.
+        message: u64,
+    },
+    /// How much waits for each next hop: [`Reply::QueueHop`].
+    QueueHops,
+    /// Does something with messages that wait.
+    QueueEdit {
+        /// Their numbers.
+        messages: Vec<u64>,
+        /// Those that are meant, instead.
+        filter: Option<QueueFilter>,
+        /// What.
+        edit: QueueEdit,
+    },
     /// What is stored and for whom.
     Stats,
     /// Makes a checkpoint of the store for a backup.
     Checkpoint,
+}
+
+/// Some of the mail that waits to leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueFilter {
+    /// Address of the account that sent it.
+    pub owner: Option<String>,
+    /// Its sender.
+    pub sender: Option<String>,
+    /// What a recipient has in its address.
+    pub recipient: Option<String>,
+    /// Its next hop.
+    pub next_hop: Option<String>,
+    /// Whether it is on hold.
+    pub held: Option<bool>,
+}
+
+/// What is to be done with a message that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum QueueEdit {
+    /// Not sent until it is released.
+    Hold,
+    /// Sent after all.
+    Release,
+    /// Tried now.
+    Retry,
+    /// Sent another way.
+    Reroute {
+        /// The next hop.
+        next_hop: String,
+    },
+    /// Not sent at all.
+    Cancel,
 }
 
 /// Some of the deleted mail of an account.
@@ -213,6 +269,10 @@ pub enum Reply {
     DeletedMailbox(DeletedMailboxFacts),
     /// A message that was expunged, or that is in a deleted mailbox.
     DeletedMessage(DeletedMessageFacts),
+    /// A message that waits to leave.
+    Queued(QueuedFacts),
+    /// How much waits for a next hop.
+    QueueHop(QueueHopFacts),
     /// One alias.
     Alias(AliasFacts),
     /// One group.
@@ -347,6 +407,60 @@ pub struct DeletedMessageFacts {
     pub subject: String,
 }
 
+/// A message that waits to leave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedFacts {
+    /// Its number.
+    pub message: u64,
+    /// Its sender; empty for a report.
+    pub sender: String,
+    /// Address of the account that sent it.
+    pub owner: Option<String>,
+    /// Octets.
+    pub size_bytes: u64,
+    /// When it was accepted, in seconds since 1970.
+    pub received_unix_s: i64,
+    /// Its subject.
+    pub subject: String,
+    /// What is left to do.
+    pub tasks: Vec<QueuedTaskFacts>,
+}
+
+/// What is left to do for a next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedTaskFacts {
+    /// The next hop.
+    pub next_hop: String,
+    /// When it is tried, in seconds since 1970.
+    pub due_unix_s: i64,
+    /// It is on hold.
+    pub held: bool,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// The recipients.
+    pub recipients: Vec<QueuedRecipientFacts>,
+}
+
+/// A recipient of a message that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedRecipientFacts {
+    /// Its address.
+    pub address: String,
+    /// `waiting`, `sent` or `failed`.
+    pub state: String,
+    /// The last reply; empty before the first.
+    pub reply: String,
+}
+
+/// How much waits for a next hop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueHopFacts {
+    /// The next hop.
+    pub next_hop: String,
+    /// Tasks: messages, or hundreds of recipients of one.
+    pub tasks: u64,
+}
+
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupFacts {
@@ -405,6 +519,9 @@ pub struct CheckFacts {
     pub entries: u64,
     /// Messages.
     pub messages: u64,
+    /// Messages that wait to leave.
+    #[serde(default)]
+    pub queued: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.

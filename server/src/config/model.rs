@@ -272,7 +272,11 @@ pub struct Route {
 impl std::fmt::Debug for Route {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let login = self.login.as_ref().map(|(login, _)| login);
-        f.debug_struct("Route").field("name", &self.name).field("host", &self.host).field("login", &login).finish()
+        f.debug_struct("Route")
+            .field("name", &self.name)
+            .field("host", &self.host)
+            .field("login", &login)
+            .finish_non_exhaustive()
     }
 }
 

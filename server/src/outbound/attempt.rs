@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rockdove_engine::{AccountId, Engine, EngineError, Lease, MessageRecord, queue::Content};
+use rockdove_engine::{
+    AccountId, Engine, EngineError, Lease, MessageRecord,
+    queue::{Content, NotifyWhen},
+};
 use rockdove_smtp::{
     BodyKind, Notify, ReturnContent,
     client::{ServerReply, Stage, Transaction, TransactionRecipient},
@@ -53,18 +56,15 @@ impl Attempt {
     }
 
     /// Begins to work on a lease. May read the disk.
-    pub(super) fn begin(&self, engine: &Engine, lease: Lease) -> Result<Transaction, (Lease, EngineError)> {
-        let record = match engine.queue_record(lease.message) {
-            Ok(record) => Arc::new(record),
-            Err(error) => return Err((lease, error)),
-        };
+    pub(super) fn begin(&self, engine: &Engine, lease: Lease) -> Result<Transaction, EngineError> {
+        let record = Arc::new(engine.queue_record(lease.message)?);
         let envelope = &lease.envelope;
         let waiting = || lease.state.waiting().map(|(_, recipient)| recipient);
         let recipient =
             |recipient: &rockdove_engine::queue::TaskRecipient| TransactionRecipient {
                 address: recipient.address.clone(),
                 notify: Some(recipient.notify)
-                    .filter(|notify| *notify != Default::default())
+                    .filter(|notify| *notify != NotifyWhen::default())
                     .map(|notify| Notify::On { success: notify.success, failure: notify.failure, delay: notify.delay }),
                 original_recipient: recipient.original_recipient.clone(),
             };

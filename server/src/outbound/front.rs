@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use rockdove_engine::EngineError;
 use rockdove_mail::AskId;
 use rockdove_smtp::client::{ClientAnswer, ClientAsk, ClientSession};
 
@@ -40,12 +41,15 @@ impl OutboundFront {
         self.attempt.is_ready();
         let Some(lease) = self.runner.take(&self.hop) else { return replier.reply(id, ClientAnswer::Quit) };
         let (engine, attempt, later) = (self.runner.engine(), self.attempt.clone(), replier.clone());
-        let kept = lease.clone();
+        let (kept, unread) = (lease.clone(), lease.clone());
         let busy = self.runner.services().storage.run(move || match attempt.begin(&engine, lease) {
             Ok(transaction) => later.reply(id, ClientAnswer::Transaction(Box::new(transaction))),
-            Err((lease, error)) => {
-                tracing::error!(message = lease.message.0, %error, "mail cannot be read from the queue");
-                engine.return_lease(&lease);
+            Err(error) => {
+                tracing::error!(message = unread.message.0, %error, "mail cannot be read from the queue");
+                // What is damaged stays out of the way until the next start; `fsck` tells more.
+                if matches!(error, EngineError::Unavailable(_)) {
+                    engine.return_lease(&unread);
+                }
                 later.reply(id, ClientAnswer::Quit);
             }
         });

@@ -41,6 +41,16 @@ fn append(client: &mut ImapClient, mailbox: &str, subject: &str) -> String {
     client.say(&format!("a APPEND {mailbox} (\\Seen \\Flagged) {{{octets}+}}\n{text}\n"))
 }
 
+/// Hears until this is said.
+fn listen(client: &mut ImapClient, what: &str) -> String {
+    let mut heard = String::new();
+    while !heard.contains(what) {
+        heard += &client.hear();
+        std::thread::yield_now();
+    }
+    heard
+}
+
 /// Everything is as it should be below.
 fn check(server: &Server) {
     let mut findings = Vec::new();
@@ -206,5 +216,47 @@ fn public_mailboxes_and_quotas_of_others() {
     assert!(append(&mut bob, "INBOX", "two").contains("a NO [OVERQUOTA]"));
     ok(&mut bob, "CREATE seventh");
     assert!(tagged(&mut bob, "CREATE eighth").starts_with("a NO [OVERQUOTA]"));
+    check(&server);
+}
+
+#[test]
+fn notify_tells_of_ones_own_and_of_shared_mailboxes() {
+    let server = Server::new();
+    let (mut alice, mut bob) = (login(&server, ALICE), login(&server, BOB));
+    ok(&mut alice, &format!("SETACL INBOX {BOB} l"));
+    ok(
+        &mut bob,
+        "NOTIFY SET (personal (MessageNew MessageExpunge MailboxName SubscriptionChange)) \
+         (subtree \"Other Users\" (MessageNew MessageExpunge FlagChange MailboxName))",
+    );
+    assert_eq!(bob.hear(), "", "nothing has happened");
+    ok(&mut alice, &format!("SETACL lists {BOB} lr"));
+    assert!(listen(&mut bob, "lists").contains(&format!("* LIST (\\HasNoChildren) \"/\" {LISTS}\r\n")));
+    append(&mut alice, "lists", "one");
+    let news = listen(&mut bob, "STATUS");
+    assert!(
+        news.contains(&format!("* STATUS {LISTS} (UIDVALIDITY ")) && news.contains("UIDNEXT 2 MESSAGES 1)"),
+        "{news}"
+    );
+    append(&mut alice, "INBOX", "hidden");
+    assert_eq!(bob.hear(), "", "what may not be read says nothing");
+    ok(&mut alice, &format!("DELETEACL lists {BOB}"));
+    assert!(listen(&mut bob, "lists").contains(&format!("* LIST (\\NonExistent) \"/\" {LISTS}\r\n")));
+    // Another connection of bob.
+    let mut phone = login(&server, BOB);
+    append(&mut phone, "INBOX", "two");
+    assert!(listen(&mut bob, "STATUS").contains("* STATUS INBOX (UIDVALIDITY "));
+    ok(&mut phone, "CREATE Work");
+    assert!(listen(&mut bob, "Work").contains("* LIST (\\HasNoChildren) \"/\" Work\r\n"));
+    ok(&mut phone, "SUBSCRIBE Work");
+    assert!(listen(&mut bob, "Work").contains("* LIST (\\Subscribed \\HasNoChildren) \"/\" Work\r\n"));
+    ok(&mut phone, "RENAME Work Play");
+    assert!(listen(&mut bob, "Play").contains("* LIST (\\HasNoChildren) \"/\" Play (\"OLDNAME\" (Work))\r\n"));
+    ok(&mut bob, "NOTIFY SET (selected (MessageNew (UID) MessageExpunge FlagChange))");
+    ok(&mut bob, "SELECT INBOX");
+    append(&mut phone, "INBOX", "three");
+    assert!(listen(&mut bob, "FETCH").ends_with("* 2 FETCH (UID 2)\r\n"));
+    drop(bob);
+    assert_eq!(server.services.hub.watchers(), 0, "watches go with their connection");
     check(&server);
 }

@@ -41,14 +41,26 @@ fn append(client: &mut ImapClient, mailbox: &str, subject: &str) -> String {
     client.say(&format!("a APPEND {mailbox} (\\Seen \\Flagged) {{{octets}+}}\n{text}\n"))
 }
 
+/// Appends, and waits until the message is stored.
+fn store(server: &Server, client: &mut ImapClient, mailbox: &str, subject: &str) {
+    let mut heard = append(client, mailbox, subject);
+    while !heard.contains("a OK [APPENDUID") {
+        server.services.engine.commit_pending(std::time::Duration::from_millis(1));
+        heard += &client.hear();
+    }
+}
+
 /// Hears until this is said.
 fn listen(client: &mut ImapClient, what: &str) -> String {
     let mut heard = String::new();
-    while !heard.contains(what) {
+    for _ in 0..10_000 {
         heard += &client.hear();
-        std::thread::yield_now();
+        if heard.contains(what) {
+            return heard;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
-    heard
+    panic!("{what} was never said: {heard}")
 }
 
 /// Everything is as it should be below.
@@ -232,19 +244,19 @@ fn notify_tells_of_ones_own_and_of_shared_mailboxes() {
     assert_eq!(bob.hear(), "", "nothing has happened");
     ok(&mut alice, &format!("SETACL lists {BOB} lr"));
     assert!(listen(&mut bob, "lists").contains(&format!("* LIST (\\HasNoChildren) \"/\" {LISTS}\r\n")));
-    append(&mut alice, "lists", "one");
+    store(&server, &mut alice, "lists", "one");
     let news = listen(&mut bob, "STATUS");
     assert!(
         news.contains(&format!("* STATUS {LISTS} (UIDVALIDITY ")) && news.contains("UIDNEXT 2 MESSAGES 1)"),
         "{news}"
     );
-    append(&mut alice, "INBOX", "hidden");
+    store(&server, &mut alice, "INBOX", "hidden");
     assert_eq!(bob.hear(), "", "what may not be read says nothing");
     ok(&mut alice, &format!("DELETEACL lists {BOB}"));
     assert!(listen(&mut bob, "lists").contains(&format!("* LIST (\\NonExistent) \"/\" {LISTS}\r\n")));
     // Another connection of bob.
     let mut phone = login(&server, BOB);
-    append(&mut phone, "INBOX", "two");
+    store(&server, &mut phone, "INBOX", "two");
     assert!(listen(&mut bob, "STATUS").contains("* STATUS INBOX (UIDVALIDITY "));
     ok(&mut phone, "CREATE Work");
     assert!(listen(&mut bob, "Work").contains("* LIST (\\HasNoChildren) \"/\" Work\r\n"));
@@ -254,7 +266,7 @@ fn notify_tells_of_ones_own_and_of_shared_mailboxes() {
     assert!(listen(&mut bob, "Play").contains("* LIST (\\HasNoChildren) \"/\" Play (\"OLDNAME\" (Work))\r\n"));
     ok(&mut bob, "NOTIFY SET (selected (MessageNew (UID) MessageExpunge FlagChange))");
     ok(&mut bob, "SELECT INBOX");
-    append(&mut phone, "INBOX", "three");
+    store(&server, &mut phone, "INBOX", "three");
     assert!(listen(&mut bob, "FETCH").ends_with("* 2 FETCH (UID 2)\r\n"));
     drop(bob);
     assert_eq!(server.services.hub.watchers(), 0, "watches go with their connection");

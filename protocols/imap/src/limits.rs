@@ -38,6 +38,16 @@ pub const SEARCH_FUZZY_MAX: usize = 16;
 /// that this is not what keeps a client from naming all that it has.
 pub const SEARCH_SOURCES_MAX: usize = 4_096;
 
+/// Groups of events of one NOTIFY: clients name a few kinds of mailboxes.
+pub const NOTIFY_GROUPS_MAX: usize = 64;
+
+/// Mailboxes that one NOTIFY watches: the counters of each are kept, and looked at when something has changed.
+pub const NOTIFY_MAILBOXES_MAX: usize = 2_048;
+
+/// Changes of its own that a session remembers while its client does not want to hear of the selected mailbox; older ones
+/// are told like those of others in the end.
+pub const NOTIFY_OWN_MAX: usize = 1_024;
+
 /// Criteria of one SORT: each at most a few times.
 pub const SORT_CRITERIA_MAX: usize = 32;
 

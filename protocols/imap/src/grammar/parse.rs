@@ -4,7 +4,7 @@ use rockdove_mail::sasl::Password;
 
 use super::{
     access::access,
-    find, mailbox, message, search,
+    find, mailbox, message, notify, search,
     words::{Names, Words, Wrong, tag_of, utf8},
 };
 use crate::{
@@ -111,6 +111,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "LSUB" => arguments(words, mailbox::lsub),
         "STATUS" => arguments(words, mailbox::status),
         "ESEARCH" => arguments(words, find::esearch),
+        "NOTIFY" => arguments(words, notify::notify),
         "UID" => arguments(words, uid),
         _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
     }

@@ -30,6 +30,7 @@ fn when(command: &Command) -> When {
         | Command::Access(_)
         | Command::Append(_)
         | Command::MultiSearch(_)
+        | Command::Notify(_)
         | Command::Idle => When::Authenticated,
         Command::Check
         | Command::Close
@@ -124,6 +125,7 @@ impl ImapSession {
             Command::Status { mailbox, items } => self.status(mailbox, items),
             Command::Access(command) => self.access(command),
             Command::MultiSearch(search) => self.multi_search(search),
+            Command::Notify(set) => self.notify(set),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),

@@ -226,6 +226,9 @@ fn limits_are_kept_and_nothing_of_what_is_refused_is_done() {
     open(&house.kv);
 }
 
+/// Values by mailbox, by who sees them, and by name.
+type Model = BTreeMap<(MailboxId, Option<AccountId>, String), String>;
+
 /// Random changes against a map; for every write of the history the machine dies after it.
 #[test]
 fn random_changes_agree_with_a_map_through_crashes() {
@@ -240,7 +243,6 @@ fn random_changes_agree_with_a_map_through_crashes() {
     for mailbox in mailboxes {
         house.allow(ada, mailbox, "anyone", "lr");
     }
-    type Model = BTreeMap<(MailboxId, Option<AccountId>, String), String>;
     let mut model = Model::new();
     let mut moments = BTreeSet::from([BTreeMap::new()]);
     for turn in 0..200 {

@@ -47,6 +47,9 @@ pub const LIST_PATTERNS_MAX: usize = 256;
 /// Octets of an identifier in a list of rights: an address has at most 320, a name of a group less.
 pub const IDENTIFIER_OCTETS_MAX: usize = 512;
 
+/// Entries of one GETMETADATA, SETMETADATA or LIST: as many as a mailbox has, shared and private.
+pub const METADATA_ENTRIES_MAX: usize = 200;
+
 /// Resources of one SETQUOTA. RFC 9208 knows four.
 pub const QUOTA_RESOURCES_MAX: usize = 16;
 

@@ -14,6 +14,7 @@ mod find;
 mod frame;
 mod mailbox;
 mod message;
+mod metadata;
 mod parse;
 mod pattern;
 mod search;

@@ -4,7 +4,9 @@ use rockdove_mail::sasl::Password;
 
 use super::{
     access::access,
-    find, mailbox, message, search,
+    find, mailbox, message,
+    metadata::metadata,
+    search,
     words::{Names, Words, Wrong, tag_of, utf8},
 };
 use crate::{
@@ -112,7 +114,10 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "STATUS" => arguments(words, mailbox::status),
         "ESEARCH" => arguments(words, find::esearch),
         "UID" => arguments(words, uid),
-        _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
+        _ => on_messages(name, words, false)
+            .or_else(|| access(name, words))
+            .or_else(|| metadata(name, words))
+            .unwrap_or(Err("there is no such command")),
     }
 }
 

@@ -28,6 +28,7 @@ fn when(command: &Command) -> When {
         | Command::Namespace
         | Command::Status { .. }
         | Command::Access(_)
+        | Command::Metadata(_)
         | Command::Append(_)
         | Command::MultiSearch(_)
         | Command::Idle => When::Authenticated,
@@ -123,6 +124,7 @@ impl ImapSession {
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
             Command::Access(command) => self.access(command),
+            Command::Metadata(command) => self.metadata(command),
             Command::MultiSearch(search) => self.multi_search(search),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.

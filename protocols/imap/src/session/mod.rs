@@ -19,6 +19,7 @@ mod idle;
 mod list;
 mod login;
 mod mailboxes;
+mod metadata;
 mod multisearch;
 mod open;
 mod outbox;

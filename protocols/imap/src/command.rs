@@ -43,6 +43,8 @@ pub enum Command {
     Logout,
     /// ID (RFC 2971): what the client says of itself; empty for `NIL`.
     Id(Vec<(String, Option<String>)>),
+    /// LANGUAGE (RFC 5255): language ranges.
+    Language(Vec<String>),
     /// STARTTLS.
     StartTls,
     /// LOGIN.

@@ -16,6 +16,9 @@ pub const ID_PAIRS_MAX: usize = 30;
 /// Octets of a field or value in ID. RFC 2971 section 3.3: fields of 30, values of 1,024.
 pub const ID_VALUE_OCTETS_MAX: usize = 1024;
 
+/// Language ranges of one LANGUAGE: more than a person speaks.
+pub const LANGUAGES_MAX: usize = 64;
+
 /// Items of one FETCH. Clients that fetch part by part name a few dozen.
 pub const FETCH_ITEMS_MAX: usize = 512;
 

@@ -552,13 +552,13 @@ fn is_response(octets: &[u8]) -> bool {
 }
 
 /// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
-/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH, PREVIEW and SAVEDATE, nor UTF-8 between quotes and offsets of
+/// responses of RFC 4314 and RFC 5255, object identifiers, APPENDLIMIT, ESEARCH, PREVIEW and SAVEDATE, nor UTF-8 between quotes and offsets of
 /// more than 32 bits. A list of capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS "];
+        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS ", "* LANGUAGE "];
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
         // RFC 2087 has an empty list where nothing is limited.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     command::{AppendFacts, Command, Tagged},
-    limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX},
+    limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX, LANGUAGES_MAX},
 };
 
 /// A command that cannot be understood.
@@ -102,6 +102,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         // compress = "COMPRESS" SP algorithm (RFC 4978)
         "COMPRESS" => arguments(words, |words| Ok(Command::Compress(words.atom()?.to_ascii_uppercase()))),
         "ENABLE" => enable(words),
+        "LANGUAGE" => language(words),
         "SELECT" => arguments(words, |words| mailbox::select(words, false)),
         "EXAMINE" => arguments(words, |words| mailbox::select(words, true)),
         "CREATE" => arguments(words, mailbox::create),
@@ -175,6 +176,18 @@ fn enable(words: &mut Words<'_>) -> Result<Command, Wrong> {
         capabilities.push(words.atom()?.to_ascii_uppercase());
     }
     if capabilities.is_empty() { Err("arguments are missing") } else { Ok(Command::Enable(capabilities)) }
+}
+
+/// `language-cmd = "LANGUAGE" *(SP lang-range-quoted)`; `lang-range-quoted = astring` (RFC 5255)
+fn language(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mut ranges = Vec::new();
+    while words.spaces() && !words.rest().is_empty() {
+        if ranges.len() >= LANGUAGES_MAX {
+            return Err("the list is too long");
+        }
+        ranges.push(words.text()?);
+    }
+    Ok(Command::Language(ranges))
 }
 
 /// `id = "ID" SP id-params-list`; `id-params-list = "(" *(string SP nstring) ")" / nil` (RFC 2971)

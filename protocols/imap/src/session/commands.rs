@@ -13,7 +13,7 @@ enum When {
 
 fn when(command: &Command) -> When {
     match command {
-        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
+        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) | Command::Language(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
         | Command::Unauthenticate
@@ -98,6 +98,7 @@ impl ImapSession {
             Command::Noop | Command::Check => self.complete("OK done"),
             Command::Logout => self.logout(),
             Command::Id(_) => self.id(),
+            Command::Language(ranges) => self.language(&ranges),
             Command::StartTls => self.starttls(),
             Command::Login { login, password } => self.login(login, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),

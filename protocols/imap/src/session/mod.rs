@@ -16,6 +16,7 @@ mod expunge;
 mod fetch;
 mod find;
 mod idle;
+mod language;
 mod list;
 mod login;
 mod mailboxes;

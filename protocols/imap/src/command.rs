@@ -495,6 +495,8 @@ pub enum SearchProgram {
     ThreadId,
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
+    /// FILTER (RFC 5466): the name of a search that is kept.
+    Filter(String),
     /// FUZZY (RFC 6203).
     Fuzzy(Box<SearchProgram>),
 }

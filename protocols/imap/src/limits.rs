@@ -41,6 +41,9 @@ pub const SEARCH_FUZZY_MAX: usize = 16;
 /// that this is not what keeps a client from naming all that it has.
 pub const SEARCH_SOURCES_MAX: usize = 4_096;
 
+/// How often filters that name filters are looked into. RFC 5466 section 3.1 asks for 3.
+pub const FILTER_PASSES_MAX: usize = 3;
+
 /// Criteria of one SORT: each at most a few times.
 pub const SORT_CRITERIA_MAX: usize = 32;
 

@@ -96,6 +96,7 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::ModSeq(modseq) => format!("MODSEQ {modseq}"),
         SearchProgram::EmailId(id) => format!("EMAILID {id}"),
         SearchProgram::ThreadId => "THREADID".to_owned(),
+        SearchProgram::Filter(name) => format!("FILTER {name}"),
         SearchProgram::Text(SearchField::Header(name), needle) => format!("Header {name:?} {needle:?}"),
         SearchProgram::Text(field, needle) => format!("{field:?} {needle:?}"),
     }

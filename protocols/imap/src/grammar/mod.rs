@@ -27,4 +27,5 @@ pub(crate) use words::is_atom_char;
 pub use frame::{Frame, Frames, LineTooLong};
 pub use parse::{BadCommand, parse, parse_append, parse_append_next};
 pub use pattern::matches;
+pub use search::parse_filter;
 pub use words::Names;

@@ -68,6 +68,7 @@ impl ImapSession {
         if let Some(why) = self.out_of_place(&command) {
             return self.bad(why);
         }
+        let Some(command) = self.with_filters(command) else { return };
         self.uid_command = matches!(
             command,
             Command::Fetch { uid: true, .. }

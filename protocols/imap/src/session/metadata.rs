@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rockdove_mail::{METADATA_VALUE_OCTETS_MAX, MailboxName, MetadataEntry};
 
-use super::{ImapSession, purpose::Purpose};
+use super::{ImapSession, filters::has_wrong_filter, purpose::Purpose};
 use crate::{
     ask::Ask,
     command::{MailboxArg, MetadataCommand, MetadataDepth, MetadataRequest},
@@ -30,6 +30,9 @@ impl ImapSession {
                 if entries.iter().any(|(_, value)| value.as_ref().is_some_and(too_large)) {
                     let most = METADATA_VALUE_OCTETS_MAX;
                     return self.complete(format!("NO [METADATA MAXSIZE {most}] a value is too large"));
+                }
+                if has_wrong_filter(mailbox.as_ref(), &entries) {
+                    return self.complete("NO [CANNOT] a filter is not a search");
                 }
                 self.ask(Ask::SetMetadata { mailbox, entries }, Purpose::Change("OK set"));
             }

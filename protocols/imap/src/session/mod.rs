@@ -14,6 +14,7 @@ mod commands;
 mod copy;
 mod expunge;
 mod fetch;
+mod filters;
 mod find;
 mod idle;
 mod language;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, MetadataRequest, Resync, StatusItem},
+    command::{Command, ListRequest, MetadataRequest, Resync, StatusItem},
 };
 
 /// Why the host was asked.
@@ -50,6 +50,8 @@ pub(super) enum Purpose {
     Quota(Option<MailboxName>),
     /// GETMETADATA.
     Metadata(Option<MailboxName>, Box<MetadataRequest>),
+    /// The filters that a search names.
+    Filters(Box<Command>),
     /// SETQUOTA.
     SetQuota(String),
     /// SUBSCRIBE, UNSUBSCRIBE, SETACL, DELETEACL, SETMETADATA: what to say.
@@ -279,6 +281,7 @@ impl ImapSession {
             (Purpose::Metadata(mailbox, request), Answer::Metadata(annotations)) => {
                 self.metadata_answer(mailbox.as_ref(), &request, &annotations);
             }
+            (Purpose::Filters(command), Answer::Metadata(annotations)) => self.filters_answer(*command, &annotations),
             (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),

@@ -10,6 +10,7 @@
 //! shard it touched ([`shards::Shards`]). So the committer plans against the newest, publishes it after the sync, and
 //! every reader keeps the one it began with.
 
+mod annotations;
 mod circles;
 mod names;
 mod password;
@@ -19,7 +20,9 @@ mod resolve;
 mod shards;
 mod signing;
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use bytes::Bytes;
 
 pub use circles::{ADMINISTRATORS, GROUP_MEMBERS_MAX, GROUP_NAME_OCTETS_MAX, GROUPS_MAX};
 pub use names::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX, domain_key, fold_local};
@@ -74,6 +77,8 @@ pub struct Directory {
     next_account: u32,
     circles: circles::Circles,
     signing_keys: signing::SigningKeys,
+    /// Of the server, by what follows `/shared` in their names.
+    annotations: Arc<BTreeMap<String, Bytes>>,
 }
 
 impl Default for Directory {
@@ -87,6 +92,7 @@ impl Default for Directory {
             next_account: 1,
             circles: circles::Circles::default(),
             signing_keys: signing::SigningKeys::default(),
+            annotations: Arc::default(),
         }
     }
 }
@@ -128,6 +134,7 @@ impl Directory {
                 self.set_public(&domain, Some(account));
             }
             Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
+            Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
             // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
             Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
+use rockdove_mail::MetadataScope;
+
 use super::{Done, Engine};
 use crate::{
     command::{AccountId, Command, Delivered, Delivery, EngineError, Outcome},
@@ -14,6 +16,7 @@ use crate::{
     store::{
         StagedMessage,
         account::{AccountSlot, Planner},
+        annotations::AnnotationChange,
         commit::Plan,
         plan::AccountPlan,
     },
@@ -65,6 +68,10 @@ impl Engine {
                     plan.set_rights(&directory, mailbox, &identifier, (update, rights))
                 })
             }
+            Command::Annotate { account, mailbox: Some(mailbox), entries } => {
+                self.on_account(now, account, done, |plan| plan.annotate(mailbox, &entries))
+            }
+            Command::Annotate { account, mailbox: None, entries } => self.annotate_server(now, account, &entries, done),
             Command::CopyAcross { account, from, uids, to_account, to, remove } => {
                 self.copy_across(now, (account, from, &uids), (to_account, to), remove, done)
             }
@@ -254,6 +261,45 @@ impl Engine {
         Ok(())
     }
 
+    /// Plans a change of annotations of the server: shared ones are in the directory, private ones in the account.
+    fn annotate_server(
+        &self,
+        by: &By,
+        account: AccountId,
+        entries: &[AnnotationChange],
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        if by.actor.as_ref().is_some_and(|actor| actor.account != account) {
+            return Err(EngineError::NoPermission("private annotations are everybody's own".to_owned()));
+        }
+        let (shared, private): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|(entry, _)| entry.scope() == MetadataScope::Shared);
+        if shared.is_empty() {
+            return self.on_account(by, account, done, |plan| plan.annotate_server(&private).map(|()| Outcome::Done));
+        }
+        //= rfc5464#section-3.3
+        //# Servers MAY restrict the creation of private or shared
+        //# server annotations as appropriate.
+        if by.actor.as_ref().is_some_and(|actor| !actor.is_administrator) {
+            return Err(EngineError::NoPermission("this is for administrators".to_owned()));
+        }
+        let mut newest = self.directory.lock();
+        let (next, batch) = newest.annotated(&shared)?;
+        let slot = self.slot(account);
+        let mut planner = slot.lock();
+        let mut own = AccountPlan::begin(&self.kv, by.now_unix_s, &slot, &mut planner)?;
+        own.annotate_server(&private)?;
+        own.prepare()?;
+        let mut plan = Plan { batch, ..Plan::default() };
+        let (mut batch, touch) = own.conclude();
+        plan.batch.changes.append(&mut batch.changes);
+        plan.touches.push(touch);
+        plan.directory = Some((self.directory.epoch(), next.clone()));
+        *newest = next;
+        self.push(plan, Outcome::Done, done);
+        Ok(())
+    }
+
     /// Plans a change of the directory, and the account that comes or goes with it.
     fn on_directory(&self, now: i64, command: &Command, done: &mut Option<Done>) -> Result<(), EngineError> {
         let mut newest = self.directory.lock();
@@ -301,6 +347,7 @@ fn is_about_mail(command: &Command) -> bool {
             | Command::Move { .. }
             | Command::CopyAcross { .. }
             | Command::SetRights { .. }
+            | Command::Annotate { .. }
             | Command::Expunge { .. }
     )
 }

@@ -64,7 +64,7 @@ fn converse(steer: [u8; 8], said: &[u8], cuts: Cuts) -> Vec<Vec<RecipientResult>
     for _ in 0..STEPS_MAX {
         match session.poll() {
             Step::Send(bytes) => {
-                bytes.iter().for_each(|piece| sent.extend_from_slice(piece));
+                sent.extend(bytes.concat());
                 session.handle(Tick::default(), Input::Flushed);
             }
             Step::Ask(id, ask) => {
@@ -98,13 +98,11 @@ fn converse(steer: [u8; 8], said: &[u8], cuts: Cuts) -> Vec<Vec<RecipientResult>
                 whole_lines(&sent, steer);
                 return results;
             }
-            Step::Idle { receive: true } if !closed => match pieces.pop_front() {
-                Some(piece) => session.handle(Tick::default(), Input::Received(piece)),
-                None => {
-                    closed = true;
-                    session.handle(Tick::default(), Input::PeerClosed);
-                }
-            },
+            Step::Idle { receive: true } if !closed => {
+                let piece = pieces.pop_front();
+                closed = piece.is_none();
+                session.handle(Tick::default(), piece.map_or(Input::PeerClosed, Input::Received));
+            }
             Step::Idle { .. } | Step::Compress => unreachable!("it neither goes on nor ends"),
         }
     }

@@ -93,10 +93,6 @@ impl Engine {
                 self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
             }
             Command::Deliver { message, deliveries } => self.dispatch(now, Some(&message), &deliveries, None, done),
-            Command::Dispatch { message, deliveries, outbound, settled } => {
-                self.dispatch(now, message.as_ref(), &deliveries, Some((&outbound, &settled)), done)
-            }
-            Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
             Command::Append { account, mailbox, messages } => {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
@@ -122,6 +118,17 @@ impl Engine {
                     plan.expunge_some(mailbox, uids.as_ref(), deleted_only, keeps)
                 })
             }
+            other => self.plan_rest(now, other, done),
+        }
+    }
+
+    /// Commands of administrators, and about mail that leaves.
+    fn plan_rest(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        match command {
+            Command::Dispatch { message, deliveries, outbound, settled } => {
+                self.dispatch(now, message.as_ref(), &deliveries, Some((&outbound, &settled)), done)
+            }
+            Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
             Command::Restore { account, which, to } => {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.restore(&which, to.as_ref(), limits))

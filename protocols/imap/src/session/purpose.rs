@@ -387,6 +387,14 @@ impl ImapSession {
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
+            purpose => self.refused_to_search(purpose, refusal),
+        }
+    }
+
+    /// The host would not search, or do what needs no more than an answer.
+    fn refused_to_search(&mut self, purpose: Purpose, refusal: &Refusal) {
+        match purpose {
             Purpose::Find(wanted) => {
                 self.forget_saved(wanted.saves());
                 self.complete(refusal.text(false));
@@ -406,7 +414,6 @@ impl ImapSession {
                 self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
-            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
             _ => self.complete(refusal.text(false)),
         }
     }

@@ -8,6 +8,7 @@ use rockdove_mail::{
 };
 
 use crate::{
+    directory::SigningKeyRecord,
     kv::KvError,
     queue::{Edit, Outbound, QueueId, Settled},
     store::{annotations::AnnotationChange, ingest::StagedMessage},
@@ -124,6 +125,18 @@ pub enum Command {
         account: AccountId,
         /// The limits.
         limits: QuotaLimits,
+    },
+    /// Adds a key that mail of a domain is signed with, or replaces it.
+    SetSigningKey {
+        /// The key, with its domain and selector.
+        key: Box<SigningKeyRecord>,
+    },
+    /// Removes a signing key.
+    RemoveSigningKey {
+        /// Name of the domain.
+        domain: String,
+        /// Its selector.
+        selector: String,
     },
     /// Creates a group without members.
     CreateGroup {

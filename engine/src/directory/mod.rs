@@ -18,6 +18,7 @@ mod plan;
 mod record;
 mod resolve;
 mod shards;
+mod signing;
 
 use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 
@@ -32,6 +33,7 @@ pub use password::{
 pub use plan::{Planned, plan};
 pub use record::{AccountRecord, AliasRecord, DomainRecord, GroupRecord};
 pub use resolve::{Resolution, Target};
+pub use signing::{SIGNING_KEYS_MAX, SigningAlgorithm, SigningKeyRecord};
 
 use crate::{
     command::{AccountId, EngineError},
@@ -76,6 +78,7 @@ pub struct Directory {
     circles: circles::Circles,
     /// Of the server, by what follows `/shared` in their names.
     annotations: Arc<BTreeMap<String, Bytes>>,
+    signing_keys: signing::SigningKeys,
 }
 
 impl Default for Directory {
@@ -89,6 +92,7 @@ impl Default for Directory {
             next_account: 1,
             circles: circles::Circles::default(),
             annotations: Arc::default(),
+            signing_keys: signing::SigningKeys::default(),
         }
     }
 }
@@ -98,7 +102,7 @@ impl Directory {
     pub fn load(store: &dyn Read) -> Result<Self, EngineError> {
         let mut directory = Self::default();
         let mut damage = None;
-        let to = [keys::SYS_ANNOTATION + 1];
+        let to = [keys::SYS_SIGNING + 1];
         store.scan(Family::Sys, &[keys::SYS_DOMAIN], &to, &mut |key, value| match directory.load_row(key, value) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -130,6 +134,7 @@ impl Directory {
                 self.set_public(&domain, Some(account));
             }
             Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
+            Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
             // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
             Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),

@@ -15,6 +15,7 @@
 //! 0a group4               -> group record
 //! 0b domain…              -> the account whose mailboxes are public in the domain
 //! 0c entry…               -> shared annotation of the server
+//! 0d domain… 00 selector… -> signing key
 //! ```
 //!
 //! ## Account
@@ -102,6 +103,9 @@ pub const SYS_PUBLIC: u8 = 0x0b;
 /// Sys: first byte of annotations of the server.
 pub const SYS_ANNOTATION: u8 = 0x0c;
 
+/// Sys: first byte of rows of signing keys.
+pub const SYS_SIGNING: u8 = 0x0d;
+
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
 /// Account: kind of mailbox rows.
@@ -167,6 +171,11 @@ pub fn domain(name: &str) -> Bytes {
 /// Sys: an account, by its id.
 pub fn account(account: u32) -> Bytes {
     KeyWriter::kind(SYS_ACCOUNT).u32(account).done()
+}
+
+/// Sys: a signing key, by its normalised domain (which has no NUL) and selector.
+pub fn signing_key(domain: &str, selector: &str) -> Bytes {
+    KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
 }
 
 /// Sys: an alias, by its normalised address.

@@ -31,6 +31,10 @@ pub struct Opened {
 /// A mailbox of another account that an account sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenMailbox {
+    /// Whose it is.
+    pub owner: AccountId,
+    /// Which of the owner's it is.
+    pub mailbox: MailboxId,
     /// The name under which it is seen.
     pub name: MailboxName,
     /// What its owner uses it for; no use of the reader's.
@@ -229,7 +233,8 @@ impl Engine {
         Some(seen)
     }
 
-    fn owners_for(&self, reader: AccountId) -> BTreeSet<AccountId> {
+    /// The accounts that have granted something to this one.
+    pub fn owners_for(&self, reader: AccountId) -> BTreeSet<AccountId> {
         let directory = self.directory();
         let groups = directory.groups_of(reader).iter().map(|group| Subject::Group(*group));
         let mut owners = self.grants().owners([Subject::Anyone, Subject::Account(reader)].into_iter().chain(groups));
@@ -244,7 +249,7 @@ impl Engine {
             let rights = actor.rights(Some(acl), owner);
             let Some(info) = state.list.by_id(*mailbox).filter(|_| rights.contains(Rights::LOOKUP)) else { continue };
             if let Some(name) = Named::seen_by(&directory, reader, owner, &info.name) {
-                seen.push(SeenMailbox { name, special_use: info.special_use, rights });
+                seen.push(SeenMailbox { owner, mailbox: *mailbox, name, special_use: info.special_use, rights });
             }
         }
     }

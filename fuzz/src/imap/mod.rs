@@ -45,6 +45,8 @@ struct Host {
     news: u32,
     octets_aim: usize,
     ending_watch: bool,
+    /// The watch is on everything.
+    watches_all: bool,
     /// A page broke off.
     broken: bool,
 }
@@ -52,7 +54,17 @@ struct Host {
 impl Host {
     fn hear(&mut self, event: Event<Ask>) -> Option<Answer> {
         match event {
+            Event::Asked(Ask::WatchAll) => {
+                self.watches_all = true;
+                let happens = self.others && self.news < NEWS_MAX && self.dice.below(2) == 0;
+                if happens {
+                    self.news += 1;
+                    self.change();
+                }
+                happens.then_some(Answer::Changed)
+            }
             Event::Asked(Ask::Watch { since }) => {
+                self.watches_all = false;
                 if self.others && self.news < NEWS_MAX && self.dice.below(2) == 0 {
                     self.news += 1;
                     self.change();
@@ -63,7 +75,10 @@ impl Host {
                 self.ending_watch = true;
                 Some(Answer::Done)
             }
-            Event::LeftOpen => std::mem::take(&mut self.ending_watch).then_some(Answer::Changed),
+            Event::LeftOpen => {
+                let ended = if self.watches_all { Answer::Done } else { Answer::Changed };
+                std::mem::take(&mut self.ending_watch).then_some(ended)
+            }
             Event::Asked(ask) => Some(self.answer(ask)),
             Event::Secured { .. } => None,
         }
@@ -143,6 +158,7 @@ fn run(steer: [u8; 8], input: &[u8], cuts: Cuts, others: bool) -> Outcome {
         news: 0,
         octets_aim,
         ending_watch: false,
+        watches_all: false,
         broken: false,
     };
     // What follows STARTTLS in clear must not be heard, however it came in.

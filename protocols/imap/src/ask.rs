@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What never changes and is never used again: of a mailbox MAILBOXID, of a message and its copies EMAILID (RFC 8474).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
     /// Whose it is.
     pub account: u32,
@@ -239,8 +239,17 @@ pub enum Ask {
         /// Everything up to here is known.
         since: ModSeq,
     },
+    /// Wait until something has changed in what the user sees: mailboxes, their names, subscriptions. Answered by
+    /// [`Answer::Changed`]: at once the first time, and when something has changed since it was answered so before; until
+    /// [`Ask::Watch`] comes the host remembers that it has, also while this is not asked.
+    WatchAll,
+    /// Counters of several mailboxes. Answered by [`Answer::Statuses`].
+    Statuses {
+        /// Which.
+        mailboxes: Vec<MailboxName>,
+    },
     /// End the watch: the host answers the open [`Ask::Watch`] with [`Answer::Changed`] first, if there is one, and this
-    /// with [`Answer::Done`].
+    /// with [`Answer::Done`]. An open [`Ask::WatchAll`] that nothing has happened to is answered with [`Answer::Done`].
     EndWatch,
     /// Render FETCH responses of the open mailbox, a page at a time. Answered by [`Answer::Page`].
     Fetch {
@@ -391,6 +400,8 @@ pub enum Refusal {
 pub struct MailboxLine {
     /// Its name.
     pub name: MailboxName,
+    /// MAILBOXID, by which a mailbox is known again that has another name.
+    pub mailbox_id: ObjectId,
     /// Its use.
     pub special_use: Option<SpecialUse>,
     /// What the user may do with it.
@@ -515,7 +526,9 @@ pub enum Answer {
     Changes(Box<Changes>),
     /// To [`Ask::Vanished`]: may name UIDs that no message ever had, where it is not remembered who has gone.
     Vanished(UidSet),
-    /// To [`Ask::Watch`].
+    /// To [`Ask::Statuses`]: in the same order, without RECENT; `None` for what may not be read or is not there.
+    Statuses(Vec<Option<Status>>),
+    /// To [`Ask::Watch`] and [`Ask::WatchAll`].
     Changed,
     /// To [`Ask::Fetch`]: FETCH responses, ready to be sent.
     Page {

@@ -8,7 +8,7 @@ use rockdove_mail::{
     search::{DateField, Day, SearchField, SortCriterion, ThreadAlgorithm},
 };
 
-use crate::fetch::FetchRequest;
+use crate::fetch::{FetchItem, FetchRequest};
 
 /// A mailbox as the client named it; decoded from modified UTF-7 (RFC 3501 section 5.1.3) or UTF-8.
 pub type MailboxArg = Result<MailboxName, MailboxNameError>;
@@ -120,6 +120,8 @@ pub enum Command {
     },
     /// The beginning of APPEND; the octets of its literal follow outside the command.
     Append(AppendHead),
+    /// NOTIFY (RFC 5465); `None` for NONE.
+    Notify(Option<NotifySet>),
     /// IDLE (RFC 2177).
     Idle,
     /// CHECK.
@@ -244,6 +246,35 @@ pub enum SearchSource {
     SubtreeOne(Vec<MailboxArg>),
     /// `mailboxes`.
     Mailboxes(Vec<MailboxArg>),
+}
+
+/// NOTIFY SET (RFC 5465 section 3.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotifySet {
+    /// The counters of the mailboxes are told first.
+    pub status: bool,
+    /// Whether `selected` or `selected-delayed` (`true`) is among the mailboxes, and its events.
+    pub selected: Option<(bool, NotifyEvents)>,
+    /// The other mailboxes, never [`SearchSource::Selected`], and their events.
+    pub groups: Vec<(SearchSource, NotifyEvents)>,
+}
+
+/// Events (RFC 5465 section 5).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an event that may be wanted")]
+pub struct NotifyEvents {
+    /// `MessageNew` and `MessageExpunge`, which come together.
+    pub messages: bool,
+    /// What is told of each new message; empty: nothing. Only for the selected mailbox.
+    pub items: Vec<FetchItem>,
+    /// `FlagChange`.
+    pub flags: bool,
+    /// `MailboxName`.
+    pub names: bool,
+    /// `SubscriptionChange`.
+    pub subscriptions: bool,
+    /// An event that there is not here.
+    pub unknown: bool,
 }
 
 /// How a search is answered.

@@ -563,7 +563,7 @@ fn said(conversation: &str) -> Vec<u8> {
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
         // RFC 2087 has an empty list where nothing is limited.
-        if ["\"CHILDINFO\"", "* ESEARCH ", "PREVIEW ", "SAVEDATE ", "<99999999999>"]
+        if ["\"CHILDINFO\"", "\"OLDNAME\"", "* ESEARCH ", "PREVIEW ", "SAVEDATE ", "<99999999999>"]
             .iter()
             .any(|unknown| line.contains(unknown))
             || line.ends_with(" ()")

@@ -31,7 +31,7 @@ pub(super) fn items(words: &mut Words<'_>) -> Result<Vec<FetchItem>, Wrong> {
 /// "BINARY" [".PEEK"] section-binary [partial] / "BINARY.SIZE" section-binary /
 /// "UID" / "BODY" section ["<" number "." nz-number ">"] / "BODY.PEEK" section ["<" number "." nz-number ">"] / "MODSEQ" /
 /// "SAVEDATE"` (RFC 8514)
-fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
+pub(super) fn item(words: &mut Words<'_>) -> Result<FetchItem, Wrong> {
     Ok(match words.keyword().as_str() {
         "UID" => FetchItem::Uid,
         "FLAGS" => FetchItem::Flags,

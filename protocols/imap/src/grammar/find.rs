@@ -155,7 +155,7 @@ fn sources(words: &mut Words<'_>) -> Result<Vec<SearchSource>, Wrong> {
 
 /// `filter-mailboxes = "selected" / "inboxes" / "personal" / "subscribed" / (("subtree" / "subtree-one" / "mailboxes") SP
 /// one-or-more-mailbox)` (RFC 5465, RFC 7377)
-fn source(words: &mut Words<'_>) -> Result<SearchSource, Wrong> {
+pub(super) fn source(words: &mut Words<'_>) -> Result<SearchSource, Wrong> {
     Ok(match words.keyword().as_str() {
         "SELECTED" => SearchSource::Selected,
         "INBOXES" => SearchSource::Inboxes,

@@ -15,6 +15,7 @@ mod frame;
 mod mailbox;
 mod message;
 mod metadata;
+mod notify;
 mod parse;
 mod pattern;
 mod search;

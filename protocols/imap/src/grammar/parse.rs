@@ -6,7 +6,7 @@ use super::{
     access::access,
     find, mailbox, message,
     metadata::metadata,
-    search,
+    notify, search,
     words::{Names, Words, Wrong, tag_of, utf8},
 };
 use crate::{
@@ -114,6 +114,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "LSUB" => arguments(words, mailbox::lsub),
         "STATUS" => arguments(words, mailbox::status),
         "ESEARCH" => arguments(words, find::esearch),
+        "NOTIFY" => arguments(words, notify::notify),
         "UID" => arguments(words, uid),
         _ => on_messages(name, words, false)
             .or_else(|| access(name, words))

@@ -262,6 +262,7 @@ impl ImapSession {
     }
 
     pub(super) fn replaced_by(&mut self, uid_validity: UidValidity, uids: &UidSet) {
+        self.note_own(uid_validity, uids);
         let mut set = Vec::new();
         write::uid_set(&mut set, uids);
         let set = String::from_utf8_lossy(&set);

@@ -31,6 +31,7 @@ fn when(command: &Command) -> When {
         | Command::Metadata(_)
         | Command::Append(_)
         | Command::MultiSearch(_)
+        | Command::Notify(_)
         | Command::Idle => When::Authenticated,
         Command::Check
         | Command::Close
@@ -128,6 +129,7 @@ impl ImapSession {
             Command::Access(command) => self.access(command),
             Command::Metadata(command) => self.metadata(command),
             Command::MultiSearch(search) => self.multi_search(search),
+            Command::Notify(set) => self.notify(set),
             Command::Idle => self.idle(),
             // APPEND does not come as a whole; the others have been dealt with.
             _ => self.bad("not now"),

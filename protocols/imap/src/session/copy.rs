@@ -33,6 +33,7 @@ impl ImapSession {
                 "NO [EXPUNGEISSUED] the messages have been expunged"
             });
         }
+        self.note_own(uid_validity, to);
         let mut code = format!("OK [COPYUID {uid_validity} ").into_bytes();
         write::uid_set(&mut code, from);
         code.push(b' ');

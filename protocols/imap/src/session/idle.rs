@@ -27,8 +27,8 @@ impl ImapSession {
             Some(line) => self.end_idle(watch, line.is_ok_and(|line| line.eq_ignore_ascii_case(b"DONE"))),
             None if self.is_over(true) => {}
             None => {
-                let watching = match (watch, self.open().map(|open| open.known_modseq)) {
-                    (None, Some(since)) => Some(self.ask_only(Ask::Watch { since })),
+                let watching = match (watch, self.watch_ask(true)) {
+                    (None, Some(ask)) => Some(self.ask_only(ask)),
                     _ => None,
                 };
                 self.doing = Doing::Idling(watch.or(watching));
@@ -40,6 +40,10 @@ impl ImapSession {
 
     pub(super) fn watch_answered(&mut self, answer: &Answer) {
         match answer {
+            //= rfc5465#section-4
+            //# while processing any IDLE command, the server MUST send exactly the
+            //# same events as instructed by the client using the NOTIFY command.
+            Answer::Changed if self.notify.is_some() => self.look(After::Idle),
             Answer::Changed => self.sync(After::Idle),
             Answer::Refused(Refusal::MailboxGone) => self.mailbox_gone(Purpose::EndWatch),
             _ => self.idle_refused(),

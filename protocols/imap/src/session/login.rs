@@ -17,7 +17,7 @@ const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID LANGUAGE ENABLE IDL
                              COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
                              QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
                              ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL MULTISEARCH SEARCH=FUZZY \
-                             UTF8=ACCEPT UNAUTHENTICATE SAVEDATE REPLACE METADATA LIST-METADATA FILTERS I18NLEVEL=1";
+                             UTF8=ACCEPT UNAUTHENTICATE SAVEDATE REPLACE NOTIFY METADATA LIST-METADATA FILTERS I18NLEVEL=1";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -191,6 +191,7 @@ impl ImapSession {
         let Some(stranger) = self.stranger.take() else { return self.cannot_unauthenticate() };
         self.state = State::NotAuthenticated(stranger);
         (self.condstore, self.qresync, self.utf8, self.rev2) = (false, false, false, false);
+        self.notify = None;
         self.tagged("OK who are you");
     }
 

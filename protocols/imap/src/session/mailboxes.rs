@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName, SpecialUse};
 
-use super::{ImapSession, purpose::Purpose, select::highest};
+use super::{ImapSession, notify::OwnChange, purpose::Purpose, select::highest};
 use crate::{
     ask::{Ask, Status},
     command::{MailboxArg, StatusItem},
@@ -48,7 +48,7 @@ impl ImapSession {
             Ok([Err(_)]) => return self.complete("NO [USEATTR] there is no such use here"),
             Err(_) => return self.complete("NO [USEATTR] a mailbox has one use here"),
         };
-        self.ask(Ask::Create { mailbox, special_use }, Purpose::Create);
+        self.ask(Ask::Create { mailbox: mailbox.clone(), special_use }, Purpose::Create(mailbox));
     }
 
     pub(super) fn delete(&mut self, mailbox: MailboxArg) {
@@ -86,8 +86,12 @@ impl ImapSession {
 
     pub(super) fn subscribe(&mut self, mailbox: MailboxArg, subscribed: bool) {
         let Some(mailbox) = self.mailbox(mailbox) else { return };
-        let text = if subscribed { "OK subscribed" } else { "OK unsubscribed" };
-        self.ask(Ask::Subscribe { mailbox, subscribed }, Purpose::Change(text));
+        self.ask(Ask::Subscribe { mailbox: mailbox.clone(), subscribed }, Purpose::Subscribe(mailbox, subscribed));
+    }
+
+    pub(super) fn subscribed(&mut self, mailbox: &MailboxName, subscribed: bool) {
+        self.own_change(&OwnChange::Subscribed(mailbox, subscribed));
+        self.complete(if subscribed { "OK subscribed" } else { "OK unsubscribed" });
     }
 
     pub(super) fn namespace(&mut self) {

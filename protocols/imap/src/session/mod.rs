@@ -23,6 +23,7 @@ mod login;
 mod mailboxes;
 mod metadata;
 mod multisearch;
+mod notify;
 mod open;
 mod outbox;
 mod purpose;
@@ -40,8 +41,8 @@ use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick};
 
 use self::{
-    append::Append, fetch::Fetching, find::Listing, open::OpenMailbox, outbox::Outbox, purpose::Purpose,
-    resync::Vanishing, sasl_turn::SaslTurn, search::Finding, sync::Telling, under_way::UnderWay,
+    append::Append, fetch::Fetching, find::Listing, notify::Notify, open::OpenMailbox, outbox::Outbox,
+    purpose::Purpose, resync::Vanishing, sasl_turn::SaslTurn, search::Finding, sync::Telling, under_way::UnderWay,
 };
 use crate::{
     ask::{Answer, Ask, ImapConfig},
@@ -86,6 +87,10 @@ pub struct ImapSession {
     numbers_stay: bool,
     /// IDLE is in progress.
     idling: bool,
+    /// What the client wants to be told, once it has said so (RFC 5465).
+    notify: Option<Box<Notify>>,
+    /// News are told while no command is in progress.
+    listening: bool,
     /// The client has sent its last octet.
     peer_closed: bool,
     stopping: bool,
@@ -130,6 +135,8 @@ enum Doing {
     Telling(Box<Telling>),
     /// IDLE; `Some`: the host watches.
     Idling(Option<AskId>),
+    /// No command is in progress, and the host watches (NOTIFY).
+    Listening(AskId),
     /// The octets of a message are coming in.
     Appending(Box<Append>),
     /// The octets of a message that is refused are coming in; then this is said.
@@ -163,6 +170,8 @@ impl ImapSession {
             uid_command: false,
             numbers_stay: false,
             idling: false,
+            notify: None,
+            listening: false,
             peer_closed: false,
             stopping: false,
             errors: 0,
@@ -253,7 +262,12 @@ impl ImapSession {
     fn is_waiting_for_client(&self) -> bool {
         matches!(
             self.doing,
-            Doing::Commands | Doing::Sasl(_) | Doing::Idling(_) | Doing::Appending(_) | Doing::Refusing(_)
+            Doing::Commands
+                | Doing::Sasl(_)
+                | Doing::Idling(_)
+                | Doing::Listening(_)
+                | Doing::Appending(_)
+                | Doing::Refusing(_)
         )
     }
 
@@ -268,6 +282,7 @@ impl ImapSession {
             Doing::Listing(listing) => self.write_listing(listing),
             Doing::Telling(telling) => self.tell(telling),
             Doing::Idling(watch) => return self.idle_on(watch),
+            Doing::Listening(watch) => return self.listen_on(watch),
             Doing::Appending(append) => return self.append_on(append),
             Doing::Refusing(text) => return self.refuse_on(text),
             Doing::Leaving if self.appends_wait() => {
@@ -306,7 +321,13 @@ impl ImapSession {
         if self.is_over(false) {
             return true;
         }
-        let Some(frame) = self.next_frame() else { return self.is_over(true) };
+        let Some(frame) = self.next_frame() else { return self.is_over(true) || self.listen() };
+        self.listening = false;
+        self.take(frame);
+        true
+    }
+
+    fn take(&mut self, frame: Frame) {
         match frame {
             Frame::Command(command) => match parse(&command, self.names()) {
                 Ok(tagged) => {
@@ -331,7 +352,6 @@ impl ImapSession {
                 }
             }
         }
-        true
     }
 
     /// A line outside the command grammar. `Some(Err)`: it was too long.
@@ -354,7 +374,11 @@ impl ImapSession {
         match std::mem::replace(&mut self.doing, Doing::Commands) {
             Doing::Waiting(asked, purpose) if asked == id => self.answered(*purpose, answer),
             Doing::Idling(Some(watch)) if watch == id => self.watch_answered(&answer),
-            doing => self.doing = doing,
+            Doing::Listening(watch) if watch == id => self.listening_answered(&answer),
+            doing => {
+                self.note_changed(&answer);
+                self.doing = doing;
+            }
         }
     }
 }
@@ -364,8 +388,8 @@ impl Session for ImapSession {
     type Answer = Answer;
 
     fn handle(&mut self, now: Tick, input: Input<Answer>) {
-        // Mail that arrives during IDLE is no sign of life of the client.
-        let alive = !self.idling || matches!(input, Input::Received(_));
+        // Mail that arrives during IDLE or with NOTIFY is no sign of life of the client.
+        let alive = !(self.idling || self.listening) || matches!(input, Input::Received(_));
         let was_stranger = matches!(self.state, State::NotAuthenticated(_));
         match input {
             // What comes before the handshake is done came in clear.

@@ -88,6 +88,19 @@ fn asks_saved(program: &SearchProgram) -> bool {
     program.any(&|key| matches!(key, SearchProgram::Sequence(set) | SearchProgram::Uid(set) if set.is_saved()))
 }
 
+/// Whether a name is one of these, or at most so many levels below one.
+pub(super) fn is_below(tops: &BTreeSet<&MailboxName>, levels: usize, name: &MailboxName) -> bool {
+    let mut above = name.as_str();
+    for _ in 0..=levels {
+        if tops.iter().any(|top| top.as_str() == above) {
+            return true;
+        }
+        let Some((parent, _)) = above.rsplit_once(HIERARCHY_DELIMITER) else { return false };
+        above = parent;
+    }
+    false
+}
+
 /// How names are told apart.
 struct Namespaces<'a> {
     mailboxes: &'a Mailboxes,
@@ -117,18 +130,8 @@ impl Namespaces<'_> {
         };
         let below = |names: &[MailboxArg], levels: usize| {
             let tops = named(names);
-            let chosen = self.readable().filter(|name| {
-                let mut above = name.as_str();
-                for _ in 0..=levels {
-                    if tops.iter().any(|top| top.as_str() == above) {
-                        return true;
-                    }
-                    let Some((parent, _)) = above.rsplit_once(HIERARCHY_DELIMITER) else { return false };
-                    above = parent;
-                }
-                false
-            });
-            chosen.cloned().collect()
+            let tops = tops.iter().collect();
+            self.readable().filter(|name| is_below(&tops, levels, name)).cloned().collect()
         };
         match source {
             SearchSource::Selected => Vec::new(),

@@ -7,6 +7,7 @@ use rockdove_mail::{MailboxName, ModSeq, Rights, Uid, UidSet, UidValidity};
 use crate::{
     ask::Selected,
     command::SequenceSet,
+    limits::NOTIFY_OWN_MAX,
     numbers::{NoSuchNumber, Numbers},
 };
 
@@ -38,6 +39,8 @@ pub(super) struct OpenMailbox {
     pub(super) highest_modseq: ModSeq,
     /// Changes after `known_modseq` that this session made and the client knows of.
     pub(super) own: Vec<ModSeq>,
+    /// Messages that this session has stored here, of which the client has not been told yet; kept with NOTIFY only.
+    pub(super) own_arrived: UidSet,
     pub(super) keywords_known: usize,
     /// `$`: the saved result of a search (RFC 5182).
     pub(super) saved: UidSet,
@@ -62,6 +65,7 @@ impl OpenMailbox {
             known_modseq: selected.known_modseq,
             highest_modseq: selected.highest_modseq,
             own: Vec::new(),
+            own_arrived: UidSet::new(),
             keywords_known: selected.keywords.len(),
             //= rfc5182#section-2.1
             //# Upon successful completion of a SELECT or an EXAMINE command (after
@@ -89,6 +93,13 @@ impl OpenMailbox {
     /// Sequence numbers of messages, as a set.
     pub(super) fn numbers_of(&self, uids: &UidSet) -> UidSet {
         uids.iter().filter_map(|uid| self.numbers.number(uid)).collect()
+    }
+
+    /// Keeps the newest of the session's own changes only.
+    pub(super) fn forget_old_own(&mut self) {
+        if self.own.len() > NOTIFY_OWN_MAX {
+            self.own.drain(..self.own.len().saturating_sub(NOTIFY_OWN_MAX));
+        }
     }
 
     /// Whether a change of this session came right after what is known, so that nobody else's lies between.

@@ -11,13 +11,15 @@ use super::{
     find::{Found, Wanted},
     list::ListDetails,
     multisearch::{Searching, Seen},
+    notify::{Notify, OwnChange},
     resync::Vanishing,
     sasl_turn::SaslTurn,
     store::StoreCommand,
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{Command, ListRequest, MetadataRequest, Resync, StatusItem},
+    command::{Command, ListRequest, MetadataRequest, NotifyEvents, Resync, StatusItem},
+    grammar::Frame,
 };
 
 /// Why the host was asked.
@@ -39,7 +41,7 @@ pub(super) enum Purpose {
     /// STATUS.
     Status(MailboxName, Vec<StatusItem>),
     /// CREATE.
-    Create,
+    Create(MailboxName),
     /// GETACL.
     Acl(MailboxName),
     /// LISTRIGHTS: mailbox and identifier.
@@ -54,7 +56,9 @@ pub(super) enum Purpose {
     Filters(Box<Command>),
     /// SETQUOTA.
     SetQuota(String),
-    /// SUBSCRIBE, UNSUBSCRIBE, SETACL, DELETEACL, SETMETADATA: what to say.
+    /// SUBSCRIBE (`true`) and UNSUBSCRIBE.
+    Subscribe(MailboxName, bool),
+    /// SETACL, DELETEACL, SETMETADATA: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
@@ -109,6 +113,16 @@ pub(super) enum Purpose {
     Expunge,
     /// IDLE is over.
     EndWatch,
+    /// The client has said something while news were waited for.
+    EndListening(Box<Frame>),
+    /// NOTIFY: which mailboxes there are.
+    NotifyMailboxes(Box<Notify>),
+    /// NOTIFY: the counters that the client knows from now on.
+    NotifyStatuses(Box<Notify>, Vec<(MailboxName, NotifyEvents)>),
+    /// Which mailboxes there are now.
+    LookMailboxes(After),
+    /// Their counters now.
+    LookStatuses(Vec<(MailboxName, NotifyEvents)>, After),
     /// May the message come?
     AppendBegin(Box<Append>, Synchronising),
     /// May the next message come?
@@ -142,6 +156,12 @@ pub(super) enum After {
     Missing(Arc<UidSet>),
     /// IDLE goes on.
     Idle,
+    /// More news are waited for, or a command.
+    Listen,
+    /// The end of NOTIFY, from which on this is told.
+    Notify(Box<Notify>),
+    /// These messages have other flags, and then that.
+    Flags(UidSet, Box<After>),
     /// STORE is carried out.
     Store(Box<StoreCommand>),
 }
@@ -149,6 +169,12 @@ pub(super) enum After {
 impl ImapSession {
     /// Ends the command in progress: in the selected state its client hears first what has changed.
     pub(super) fn complete(&mut self, text: impl Into<String>) {
+        if self.is_quiet() {
+            if let Some(open) = self.open_mut() {
+                open.forget_old_own();
+            }
+            return self.tagged_after_news(&text.into());
+        }
         self.sync(After::Tagged(text.into()));
     }
 
@@ -166,6 +192,9 @@ impl ImapSession {
             After::UnknownCte => self.complete("NO [UNKNOWN-CTE] it is not known how some of the content is encoded"),
             After::Missing(uids) => self.fetch_missing(&uids),
             After::Idle => self.doing = super::Doing::Idling(None),
+            After::Listen => self.doing = super::Doing::Commands,
+            After::Notify(notify) => self.notify_begun(notify),
+            After::Flags(uids, after) => self.tell_changed(uids, *after),
             After::Store(command) => self.ask_store(command),
         }
     }
@@ -227,6 +256,7 @@ impl ImapSession {
             }
             (Purpose::Expunge, Answer::Expunged(uids)) => self.expunged(&uids),
             (Purpose::EndWatch, Answer::Done) => self.idle_done(),
+            (Purpose::EndListening(frame), Answer::Done) => self.listening_ends(*frame),
             (Purpose::Page(_), Answer::Broken) => self.doing = super::Doing::Leaving,
             (purpose, answer) => self.answered_about_append(purpose, answer),
         }
@@ -266,7 +296,8 @@ impl ImapSession {
                 self.write_status(&mailbox, &items, &status);
                 self.complete("OK done");
             }
-            (Purpose::Create, Answer::Created(id)) => {
+            (Purpose::Create(mailbox), Answer::Created(id)) => {
+                self.own_change(&OwnChange::Created(&mailbox, id));
                 self.complete(format!("OK [MAILBOXID ({})] created", id.mailbox()));
             }
             (Purpose::Acl(mailbox), Answer::Acl(lines)) => self.write_acl(&mailbox, &lines),
@@ -284,8 +315,25 @@ impl ImapSession {
             (Purpose::Filters(command), Answer::Metadata(annotations)) => self.filters_answer(*command, &annotations),
             (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
-            (Purpose::Delete(mailbox), Answer::Done) => self.deleted(&mailbox),
-            (Purpose::Rename(from, to), Answer::Done) => self.renamed(&from, &to),
+            (Purpose::Subscribe(mailbox, subscribed), Answer::Done) => self.subscribed(&mailbox, subscribed),
+            (Purpose::Delete(mailbox), Answer::Done) => {
+                self.own_change(&OwnChange::Deleted(&mailbox));
+                self.deleted(&mailbox);
+            }
+            (Purpose::Rename(from, to), Answer::Done) => {
+                self.own_change(&OwnChange::Renamed(&from, &to));
+                self.renamed(&from, &to);
+            }
+            (Purpose::NotifyMailboxes(notify), Answer::Mailboxes(mailboxes)) => {
+                self.notify_mailboxes(notify, mailboxes);
+            }
+            (Purpose::NotifyStatuses(notify, wanted), Answer::Statuses(statuses)) => {
+                self.notify_statuses(notify, &wanted, &statuses);
+            }
+            (Purpose::LookMailboxes(after), Answer::Mailboxes(mailboxes)) => self.looked_at_mailboxes(mailboxes, after),
+            (Purpose::LookStatuses(wanted, after), Answer::Statuses(statuses)) => {
+                self.looked_at_statuses(wanted, &statuses, after);
+            }
             (purpose, _) => self.refused(purpose, &Refusal::TryLater),
         }
     }
@@ -322,7 +370,13 @@ impl ImapSession {
             //# the STATUS information, it MAY drop the corresponding STATUS reply.
             Purpose::ListDetails(listing) => self.next_list_detail(listing),
             // Watching goes on from where the news ended: they would be asked for without end.
-            Purpose::Sync(After::Idle) => self.idle_refused(),
+            Purpose::Sync(After::Idle)
+            | Purpose::LookMailboxes(After::Idle)
+            | Purpose::LookStatuses(_, After::Idle) => self.idle_refused(),
+            Purpose::Sync(after @ After::Listen) | Purpose::LookMailboxes(after) | Purpose::LookStatuses(_, after) => {
+                self.overflow(after);
+            }
+            Purpose::EndListening(frame) => self.listening_ends(*frame),
             // What was done is done, whether the news can be told or not.
             Purpose::Sync(after) => self.go_on(after),
             Purpose::Page(fetching) if fetching.is_inside_message() => self.doing = super::Doing::Leaving,

@@ -39,7 +39,7 @@ impl ImapSession {
     pub(super) fn mailbox_gone(&mut self, purpose: Purpose) {
         match purpose {
             Purpose::Sync(After::Tagged(text)) => self.tagged(&text),
-            _ if self.idling => {}
+            _ if self.idling || self.listening => {}
             _ => self.tagged("NO [NONEXISTENT] the selected mailbox is gone"),
         }
         self.bye("the selected mailbox has been deleted");

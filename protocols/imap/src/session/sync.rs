@@ -112,6 +112,7 @@ impl ImapSession {
         }
         let recent = open.recent.len();
         let changed = changes.changed.intersection(&known).difference(&open.vanished);
+        let fresh = arrived.difference(&std::mem::take(&mut open.own_arrived));
         if arrived.is_empty() {
             self.renumber(known);
         } else {
@@ -125,6 +126,23 @@ impl ImapSession {
         if let Some(keywords) = changes.keywords {
             self.tell_keywords(&keywords);
         }
+        let changed = if self.tells_flags() { changed } else { UidSet::new() };
+        //= rfc5465#section-5.2
+        //# If the new/appended message is in the selected mailbox, the server
+        //# notifies the client by sending an unsolicited EXISTS response,
+        //# followed by an unsolicited FETCH response containing the information
+        //# requested by the client.
+        match self.news_request().filter(|_| !fresh.is_empty()) {
+            Some(request) => {
+                let after = After::Flags(changed, Box::new(after));
+                self.doing = Doing::Fetching(Box::new(Fetching::new(fresh, request, after)));
+            }
+            None => self.tell_changed(changed, after),
+        }
+    }
+
+    /// Tells the flags of these messages, if there are any.
+    pub(super) fn tell_changed(&mut self, changed: UidSet, after: After) {
         if changed.is_empty() {
             return self.go_on(after);
         }
@@ -156,7 +174,11 @@ impl ImapSession {
         //= rfc9051#section-7.5.2
         //# If the server chooses to send unsolicited FETCH responses, they MUST
         //# include UID FETCH item.
-        if self.uid_command || self.condstore || self.rev2 {
+        //= rfc5465#section-5.1
+        //# the server MUST notify the client by sending an unsolicited
+        //# FETCH response, which MUST include UID and FLAGS/ANNOTATION FETCH
+        //# data items.
+        if self.uid_command || self.condstore || self.rev2 || self.notify.is_some() {
             items.push(FetchItem::Uid);
         }
         if flags {

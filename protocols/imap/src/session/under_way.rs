@@ -81,6 +81,9 @@ impl ImapSession {
         let Some(under_way) = &mut self.under_way else { return false };
         let Some(append) = under_way.appends.iter_mut().find(|append| append.id == id) else { return false };
         append.answer = Some(text(answer));
+        if let Answer::Appended { uid_validity, uids } = answer {
+            self.note_own(*uid_validity, uids);
+        }
         while let Some((tag, text)) = self.under_way.as_mut().and_then(|under_way| under_way.take_answered()) {
             let current = std::mem::replace(&mut self.tag, tag);
             if self.appends_wait() || !matches!(self.doing, Doing::Commands) {

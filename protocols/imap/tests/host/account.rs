@@ -188,7 +188,7 @@ impl Account {
                 self.notes.push("unauthenticate".to_owned());
                 Answer::Done
             }
-            Ask::Watch { .. } | Ask::EndWatch => unreachable!("the host does that"),
+            Ask::Watch { .. } | Ask::WatchAll | Ask::EndWatch => unreachable!("the host does that"),
             ask => self.mailbox_ask(ask)?,
         })
     }
@@ -279,11 +279,13 @@ impl Account {
     fn mailbox_ask(&mut self, ask: Ask) -> Result<Answer, Refusal> {
         match ask {
             Ask::Mailboxes => {
-                let line = |(name, (_, special_use)): (&MailboxName, &(Mailbox, Option<SpecialUse>))| MailboxLine {
-                    name: name.clone(),
-                    special_use: *special_use,
-                    rights: self.rights_on(name),
-                };
+                let line =
+                    |(name, (mailbox, special_use)): (&MailboxName, &(Mailbox, Option<SpecialUse>))| MailboxLine {
+                        name: name.clone(),
+                        mailbox_id: mailbox.object_id(),
+                        special_use: *special_use,
+                        rights: self.rights_on(name),
+                    };
                 return Ok(Answer::Mailboxes(Arc::new(Mailboxes {
                     mailboxes: self.mailboxes.iter().map(line).collect(),
                     subscriptions: self.subscriptions.clone(),
@@ -292,6 +294,13 @@ impl Account {
             Ask::Status { mailbox, .. } => {
                 let (mailbox, _) = self.mailboxes.get(&mailbox).ok_or(Refusal::NoSuchMailbox)?;
                 return Ok(Answer::Status(status(mailbox)));
+            }
+            Ask::Statuses { mailboxes } => {
+                let read = |name: &MailboxName| {
+                    let (mailbox, _) = self.mailboxes.get(name)?;
+                    self.rights_on(name).contains(Rights::READ).then(|| status(mailbox))
+                };
+                return Ok(Answer::Statuses(mailboxes.iter().map(read).collect()));
             }
             Ask::Create { mailbox, .. } if self.mailboxes.contains_key(&mailbox) => return Err(Refusal::Exists),
             Ask::Create { mailbox, .. } if mailbox.as_str() == "Forbidden" => {
@@ -328,7 +337,7 @@ impl Account {
         Ok(Answer::Done)
     }
 
-    fn rename(&mut self, from: &MailboxName, to: MailboxName) -> Result<(), Refusal> {
+    pub(crate) fn rename(&mut self, from: &MailboxName, to: MailboxName) -> Result<(), Refusal> {
         if self.mailboxes.contains_key(&to) {
             return Err(Refusal::Exists);
         }

@@ -7,7 +7,8 @@
 //! * `S: text` is a line to the client; `...` at its end stands for anything, `~` for a space.
 //! * `H: text` is what the host noted.
 //! * `! close`, `! starttls`, `! compress` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
-//!   made to happen; so are `! deliver NAME SUBJECT`, `! flags NAME UID FLAGS`, `! expunge NAME UID`, `! delete NAME` and
+//!   made to happen; so are `! deliver NAME SUBJECT`, `! flags NAME UID FLAGS`, `! expunge NAME UID`, `! create NAME`,
+//!   `! rename NAME NAME`, `! subscribe NAME`, `! unsubscribe NAME`, `! rights NAME LETTERS`, `! delete NAME` and
 //!   `! unreadable NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
 //!   `! refuse ASK WHY` refuses it (`broken`: the message breaks off).
 //! * Everything else is a comment.
@@ -54,7 +55,12 @@ pub(crate) struct Host {
     /// What was sent, and in lines beginning with `! ` or `H: ` what else happened.
     pub(crate) log: String,
     out: Vec<u8>,
-    watch: Option<(AskId, ModSeq)>,
+    /// An open watch: of the open mailbox since then, or (`None`) of everything.
+    watch: Option<(AskId, Option<ModSeq>)>,
+    /// Everything is watched, and this is how often something had happened when the session was told.
+    watched_all: Option<u64>,
+    /// How often something has happened.
+    events: u64,
     /// Orders that wait for a question.
     pub(crate) before: VecDeque<(String, String)>,
     receive: bool,
@@ -137,6 +143,8 @@ impl Host {
             log: String::new(),
             out: Vec::new(),
             watch: None,
+            watched_all: None,
+            events: 0,
             before: VecDeque::new(),
             receive: false,
             handshake: false,
@@ -243,17 +251,25 @@ impl Host {
         match ask {
             Ask::Watch { since } => {
                 assert!(self.watch.is_none(), "two watches");
-                self.watch = Some((id, since));
+                (self.watch, self.watched_all) = (Some((id, Some(since))), None);
+                self.look_again();
+            }
+            Ask::WatchAll => {
+                assert!(self.watch.is_none(), "two watches");
+                self.watch = Some((id, None));
                 self.look_again();
             }
             Ask::EndWatch => {
-                if let Some((watch, _)) = self.watch.take() {
-                    self.session.handle(self.now, Input::Answered(watch, Answer::Changed));
+                if let Some((watch, since)) = self.watch.take() {
+                    let ended = if since.is_some() { Answer::Changed } else { Answer::Done };
+                    self.session.handle(self.now, Input::Answered(watch, ended));
                 }
                 self.session.handle(self.now, Input::Answered(id, Answer::Done));
             }
             ask => {
                 assert!(self.watch.is_none(), "{kind} is asked during a watch");
+                let looks = ["Mailboxes", "Statuses", "Status", "Sync", "Fetch", "Search", "Vanished"];
+                self.events += u64::from(!looks.contains(&kind));
                 let octets_aim = self.cuts.next(10_000);
                 let answer = self.account.answer(ask, octets_aim);
                 for note in std::mem::take(&mut self.account.notes) {
@@ -270,6 +286,7 @@ impl Host {
         let (what, mailbox) = (words.next().expect("a word"), words.next().expect("a mailbox"));
         let third = words.next().unwrap_or_default();
         let uid = || third.parse().expect("a UID");
+        self.events += 1;
         match what {
             "deliver" => self.account.deliver(mailbox, third, ""),
             "flags" => self.account.set_flags(mailbox, uid(), words.next().unwrap_or_default()),
@@ -277,16 +294,30 @@ impl Host {
             "delete" => {
                 self.account.mailboxes.remove(&name(mailbox));
             }
+            "create" => self.account.create(name(mailbox), None),
+            "rename" => self.account.rename(&name(mailbox), name(third)).expect("renamed"),
+            "subscribe" => {
+                self.account.subscriptions.push(name(mailbox));
+                self.account.subscriptions.sort();
+            }
+            "unsubscribe" => self.account.subscriptions.retain(|known| *known != name(mailbox)),
+            "rights" => {
+                self.account.rights.insert(name(mailbox), Rights::parse(third).expect("rights"));
+            }
             "unreadable" => self.account.mailbox(mailbox).unreadable.push(uid()),
             _ => panic!("{order} is no order"),
         }
     }
 
     fn look_again(&mut self) {
-        if let Some((watch, since)) = self.watch
-            && self.account.has_changed(since)
-        {
+        let Some((watch, since)) = self.watch else { return };
+        let changed = match since {
+            Some(since) => self.account.has_changed(since),
+            None => self.watched_all != Some(self.events),
+        };
+        if changed {
             self.watch = None;
+            self.watched_all = since.is_none().then_some(self.events);
             self.session.handle(self.now, Input::Answered(watch, Answer::Changed));
         }
     }

@@ -46,11 +46,17 @@ impl Conversation {
         };
         let own = |info: &rockdove_engine::MailboxInfo| MailboxLine {
             name: info.name.clone(),
+            mailbox_id: Place { account, mailbox: info.id }.object_id(),
             special_use: info.special_use,
             rights: engine.rights_cached(account, account, info.id).unwrap_or(Rights::ALL),
         };
         // What somebody else uses as their Trash is not one's own.
-        let others = |seen: SeenMailbox| MailboxLine { name: seen.name, special_use: None, rights: seen.rights };
+        let others = |seen: SeenMailbox| MailboxLine {
+            name: seen.name,
+            mailbox_id: Place { account: seen.owner, mailbox: seen.mailbox }.object_id(),
+            special_use: None,
+            rights: seen.rights,
+        };
         let mut mailboxes: Vec<MailboxLine> = list.mailboxes().iter().map(own).collect();
         mailboxes.extend(seen.into_iter().map(others));
         mailboxes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -244,7 +250,7 @@ impl Conversation {
     }
 
     /// Lets the view go while the session only waits: entries of mailboxes that nobody reads need not stay in memory.
-    fn rest(&self) {
+    pub(super) fn rest(&self) {
         if let Some(open) = self.opened().as_mut() {
             open.view = None;
         }
@@ -260,7 +266,7 @@ impl Open {
     }
 }
 
-fn told(place: Place, status: &MailboxStatus, recent: u32) -> Status {
+pub(super) fn told(place: Place, status: &MailboxStatus, recent: u32) -> Status {
     Status {
         messages: status.exists,
         recent,
@@ -297,6 +303,7 @@ impl Waiter {
 impl ImapFront {
     pub(super) fn watch(&mut self, id: AskId, since: ModSeq, replier: &Replier<Answer>) {
         self.end_watch();
+        self.watching_all = None;
         let Ok(place) = self.talk.place() else { return replier.reply(id, Answer::Changed) };
         self.talk.rest();
         let waiter = Arc::new(Waiter(Mutex::new(Some((id, replier.clone())))));

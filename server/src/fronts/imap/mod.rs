@@ -16,6 +16,7 @@ mod fetch;
 mod find;
 mod mailbox;
 mod metadata;
+mod notify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,6 +32,7 @@ use self::{
     fetch::PageOf,
     mailbox::Open,
     mailbox::Watching,
+    notify::WatchingAll,
 };
 use super::{
     Front, Replier,
@@ -49,6 +51,8 @@ use crate::{
 pub struct ImapFront {
     talk: Arc<Conversation>,
     watching: Option<Watching>,
+    /// Everything that the user sees is watched.
+    watching_all: Option<WatchingAll>,
     /// The connection is compressed.
     compressing: Option<CompressPermit>,
 }
@@ -116,7 +120,10 @@ pub fn open(
         autologout_ms: settings.timeouts.imap_autologout.ms,
     };
     let talk = Conversation::new(Identity::new(services, peer), listener.administrator);
-    (ImapSession::new(config, peer, seed, now), ImapFront { talk: Arc::new(talk), watching: None, compressing: None })
+    (
+        ImapSession::new(config, peer, seed, now),
+        ImapFront { talk: Arc::new(talk), watching: None, watching_all: None, compressing: None },
+    )
 }
 
 impl Front<ImapSession> for ImapFront {
@@ -147,6 +154,7 @@ impl Front<ImapSession> for ImapFront {
             }
             Ask::Unauthenticate => {
                 self.end_watch();
+                self.watching_all = None;
                 self.talk = Arc::new(Conversation::new(self.talk.who.forgotten(), self.talk.administrator));
                 replier.reply(id, Answer::Done);
             }
@@ -196,8 +204,13 @@ impl ImapFront {
             }
             Ask::Vanished { since } => self.answer(id, replier, move |talk, reach| talk.vanished(since, reach)),
             Ask::Watch { since } => self.watch(id, since, replier),
+            Ask::WatchAll => self.watch_all(id, replier),
+            Ask::Statuses { mailboxes } => {
+                self.answer(id, replier, move |talk, reach| talk.statuses(&mailboxes, reach));
+            }
             Ask::EndWatch => {
                 self.end_watch();
+                self.end_watch_all();
                 replier.reply(id, Answer::Done);
             }
             Ask::Fetch { uids, request, numbers, recent, changed_since, cursor } => {

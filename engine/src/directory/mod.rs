@@ -76,9 +76,9 @@ pub struct Directory {
     aliases: Shards<Arc<AliasRecord>>,
     next_account: u32,
     circles: circles::Circles,
-    signing_keys: signing::SigningKeys,
     /// Of the server, by what follows `/shared` in their names.
     annotations: Arc<BTreeMap<String, Bytes>>,
+    signing_keys: signing::SigningKeys,
 }
 
 impl Default for Directory {
@@ -91,8 +91,8 @@ impl Default for Directory {
             // 0 is never an account: its key range stays free for rows of the whole server.
             next_account: 1,
             circles: circles::Circles::default(),
-            signing_keys: signing::SigningKeys::default(),
             annotations: Arc::default(),
+            signing_keys: signing::SigningKeys::default(),
         }
     }
 }
@@ -133,8 +133,8 @@ impl Directory {
                 let (domain, account) = record::decode_public(key, value)?;
                 self.set_public(&domain, Some(account));
             }
-            Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
             Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
+            Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
             // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
             Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),

@@ -41,6 +41,9 @@ pub const SEARCH_FUZZY_MAX: usize = 16;
 /// that this is not what keeps a client from naming all that it has.
 pub const SEARCH_SOURCES_MAX: usize = 4_096;
 
+/// How often filters that name filters are looked into. RFC 5466 section 3.1 asks for 3.
+pub const FILTER_PASSES_MAX: usize = 3;
+
 /// Groups of events of one NOTIFY: clients name a few kinds of mailboxes.
 pub const NOTIFY_GROUPS_MAX: usize = 64;
 
@@ -50,9 +53,6 @@ pub const NOTIFY_MAILBOXES_MAX: usize = 2_048;
 /// Changes of its own that a session remembers while its client does not want to hear of the selected mailbox; older ones
 /// are told like those of others in the end.
 pub const NOTIFY_OWN_MAX: usize = 1_024;
-
-/// How often filters that name filters are looked into. RFC 5466 section 3.1 asks for 3.
-pub const FILTER_PASSES_MAX: usize = 3;
 
 /// Criteria of one SORT: each at most a few times.
 pub const SORT_CRITERIA_MAX: usize = 32;

@@ -13,5 +13,5 @@ mod damage;
 mod deleted;
 mod history;
 mod model;
-mod shared;
+mod sharing;
 mod threads;

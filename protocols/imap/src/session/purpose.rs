@@ -387,6 +387,14 @@ impl ImapSession {
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
+            purpose => self.search_refused(purpose, refusal),
+        }
+    }
+
+    /// The host would not search, or something else that nothing depends on.
+    fn search_refused(&mut self, purpose: Purpose, refusal: &Refusal) {
+        match purpose {
             Purpose::Find(wanted) => {
                 self.forget_saved(wanted.saves());
                 self.complete(refusal.text(false));
@@ -406,7 +414,10 @@ impl ImapSession {
                 self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
-            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
+            Purpose::Filters(command) => {
+                self.forget_saved(command.saves());
+                self.complete(refusal.text(false));
+            }
             _ => self.complete(refusal.text(false)),
         }
     }

@@ -9,7 +9,7 @@ use rockdove_mail::MetadataScope;
 
 use super::{Done, Engine};
 use crate::{
-    command::{AccountId, Command, Delivered, Delivery, EngineError, Outcome},
+    command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome},
     directory,
     queue::{Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
@@ -68,10 +68,7 @@ impl Engine {
                     plan.set_rights(&directory, mailbox, &identifier, (update, rights))
                 })
             }
-            Command::Annotate { account, mailbox: Some(mailbox), entries } => {
-                self.on_account(now, account, done, |plan| plan.annotate(mailbox, &entries))
-            }
-            Command::Annotate { account, mailbox: None, entries } => self.annotate_server(now, account, &entries, done),
+            Command::Annotate { account, mailbox, entries } => self.annotate(now, (account, mailbox), &entries, done),
             Command::CopyAcross { account, from, uids, to_account, to, remove } => {
                 self.copy_across(now, (account, from, &uids), (to_account, to), remove, done)
             }
@@ -266,6 +263,20 @@ impl Engine {
         }
         drop(state);
         Ok(())
+    }
+
+    /// Plans a change of annotations of a mailbox or of the server.
+    fn annotate(
+        &self,
+        by: &By,
+        (account, mailbox): (AccountId, Option<MailboxId>),
+        entries: &[AnnotationChange],
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        match mailbox {
+            Some(mailbox) => self.on_account(by, account, done, |plan| plan.annotate(mailbox, entries)),
+            None => self.annotate_server(by, account, entries, done),
+        }
     }
 
     /// Plans a change of annotations of the server: shared ones are in the directory, private ones in the account.

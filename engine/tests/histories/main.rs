@@ -11,7 +11,7 @@ mod compare;
 mod crash;
 mod damage;
 mod deleted;
-mod guests;
 mod history;
 mod model;
+mod sharing;
 mod threads;

@@ -82,15 +82,17 @@ fn program_of(command: &mut Command) -> Option<&mut SearchProgram> {
     }
 }
 
-/// Whether the result of a search is to be saved.
-fn saves(command: &Command) -> bool {
-    match command {
-        Command::Find(find) => match &find.form {
-            FindForm::Extended(returns) | FindForm::ExtendedSort(_, returns) => returns.save,
+impl Command {
+    /// Whether the result of a search is to be saved.
+    pub(super) fn saves(&self) -> bool {
+        match self {
+            Self::Find(find) => match &find.form {
+                FindForm::Extended(returns) | FindForm::ExtendedSort(_, returns) => returns.save,
+                _ => false,
+            },
+            Self::MultiSearch(search) => search.returns.save,
             _ => false,
-        },
-        Command::MultiSearch(search) => search.returns.save,
-        _ => false,
+        }
     }
 }
 
@@ -139,7 +141,7 @@ impl ImapSession {
             //# response code followed by the name of the nonexistent/unaccessible
             //# filter.
             Err(Trouble::Undefined(name)) => {
-                self.forget_saved(saves(&command));
+                self.forget_saved(command.saves());
                 self.complete(format!("NO [UNDEFINED-FILTER {name}] there is no such filter"));
             }
             Err(Trouble::TooMuch(why)) => self.bad(why),

@@ -388,12 +388,12 @@ impl ImapSession {
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
             Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
-            purpose => self.refused_to_search(purpose, refusal),
+            purpose => self.search_refused(purpose, refusal),
         }
     }
 
-    /// The host would not search, or do what needs no more than an answer.
-    fn refused_to_search(&mut self, purpose: Purpose, refusal: &Refusal) {
+    /// The host would not search, or something else that nothing depends on.
+    fn search_refused(&mut self, purpose: Purpose, refusal: &Refusal) {
         match purpose {
             Purpose::Find(wanted) => {
                 self.forget_saved(wanted.saves());
@@ -412,6 +412,10 @@ impl ImapSession {
             }
             Purpose::SearchSelected(searching) | Purpose::SelectedEnds(searching, _) => {
                 self.forget_saved(searching.saves());
+                self.complete(refusal.text(false));
+            }
+            Purpose::Filters(command) => {
+                self.forget_saved(command.saves());
                 self.complete(refusal.text(false));
             }
             _ => self.complete(refusal.text(false)),

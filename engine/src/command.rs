@@ -8,9 +8,10 @@ use rockdove_mail::{
 };
 
 use crate::{
+    directory::SigningKeyRecord,
     kv::KvError,
     queue::{Edit, Outbound, QueueId, Settled},
-    store::ingest::StagedMessage,
+    store::{annotations::AnnotationChange, ingest::StagedMessage},
 };
 
 /// A mail account; fixed for its life, never reused.
@@ -124,6 +125,18 @@ pub enum Command {
         account: AccountId,
         /// The limits.
         limits: QuotaLimits,
+    },
+    /// Adds a key that mail of a domain is signed with, or replaces it.
+    SetSigningKey {
+        /// The key, with its domain and selector.
+        key: Box<SigningKeyRecord>,
+    },
+    /// Removes a signing key.
+    RemoveSigningKey {
+        /// Name of the domain.
+        domain: String,
+        /// Its selector.
+        selector: String,
     },
     /// Creates a group without members.
     CreateGroup {
@@ -312,6 +325,16 @@ pub enum Command {
         update: RightsUpdate,
         /// What; none with [`RightsUpdate::Replace`] takes the identifier out of the list.
         rights: Rights,
+    },
+    /// Sets annotations of a mailbox or of the server (RFC 5464), all or none. Those that are private are of whoever gives
+    /// the command, else of the account. Shared ones of the server are set by administrators.
+    Annotate {
+        /// Whose mailbox; of the server: whoever gives the command.
+        account: AccountId,
+        /// Which; `None`: the server.
+        mailbox: Option<MailboxId>,
+        /// The entries and their new values; `None` removes one.
+        entries: Vec<AnnotationChange>,
     },
     /// The same as the command, but given by an account, which must have the rights for it (RFC 4314 section 4).
     As {

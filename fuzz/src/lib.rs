@@ -7,19 +7,30 @@
 //! * Fails: panics when a promise of the code under test is broken. That is what it is for.
 
 mod converse;
+mod engine;
 mod imap;
 mod mime;
 mod pop3;
 mod smtp;
+mod smtp_client;
 
+pub use engine::{mailbox, parts};
 pub use imap::imap_session;
 pub use mime::mime;
 pub use pop3::pop3_session;
 pub use smtp::smtp_session;
+pub use smtp_client::smtp_client;
 
 /// A target and the folder of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 4] =
-    [("imap_session", imap_session), ("mime", mime), ("pop3_session", pop3_session), ("smtp_session", smtp_session)];
+pub const TARGETS: [Target; 7] = [
+    ("imap_session", imap_session),
+    ("mailbox", mailbox),
+    ("mime", mime),
+    ("parts", parts),
+    ("pop3_session", pop3_session),
+    ("smtp_client", smtp_client),
+    ("smtp_session", smtp_session),
+];

@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config, Size, Span},
     demo,
     failure::{Failure, refused},
+    publish::{self, DkimAction},
     queue::QueueAction,
     runtime::clock,
     serve,
@@ -124,6 +125,16 @@ enum DomainAction {
         /// Nobody: such mail is refused from now on.
         #[arg(long)]
         none: bool,
+    },
+    /// Keys that the mail of a domain is signed with (DKIM).
+    #[command(subcommand)]
+    Dkim(DkimAction),
+    /// Print every DNS record that a domain is to publish.
+    Dns {
+        /// The domain.
+        name: String,
+        #[command(flatten)]
+        format: ListFormat,
     },
     /// Show or change whose mailboxes the accounts of a domain see as public.
     Public {
@@ -379,6 +390,8 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::Add { name } => simply(path, Request::DomainAdd { name }, text),
         DomainAction::Remove { name } => simply(path, Request::DomainRemove { name }, text),
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
+        DomainAction::Dkim(action) => action.run(path),
+        DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
         DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
         DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
         DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),

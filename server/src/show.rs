@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     admin::{
-        AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
-        QueuedFacts, Reply, Status, StorageFacts,
+        AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
+        DomainFacts, QueuedFacts, Reply, Status, StorageFacts,
     },
     config::Size,
 };
@@ -116,6 +116,11 @@ impl Show {
                 let (when, mailbox) = (date::date_time(deleted_unix_s), mailbox.as_deref().unwrap_or("?"));
                 self.line(format_args!("{message}  {mailbox}  deleted: {when}  {size_bytes} octets  {subject}"));
             }
+            Reply::Dkim(DkimFacts { domain, selector, algorithm, active, record, .. }) => {
+                let active = if active { "signs" } else { "does not sign" };
+                self.line(format_args!("{selector}  {algorithm}  {active}"));
+                self.line(format_args!("    {selector}._domainkey.{domain}  TXT  {record}"));
+            }
             Reply::Queued(message) => self.queued(&message),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
@@ -191,6 +196,7 @@ impl Show {
             Reply::Use(used) => json!(used),
             Reply::DeletedMailbox(mailbox) => json!(mailbox),
             Reply::DeletedMessage(message) => json!(message),
+            Reply::Dkim(key) => json!(key),
             Reply::Queued(message) => json!(message),
             Reply::QueueHop(hop) => json!(hop),
             Reply::Alias(alias) => json!(alias),

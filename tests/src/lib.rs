@@ -24,7 +24,7 @@ pub use imap::{Imap, Reply};
 pub use pop3::Pop3;
 pub use program::{Ran, client_script, program};
 pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
-pub use sink::{End, Received, Sink};
+pub use sink::{End, OnEnd, OnRecipient, Received, Sink};
 pub use smtp::Smtp;
 pub use transcript::play;
 pub use wire::{Wire, certificate_of};

@@ -27,7 +27,7 @@ const IMPORTS: [(&str, &[&str]); 9] = [
     ("rockdove-imap", &["rockdove-mail"]),
     ("rockdove-pop3", &["rockdove-mail"]),
     ("rockdove", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
-    ("rockdove-fuzz", &["rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
+    ("rockdove-fuzz", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
     ("rockdove-benches", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
     (
         "rockdove-tests",

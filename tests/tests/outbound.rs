@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rockdove_tests::{DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Server, Setup, Sink, Wire, on_both};
+use rockdove_tests::{DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Server, Setup, Sink, Wire, client_script, on_both};
 
 on_both!(
     mail_leaves_and_what_is_refused_comes_back,
@@ -16,6 +16,7 @@ on_both!(
     unknown_recipients_of_a_shared_domain_go_to_the_other_system,
     the_queue_can_be_held_and_emptied,
     servers_of_ours_talk_over_tls,
+    what_leaves_is_signed,
 );
 
 /// How long something may take that happens in the background.
@@ -281,4 +282,33 @@ fn servers_of_ours_talk_over_tls(io: Io) {
     let log = other.log();
     let accepted = log.lines().find(|line| line.contains("accepted")).expect("a line");
     assert!(accepted.contains("TLSv1.3"), "{accepted}");
+}
+
+fn what_leaves_is_signed(io: Io) {
+    let sink = Sink::start();
+    let server = Server::start(setup(io, &sink, "\"*\""));
+    server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "one"], "").ok();
+    server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "two", "--ed25519"], "").ok();
+    server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "three", "--inactive"], "").ok();
+    let mut submission = Submission::open(&server);
+    let header = format!("From: Ada <ada@{DOMAIN}>\r\nTo: eve@far.example\r\nSubject: a  folded\r\n\tsubject");
+    submission.send(&["eve@far.example"], &format!("{header}\r\n\r\n  text  with \t spaces \r\n..\r\n\r\n\r\n"));
+    let large = "0123456789 ".repeat(20_000);
+    submission.send(&["eve@far.example"], &format!("{header}\r\n\r\n{large}"));
+    let keys = server.path("keys.json");
+    std::fs::write(&keys, server.rockdove(&["domain", "dkim", "list", DOMAIN, "--json"], "").ok()).expect("written");
+    for (number, message) in sink.wait_for(2).iter().enumerate() {
+        let file = server.path(&format!("message{number}"));
+        std::fs::write(&file, &message.content).expect("written");
+        let (file, keys) = (file.to_string_lossy().into_owned(), keys.to_string_lossy().into_owned());
+        let mut selectors: Vec<String> =
+            client_script("dkim_check.py", &[&file, &keys]).ok().lines().map(str::to_owned).collect();
+        selectors.sort();
+        assert_eq!(selectors, ["one", "two"]);
+    }
+    let zone = server.rockdove(&["domain", "dns", DOMAIN], "").ok();
+    for wanted in ["one._domainkey.", "v=DKIM1; k=ed25519; p=", "MX 10 mail.", "v=spf1 mx -all", "v=DMARC1"] {
+        assert!(zone.contains(wanted), "{wanted} is not in\n{zone}");
+    }
+    server.rockdove(&["domain", "dkim", "remove", DOMAIN, "three"], "").ok();
 }

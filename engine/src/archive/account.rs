@@ -26,6 +26,7 @@ use crate::{
     rights, search,
     store::{
         account::{Totals, rights_key},
+        annotations,
         ingest::record_again,
         mailbox::{Counters, Fixed, load_row},
         parts::PartHead,
@@ -218,9 +219,24 @@ impl AccountCheck {
                         check.lost(Family::Account, key, mailbox, "the row of rights cannot be read");
                     }
                 },
+                (Some(kind @ (keys::ACCOUNT_SHARED | keys::ACCOUNT_PRIVATE)), _) => {
+                    check.annotation(kind, rest, key, row);
+                }
                 _ => check.lost(Family::Account, key, None, "nobody knows this row"),
             }
         })
+    }
+
+    /// Rows of mailboxes come before their annotations.
+    fn annotation(&mut self, kind: u8, rest: &[u8], key: &[u8], row: &[u8]) {
+        let place = annotations::place(kind, rest).map(|(place, _)| place);
+        let (Some((mailbox, reader)), Some(_)) = (place, annotations::decode(row)) else {
+            return self.lost(Family::Account, key, None, "the annotation cannot be read");
+        };
+        let of_server = mailbox == MailboxId(0) && reader == Some(self.account);
+        if !of_server && !self.fixed.contains_key(&mailbox.0) {
+            self.lost(Family::Account, key, Some(mailbox.0), "the annotation is of a mailbox that is not there");
+        }
     }
 
     fn store(&mut self, family: Family, key: &[u8], row: &[u8]) {

@@ -10,6 +10,7 @@
 //! shard it touched ([`shards::Shards`]). So the committer plans against the newest, publishes it after the sync, and
 //! every reader keeps the one it began with.
 
+mod annotations;
 mod circles;
 mod names;
 mod password;
@@ -17,8 +18,11 @@ mod plan;
 mod record;
 mod resolve;
 mod shards;
+mod signing;
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+
+use bytes::Bytes;
 
 pub use circles::{ADMINISTRATORS, GROUP_MEMBERS_MAX, GROUP_NAME_OCTETS_MAX, GROUPS_MAX};
 pub use names::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX, domain_key, fold_local};
@@ -29,6 +33,7 @@ pub use password::{
 pub use plan::{Planned, plan};
 pub use record::{AccountRecord, AliasRecord, DomainRecord, GroupRecord};
 pub use resolve::{Resolution, Target};
+pub use signing::{SIGNING_KEYS_MAX, SigningAlgorithm, SigningKeyRecord};
 
 use crate::{
     command::{AccountId, EngineError},
@@ -71,6 +76,9 @@ pub struct Directory {
     aliases: Shards<Arc<AliasRecord>>,
     next_account: u32,
     circles: circles::Circles,
+    /// Of the server, by what follows `/shared` in their names.
+    annotations: Arc<BTreeMap<String, Bytes>>,
+    signing_keys: signing::SigningKeys,
 }
 
 impl Default for Directory {
@@ -83,6 +91,8 @@ impl Default for Directory {
             // 0 is never an account: its key range stays free for rows of the whole server.
             next_account: 1,
             circles: circles::Circles::default(),
+            annotations: Arc::default(),
+            signing_keys: signing::SigningKeys::default(),
         }
     }
 }
@@ -92,7 +102,7 @@ impl Directory {
     pub fn load(store: &dyn Read) -> Result<Self, EngineError> {
         let mut directory = Self::default();
         let mut damage = None;
-        let to = [keys::SYS_PUBLIC + 1];
+        let to = [keys::SYS_SIGNING + 1];
         store.scan(Family::Sys, &[keys::SYS_DOMAIN], &to, &mut |key, value| match directory.load_row(key, value) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -123,6 +133,8 @@ impl Directory {
                 let (domain, account) = record::decode_public(key, value)?;
                 self.set_public(&domain, Some(account));
             }
+            Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
+            Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
             // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
             Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),

@@ -56,6 +56,8 @@ pub fn plan(command: &Command, directory: &Directory, now_unix_s: i64) -> Result
         Command::SetPublicAccount { domain, address } => planned.set_public(domain, address.as_deref())?,
         Command::SetAlias { alias, targets } => planned.set_alias(alias, targets)?,
         Command::RemoveAlias { alias } => planned.remove_alias(alias)?,
+        Command::SetSigningKey { key } => planned.set_signing_key(key)?,
+        Command::RemoveSigningKey { domain, selector } => planned.remove_signing_key(domain, selector)?,
         _ => return Err(EngineError::Invalid("not a command for the directory".to_owned())),
     }
     Ok(planned)
@@ -90,6 +92,7 @@ impl Planned {
             return Err(EngineError::Invalid(what));
         }
         self.put_public(&name, None);
+        self.remove_signing_keys(&name);
         self.batch.delete(Family::Sys, keys::domain(&name));
         self.next.remove_domain(&name);
         Ok(())

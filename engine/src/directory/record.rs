@@ -5,6 +5,7 @@
 //! account   01 created8 limits1 [bytes8] [messages8] [mailboxes4] len2 address… len2 argon2… len2 scram_salt… iterations4 stored_key32 server_key32
 //! alias     01 len2 address… count4 (len2 target…)*             (the folded address is in the key)
 //! group     01 len2 name… count4 account4*                      (the id is in the key)
+//! signing   see signing.rs                                     (domain and selector are in the key)
 //! public    01 account4                                         (the name of the domain is in the key)
 //! allocator 01 next8
 //! ```

@@ -5,15 +5,18 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
+use rockdove_mail::MetadataScope;
+
 use super::{Done, Engine};
 use crate::{
-    command::{AccountId, Command, Delivered, Delivery, EngineError, Outcome},
+    command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome},
     directory,
     queue::{Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
     store::{
         StagedMessage,
         account::{AccountSlot, Planner},
+        annotations::AnnotationChange,
         commit::Plan,
         plan::AccountPlan,
     },
@@ -65,6 +68,7 @@ impl Engine {
                     plan.set_rights(&directory, mailbox, &identifier, (update, rights))
                 })
             }
+            Command::Annotate { account, mailbox, entries } => self.annotate(now, (account, mailbox), &entries, done),
             Command::CopyAcross { account, from, uids, to_account, to, remove } => {
                 self.copy_across(now, (account, from, &uids), (to_account, to), remove, done)
             }
@@ -86,10 +90,6 @@ impl Engine {
                 self.on_account(now, account, done, |plan| plan.set_subscribed(&name, subscribed))
             }
             Command::Deliver { message, deliveries } => self.dispatch(now, Some(&message), &deliveries, None, done),
-            Command::Dispatch { message, deliveries, outbound, settled } => {
-                self.dispatch(now, message.as_ref(), &deliveries, Some((&outbound, &settled)), done)
-            }
-            Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
             Command::Append { account, mailbox, messages } => {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.append_all(mailbox, &messages, limits))
@@ -115,6 +115,17 @@ impl Engine {
                     plan.expunge_some(mailbox, uids.as_ref(), deleted_only, keeps)
                 })
             }
+            other => self.plan_rest(now, other, done),
+        }
+    }
+
+    /// Commands of administrators, and about mail that leaves.
+    fn plan_rest(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
+        match command {
+            Command::Dispatch { message, deliveries, outbound, settled } => {
+                self.dispatch(now, message.as_ref(), &deliveries, Some((&outbound, &settled)), done)
+            }
+            Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
             Command::Restore { account, which, to } => {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.restore(&which, to.as_ref(), limits))
@@ -254,6 +265,59 @@ impl Engine {
         Ok(())
     }
 
+    /// Plans a change of annotations of a mailbox or of the server.
+    fn annotate(
+        &self,
+        by: &By,
+        (account, mailbox): (AccountId, Option<MailboxId>),
+        entries: &[AnnotationChange],
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        match mailbox {
+            Some(mailbox) => self.on_account(by, account, done, |plan| plan.annotate(mailbox, entries)),
+            None => self.annotate_server(by, account, entries, done),
+        }
+    }
+
+    /// Plans a change of annotations of the server: shared ones are in the directory, private ones in the account.
+    fn annotate_server(
+        &self,
+        by: &By,
+        account: AccountId,
+        entries: &[AnnotationChange],
+        done: &mut Option<Done>,
+    ) -> Result<(), EngineError> {
+        if by.actor.as_ref().is_some_and(|actor| actor.account != account) {
+            return Err(EngineError::NoPermission("private annotations are everybody's own".to_owned()));
+        }
+        let (shared, private): (Vec<_>, Vec<_>) =
+            entries.iter().partition(|(entry, _)| entry.scope() == MetadataScope::Shared);
+        if shared.is_empty() {
+            return self.on_account(by, account, done, |plan| plan.annotate_server(&private).map(|()| Outcome::Done));
+        }
+        //= rfc5464#section-3.3
+        //# Servers MAY restrict the creation of private or shared
+        //# server annotations as appropriate.
+        if by.actor.as_ref().is_some_and(|actor| !actor.is_administrator) {
+            return Err(EngineError::NoPermission("this is for administrators".to_owned()));
+        }
+        let mut newest = self.directory.lock();
+        let (next, batch) = newest.annotated(&shared)?;
+        let slot = self.slot(account);
+        let mut planner = slot.lock();
+        let mut own = AccountPlan::begin(&self.kv, by.now_unix_s, &slot, &mut planner)?;
+        own.annotate_server(&private)?;
+        own.prepare()?;
+        let mut plan = Plan { batch, ..Plan::default() };
+        let (mut batch, touch) = own.conclude();
+        plan.batch.changes.append(&mut batch.changes);
+        plan.touches.push(touch);
+        plan.directory = Some((self.directory.epoch(), next.clone()));
+        *newest = next;
+        self.push(plan, Outcome::Done, done);
+        Ok(())
+    }
+
     /// Plans a change of the directory, and the account that comes or goes with it.
     fn on_directory(&self, now: i64, command: &Command, done: &mut Option<Done>) -> Result<(), EngineError> {
         let mut newest = self.directory.lock();
@@ -301,6 +365,7 @@ fn is_about_mail(command: &Command) -> bool {
             | Command::Move { .. }
             | Command::CopyAcross { .. }
             | Command::SetRights { .. }
+            | Command::Annotate { .. }
             | Command::Expunge { .. }
     )
 }

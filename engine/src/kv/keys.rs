@@ -14,6 +14,8 @@
 //! 06 account4             -> an account that was removed: its rows are on their way out
 //! 0a group4               -> group record
 //! 0b domain…              -> the account whose mailboxes are public in the domain
+//! 0c entry…               -> shared annotation of the server
+//! 0d domain… 00 selector… -> signing key
 //! ```
 //!
 //! ## Account
@@ -23,6 +25,8 @@
 //! account4 02 mailbox4    -> counters of the mailbox
 //! account4 03 name…       -> subscription
 //! account4 08 mailbox4 kind1 id4     -> what somebody may do with the mailbox
+//! account4 09 mailbox4 entry…         -> shared annotation of the mailbox
+//! account4 0a mailbox4 reader4 entry…  -> private annotation of an account; mailbox 0 and itself: of the server
 //! ```
 //!
 //! ## Segment
@@ -96,6 +100,11 @@ pub const SYS_LEAVING: u8 = 0x06;
 pub const SYS_GROUP: u8 = 0x0a;
 /// Sys: first byte of rows of public accounts.
 pub const SYS_PUBLIC: u8 = 0x0b;
+/// Sys: first byte of annotations of the server.
+pub const SYS_ANNOTATION: u8 = 0x0c;
+
+/// Sys: first byte of rows of signing keys.
+pub const SYS_SIGNING: u8 = 0x0d;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -107,6 +116,10 @@ pub const ACCOUNT_COUNTERS: u8 = 0x02;
 pub const ACCOUNT_SUBSCRIPTION: u8 = 0x03;
 /// Account: kind of rows of rights.
 pub const ACCOUNT_RIGHTS: u8 = 0x08;
+/// Account: kind of shared annotations.
+pub const ACCOUNT_SHARED: u8 = 0x09;
+/// Account: kind of private annotations.
+pub const ACCOUNT_PRIVATE: u8 = 0x0a;
 /// Segment: kind of base rows.
 pub const SEGMENT_BASE: u8 = 0x00;
 /// Segment: kind of delta rows.
@@ -160,6 +173,11 @@ pub fn account(account: u32) -> Bytes {
     KeyWriter::kind(SYS_ACCOUNT).u32(account).done()
 }
 
+/// Sys: a signing key, by its normalised domain (which has no NUL) and selector.
+pub fn signing_key(domain: &str, selector: &str) -> Bytes {
+    KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
+}
+
 /// Sys: an alias, by its normalised address.
 pub fn alias(address: &str) -> Bytes {
     KeyWriter::kind(SYS_ALIAS).raw(address.as_bytes()).done()
@@ -173,6 +191,11 @@ pub fn group(group: u32) -> Bytes {
 /// Sys: the public account of a domain, by its normalised name.
 pub fn public_account(domain: &str) -> Bytes {
     KeyWriter::kind(SYS_PUBLIC).raw(domain.as_bytes()).done()
+}
+
+/// Sys: a shared annotation of the server, by what follows `/shared` in its name.
+pub fn server_annotation(path: &str) -> Bytes {
+    KeyWriter::kind(SYS_ANNOTATION).raw(path.as_bytes()).done()
 }
 
 /// Sys: an account that was removed.
@@ -228,6 +251,21 @@ pub fn rights_of_mailbox(account: u32, mailbox: u32) -> Bytes {
 /// Account: what somebody may do with a mailbox.
 pub fn rights(account: u32, mailbox: u32, kind: u8, id: u32) -> Bytes {
     KeyWriter::default().u32(account).u8(ACCOUNT_RIGHTS).u32(mailbox).u8(kind).u32(id).done()
+}
+
+/// Account: the beginning of every annotation of a mailbox of this kind.
+pub fn annotations(account: u32, kind: u8, mailbox: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(kind).u32(mailbox).done()
+}
+
+/// Account: a shared annotation of a mailbox, by what follows `/shared` in its name.
+pub fn shared_annotation(account: u32, mailbox: u32, path: &str) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_SHARED).u32(mailbox).raw(path.as_bytes()).done()
+}
+
+/// Account: an annotation of a mailbox that only `reader` sees, by what follows `/private` in its name.
+pub fn private_annotation(account: u32, mailbox: u32, reader: u32, path: &str) -> Bytes {
+    KeyWriter::default().u32(account).u8(ACCOUNT_PRIVATE).u32(mailbox).u32(reader).raw(path.as_bytes()).done()
 }
 
 /// The beginning of every key of an account, in the families `Account`, `Segment`, `Message`,

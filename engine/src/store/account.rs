@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rockdove_mail::{MailboxName, ModSeq, Uid};
 
 use super::{
+    annotations::{self, AllAnnotations, Annotations},
     mailbox::{Counters, Fixed, MailboxList, MailboxState},
     octets::{Take, put_varint},
 };
@@ -127,6 +128,8 @@ pub(crate) struct AccountState {
     pub(crate) ahead: BTreeSet<MailboxId>,
     /// Lists of rights, of the mailboxes that have one.
     pub(crate) acls: Acls,
+    /// Annotations.
+    pub(crate) annotations: AllAnnotations,
 }
 
 impl AccountState {
@@ -140,6 +143,7 @@ impl AccountState {
             hidden: Vec::new(),
             ahead: BTreeSet::new(),
             acls: Arc::default(),
+            annotations: Arc::default(),
         }
     }
 
@@ -183,7 +187,16 @@ impl AccountState {
             let mailbox = Arc::new(MailboxState::stored(id, MailboxId(mailbox), fixed, counters));
             hidden.push(Hidden { when, mailbox });
         }
-        let mut state = Self { totals, list: Arc::default(), mailboxes, hidden, ahead: BTreeSet::new(), acls };
+        let annotations = rows.annotations.into_iter().map(|(place, annotations)| (place, Arc::new(annotations)));
+        let mut state = Self {
+            totals,
+            list: Arc::default(),
+            mailboxes,
+            hidden,
+            ahead: BTreeSet::new(),
+            acls,
+            annotations: Arc::new(annotations.collect()),
+        };
         state.set_list(rows.subscriptions);
         Ok(Some(state))
     }
@@ -213,7 +226,9 @@ impl AccountState {
     pub(crate) fn weight(&self) -> usize {
         let rights: usize = self.acls.values().map(|acl| 64 + 32 * acl.len()).sum();
         let hidden = self.hidden.iter().map(|hidden| &hidden.mailbox);
-        512 + rights + self.mailboxes.iter().chain(hidden).map(|mailbox| mailbox.weight()).sum::<usize>()
+        512 + rights
+            + annotations::weight(&self.annotations)
+            + self.mailboxes.iter().chain(hidden).map(|mailbox| mailbox.weight()).sum::<usize>()
     }
 
     /// Makes sure that nothing that `planned` gave out is given out again.
@@ -243,6 +258,7 @@ struct Rows {
     counters: BTreeMap<u32, Counters>,
     subscriptions: Vec<MailboxName>,
     acls: BTreeMap<MailboxId, Acl>,
+    annotations: BTreeMap<(MailboxId, Option<AccountId>), Annotations>,
     damaged: bool,
 }
 
@@ -270,6 +286,10 @@ impl Rows {
             keys::ACCOUNT_RIGHTS => {
                 let (mailbox, subject) = rights_key(rest)?;
                 self.acls.entry(mailbox).or_default().set(subject, Entry::decode(row)?);
+            }
+            kind @ (keys::ACCOUNT_SHARED | keys::ACCOUNT_PRIVATE) => {
+                let (place, path) = annotations::place(kind, rest)?;
+                self.annotations.entry(place).or_default().insert(path, annotations::decode(row)?);
             }
             _ => return None,
         }

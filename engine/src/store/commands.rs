@@ -137,6 +137,7 @@ impl AccountPlan<'_> {
         let target = self.create_mailbox(to, None)?;
         let rows = self.rows(inbox)?;
         self.copy_rows(inbox, target, &rows)?;
+        self.copy_annotations(inbox, target);
         self.expunge(inbox, &rows)?;
         Ok(Outcome::Done)
     }

@@ -12,6 +12,7 @@
 mod access;
 pub(crate) mod account;
 mod across;
+pub mod annotations;
 pub(crate) mod cache;
 mod commands;
 pub(crate) mod commit;

@@ -350,6 +350,7 @@ impl<'a> AccountPlan<'a> {
         self.batch.delete(Family::Account, keys::mailbox(account, id.0));
         self.batch.delete(Family::Account, keys::counters(account, id.0));
         self.drop_rights(id);
+        self.drop_annotations(id);
         self.list_changed = true;
         Ok(())
     }

@@ -104,6 +104,7 @@ impl AccountPlan<'_> {
         self.batch.delete(Family::Account, keys::mailbox(account, id.0));
         // Whoever gets it back decides anew who else sees it.
         self.drop_rights(id);
+        self.drop_annotations(id);
         let at = self.state.hidden.partition_point(|hidden| hidden.mailbox.id < id);
         self.state.hidden.insert(at, Hidden { when, mailbox });
         self.changed.insert(id);

@@ -13,4 +13,5 @@ mod damage;
 mod deleted;
 mod history;
 mod model;
+mod sharing;
 mod threads;

@@ -126,6 +126,7 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum No {
     NotFound,
+    Forbidden,
     Exists,
     Invalid,
     OverQuota,
@@ -193,7 +194,7 @@ impl Mailbox {
     }
 
     /// Those that it knows, or has room to learn: no message is refused for a keyword.
-    fn fitting(&mut self, keywords: &[Keyword]) -> Vec<Keyword> {
+    pub(crate) fn fitting(&mut self, keywords: &[Keyword]) -> Vec<Keyword> {
         keywords.iter().filter(|keyword| self.learn(std::slice::from_ref(keyword)).is_ok()).cloned().collect()
     }
 
@@ -218,7 +219,7 @@ impl Mailbox {
         uid
     }
 
-    fn remove(&mut self, uids: &UidSet, modseq: ModSeq) -> Vec<Message> {
+    pub(crate) fn remove(&mut self, uids: &UidSet, modseq: ModSeq) -> Vec<Message> {
         let (gone, stay): (Vec<Message>, Vec<Message>) =
             std::mem::take(&mut self.messages).into_iter().partition(|message| uids.contains(message.uid));
         self.messages = stay;
@@ -247,7 +248,7 @@ impl Account {
         self.mailboxes.iter().position(|mailbox| mailbox.name == *name)
     }
 
-    fn by_id(&self, id: MailboxId) -> Result<usize, No> {
+    pub(crate) fn by_id(&self, id: MailboxId) -> Result<usize, No> {
         self.mailboxes.iter().position(|mailbox| mailbox.id == id).ok_or(No::NotFound)
     }
 
@@ -282,7 +283,7 @@ impl Account {
         self.mailboxes.len() - 1
     }
 
-    fn new_message(&mut self, content: Content, date: InternalDate, flags: &Flags, now: i64) -> Message {
+    pub(crate) fn new_message(&mut self, content: Content, date: InternalDate, flags: &Flags, now: i64) -> Message {
         let id = MessageId(self.next_message);
         self.next_message += 1;
         let (system, keywords) = (flags.system, lower(&flags.keywords));

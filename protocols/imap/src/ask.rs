@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet, UidValidity,
+    FlagUpdate, Flags, Keyword, MailboxName, MetadataEntry, ModSeq, Rights, RightsUpdate, SpecialUse, Uid, UidSet,
+    UidValidity,
     sasl::{Password, ScramKeys},
     search::{SearchKey, SortCriterion, ThreadAlgorithm, ThreadNode},
 };
@@ -193,6 +194,18 @@ pub enum Ask {
         /// Names of resources, upper case, and their limits in their units.
         limits: Vec<(String, u64)>,
     },
+    /// The annotations (RFC 5464) that the user sees, of a mailbox or (`None`) of the server. [`Answer::Metadata`].
+    Metadata {
+        /// Of which.
+        mailbox: Option<MailboxName>,
+    },
+    /// Sets annotations, all or none. [`Answer::Done`].
+    SetMetadata {
+        /// Of which mailbox; `None`: of the server.
+        mailbox: Option<MailboxName>,
+        /// Entries and their values, none larger than [`rockdove_mail::METADATA_VALUE_OCTETS_MAX`]; `None` removes one.
+        entries: Vec<(MetadataEntry, Option<Bytes>)>,
+    },
     /// Open a mailbox in place of the one that is open. Answered by [`Answer::Selected`]; after [`Answer::Refused`] none
     /// is open.
     Select {
@@ -364,6 +377,8 @@ pub enum Refusal {
     NoPermission,
     /// No such quota root, or not for this user.
     NoSuchQuotaRoot,
+    /// There would be too many annotations.
+    TooManyAnnotations,
     /// It is there already.
     Exists,
     /// It makes no sense; the text says why.
@@ -499,6 +514,8 @@ pub enum Answer {
     Rights(Rights),
     /// To [`Ask::Quota`] and [`Ask::QuotaRoot`].
     Quota(QuotaFacts),
+    /// To [`Ask::Metadata`]: entries and values.
+    Metadata(Vec<(MetadataEntry, Bytes)>),
     /// To [`Ask::Status`].
     Status(Status),
     /// To [`Ask::Create`]: MAILBOXID.

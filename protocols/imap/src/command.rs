@@ -1,8 +1,9 @@
 //! Commands as values: what the grammar makes of a line, and what the session carries out.
 
+use bytes::Bytes;
 use rockdove_mail::{
-    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, ModSeq, Rights, RightsUpdate, SpecialUse, SystemFlags,
-    UidValidity,
+    FlagUpdate, Flags, Keyword, MailboxName, MailboxNameError, MetadataEntry, ModSeq, Rights, RightsUpdate, SpecialUse,
+    SystemFlags, UidValidity,
     sasl::Password,
     search::{DateField, Day, SearchField, SortCriterion, ThreadAlgorithm},
 };
@@ -42,6 +43,8 @@ pub enum Command {
     Logout,
     /// ID (RFC 2971): what the client says of itself; empty for `NIL`.
     Id(Vec<(String, Option<String>)>),
+    /// LANGUAGE (RFC 5255): language ranges.
+    Language(Vec<String>),
     /// STARTTLS.
     StartTls,
     /// LOGIN.
@@ -106,6 +109,8 @@ pub enum Command {
     Namespace,
     /// Rights and quotas.
     Access(AccessCommand),
+    /// Annotations.
+    Metadata(MetadataCommand),
     /// STATUS.
     Status {
         /// Which.
@@ -342,6 +347,8 @@ pub struct ListRequest {
     pub return_my_rights: bool,
     /// Return `STATUS` (RFC 5819).
     pub return_status: Option<Vec<StatusItem>>,
+    /// Return `METADATA` (RFC 9590).
+    pub return_metadata: Option<Vec<MetadataEntry>>,
 }
 
 /// What STATUS can tell.
@@ -416,6 +423,48 @@ pub enum AccessCommand {
     },
 }
 
+/// Commands about annotations (RFC 5464).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MetadataCommand {
+    /// GETMETADATA.
+    Get {
+        /// Of which mailbox; `None`: of the server.
+        mailbox: Option<MailboxArg>,
+        /// What.
+        request: MetadataRequest,
+    },
+    /// SETMETADATA.
+    Set {
+        /// Of which mailbox; `None`: of the server.
+        mailbox: Option<MailboxArg>,
+        /// Entries and their values; `None` removes one.
+        entries: Vec<(MetadataEntry, Option<Bytes>)>,
+    },
+}
+
+/// Which annotations are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataRequest {
+    /// The entries.
+    pub entries: Vec<MetadataEntry>,
+    /// How far below them.
+    pub depth: MetadataDepth,
+    /// MAXSIZE: no larger values, in octets.
+    pub octets_max: Option<u32>,
+}
+
+/// DEPTH (RFC 5464 section 4.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetadataDepth {
+    /// The entries themselves.
+    #[default]
+    Zero,
+    /// And those right below.
+    One,
+    /// And all below.
+    Infinity,
+}
+
 /// Flags and internal date (seconds since 1970 and zone east of UTC in minutes) that stand before a message of APPEND.
 pub type AppendFacts = (Flags, Option<(i64, i16)>);
 
@@ -477,6 +526,8 @@ pub enum SearchProgram {
     ThreadId,
     /// FROM, TO, CC, BCC, SUBJECT, HEADER, BODY, TEXT: decoded to UTF-8.
     Text(SearchField, String),
+    /// FILTER (RFC 5466): the name of a search that is kept.
+    Filter(String),
     /// FUZZY (RFC 6203).
     Fuzzy(Box<SearchProgram>),
 }

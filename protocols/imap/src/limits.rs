@@ -16,6 +16,9 @@ pub const ID_PAIRS_MAX: usize = 30;
 /// Octets of a field or value in ID. RFC 2971 section 3.3: fields of 30, values of 1,024.
 pub const ID_VALUE_OCTETS_MAX: usize = 1024;
 
+/// Language ranges of one LANGUAGE: more than a person speaks.
+pub const LANGUAGES_MAX: usize = 64;
+
 /// Items of one FETCH. Clients that fetch part by part name a few dozen.
 pub const FETCH_ITEMS_MAX: usize = 512;
 
@@ -38,6 +41,9 @@ pub const SEARCH_FUZZY_MAX: usize = 16;
 /// that this is not what keeps a client from naming all that it has.
 pub const SEARCH_SOURCES_MAX: usize = 4_096;
 
+/// How often filters that name filters are looked into. RFC 5466 section 3.1 asks for 3.
+pub const FILTER_PASSES_MAX: usize = 3;
+
 /// Groups of events of one NOTIFY: clients name a few kinds of mailboxes.
 pub const NOTIFY_GROUPS_MAX: usize = 64;
 
@@ -56,6 +62,9 @@ pub const LIST_PATTERNS_MAX: usize = 256;
 
 /// Octets of an identifier in a list of rights: an address has at most 320, a name of a group less.
 pub const IDENTIFIER_OCTETS_MAX: usize = 512;
+
+/// Entries of one GETMETADATA, SETMETADATA or LIST: as many as a mailbox has, shared and private.
+pub const METADATA_ENTRIES_MAX: usize = 200;
 
 /// Resources of one SETQUOTA. RFC 9208 knows four.
 pub const QUOTA_RESOURCES_MAX: usize = 16;

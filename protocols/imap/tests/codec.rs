@@ -96,6 +96,7 @@ fn our_search(key: &SearchProgram) -> String {
         SearchProgram::ModSeq(modseq) => format!("MODSEQ {modseq}"),
         SearchProgram::EmailId(id) => format!("EMAILID {id}"),
         SearchProgram::ThreadId => "THREADID".to_owned(),
+        SearchProgram::Filter(name) => format!("FILTER {name}"),
         SearchProgram::Text(SearchField::Header(name), needle) => format!("Header {name:?} {needle:?}"),
         SearchProgram::Text(field, needle) => format!("{field:?} {needle:?}"),
     }
@@ -552,13 +553,13 @@ fn is_response(octets: &[u8]) -> bool {
 }
 
 /// What a server says in a conversation of `transcripts/`; imap-codec does not know the extended items of LIST, the
-/// responses of RFC 4314, object identifiers, APPENDLIMIT, ESEARCH, PREVIEW and SAVEDATE, nor UTF-8 between quotes and offsets of
+/// responses of RFC 4314 and RFC 5255, object identifiers, APPENDLIMIT, ESEARCH, PREVIEW and SAVEDATE, nor UTF-8 between quotes and offsets of
 /// more than 32 bits. A list of capabilities may be cut short there.
 fn said(conversation: &str) -> Vec<u8> {
     let mut said = Vec::new();
     for line in conversation.lines().filter_map(|line| line.strip_prefix("S:")) {
         let line = line.strip_prefix(' ').unwrap_or(line);
-        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS "];
+        let unknown = ["* ACL ", "* LISTRIGHTS ", "* MYRIGHTS ", "* LANGUAGE "];
         let object_id = line.starts_with("* ")
             && (line.contains("MAILBOXID (") || line.contains("APPENDLIMIT ") || line.contains("EMAILID ("));
         // RFC 2087 has an empty list where nothing is limited.

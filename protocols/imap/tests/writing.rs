@@ -173,6 +173,19 @@ fn sequence_sets() {
     }
 }
 
+#[test]
+fn values_of_annotations() {
+    for (value, want) in [
+        (None, "NIL"),
+        (Some(&b""[..]), "\"\""),
+        (Some(b"NIL"), "\"NIL\""),
+        (Some(b"a\r\nb"), "{4}\r\na\r\nb"),
+        (Some(b"a\0b"), "~{3}\r\na\0b"),
+    ] {
+        assert_eq!(written(|out| write::value(out, value)), want);
+    }
+}
+
 proptest! {
     #[test]
     fn patterns_mean_what_they_say(pattern in "[ab/*%]{0,8}", name in "[ab/]{0,8}") {

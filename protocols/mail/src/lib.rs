@@ -12,6 +12,7 @@ pub mod date;
 mod flags;
 pub mod header;
 mod mailbox;
+mod metadata;
 pub mod mime;
 mod rights;
 pub mod sasl;
@@ -25,6 +26,7 @@ pub use flags::{FlagUpdate, Flags, Keyword, SystemFlags};
 pub use mailbox::{
     HIERARCHY_DELIMITER, MAILBOX_LEVELS_MAX, MAILBOX_NAME_OCTETS_MAX, MailboxName, MailboxNameError, SpecialUse,
 };
+pub use metadata::{METADATA_NAME_OCTETS_MAX, METADATA_VALUE_OCTETS_MAX, MetadataEntry, MetadataScope};
 pub use rights::{Rights, RightsUpdate};
 pub use session::{AskId, Input, Peer, Session, Step, Tick, TlsFacts};
 pub use uid::{ModSeq, Uid, UidSet, UidValidity};

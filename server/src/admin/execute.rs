@@ -11,7 +11,7 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, queue,
+    accounts, backup, dkim, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     sharing, stats, undelete,
 };
@@ -162,6 +162,10 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
             return undelete::carry_out(host, request, emit);
         }
+        Request::DkimCreate { .. }
+        | Request::DkimList { .. }
+        | Request::DkimActivate { .. }
+        | Request::DkimRemove { .. } => return dkim::carry_out(host, request, emit),
         Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
             return queue::carry_out(host, request, emit);
         }

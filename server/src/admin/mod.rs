@@ -9,6 +9,7 @@
 
 mod accounts;
 mod backup;
+mod dkim;
 mod execute;
 mod link;
 mod queue;
@@ -21,7 +22,7 @@ pub use accounts::{IMPORT_BATCH_MAX, password_problem};
 pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
-    AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DomainFacts,
-    GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply, Request, Secret,
-    Status, StorageFacts, UndeleteFilter,
+    AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
+    DomainFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply,
+    Request, Secret, Status, StorageFacts, UndeleteFilter,
 };

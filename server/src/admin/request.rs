@@ -38,6 +38,38 @@ pub enum Request {
         /// Its address; `None` clears it.
         address: Option<String>,
     },
+    /// Makes a key that mail of a domain is signed with.
+    DkimCreate {
+        /// Name of the domain.
+        domain: String,
+        /// Its selector; made from the present day when missing.
+        selector: Option<String>,
+        /// `ed25519` instead of `rsa`.
+        ed25519: bool,
+        /// Mail is signed with it at once.
+        active: bool,
+    },
+    /// The keys of a domain: [`Reply::Dkim`].
+    DkimList {
+        /// Name of the domain.
+        domain: String,
+    },
+    /// Signs with a key from now on, or no more.
+    DkimActivate {
+        /// Name of the domain.
+        domain: String,
+        /// Its selector.
+        selector: String,
+        /// Sign.
+        active: bool,
+    },
+    /// Removes a key.
+    DkimRemove {
+        /// Name of the domain.
+        domain: String,
+        /// Its selector.
+        selector: String,
+    },
     /// Changes what somebody may do with a mailbox.
     AclSet {
         /// Address of the owner.
@@ -273,6 +305,8 @@ pub enum Reply {
     Queued(QueuedFacts),
     /// How much waits for a next hop.
     QueueHop(QueueHopFacts),
+    /// A signing key.
+    Dkim(DkimFacts),
     /// One alias.
     Alias(AliasFacts),
     /// One group.
@@ -450,6 +484,23 @@ pub struct QueuedRecipientFacts {
     pub state: String,
     /// The last reply; empty before the first.
     pub reply: String,
+}
+
+/// A signing key, without its private half.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DkimFacts {
+    /// The domain.
+    pub domain: String,
+    /// Its selector.
+    pub selector: String,
+    /// `rsa` or `ed25519`.
+    pub algorithm: String,
+    /// Mail is signed with it.
+    pub active: bool,
+    /// When it was made, in seconds since 1970.
+    pub created_unix_s: i64,
+    /// What is to be published, as a TXT record of `selector._domainkey.domain`.
+    pub record: String,
 }
 
 /// How much waits for a next hop.

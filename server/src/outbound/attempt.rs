@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use rockdove_engine::{
     AccountId, Engine, EngineError, Lease, MessageRecord,
     queue::{Content, NotifyWhen},
@@ -10,6 +11,22 @@ use rockdove_smtp::{
     BodyKind, Notify, ReturnContent,
     client::{ServerReply, Stage, Transaction, TransactionRecipient},
 };
+
+use crate::trust::dkim;
+
+/// Signatures of mail that one of our users has sent, or we ourselves.
+fn signatures(engine: &Engine, lease: &Lease, record: &MessageRecord) -> Bytes {
+    if lease.envelope.owner.is_none() && !lease.envelope.reverse_path.is_empty() {
+        return Bytes::new();
+    }
+    dkim::signatures(engine, record).map_or_else(
+        |error| {
+            tracing::warn!(message = lease.message.0, %error, "mail leaves without a signature");
+            Bytes::new()
+        },
+        Bytes::from,
+    )
+}
 
 /// What is known of a connection beside its session; shared with the jobs it waits for.
 #[derive(Clone, Default)]
@@ -27,6 +44,8 @@ struct State {
 pub(super) struct Work {
     pub(super) lease: Lease,
     record: Arc<MessageRecord>,
+    /// Signatures, sent first.
+    signatures: Bytes,
     /// Octets that have been read.
     read: u64,
     /// Places of the recipients in the transaction, in their task.
@@ -59,6 +78,7 @@ impl Attempt {
     pub(super) fn begin(&self, engine: &Engine, lease: Lease) -> Result<Transaction, EngineError> {
         let record = Arc::new(engine.queue_record(lease.message)?);
         let envelope = &lease.envelope;
+        let signatures = signatures(engine, &lease, &record);
         let waiting = || lease.state.waiting().map(|(_, recipient)| recipient);
         let recipient =
             |recipient: &rockdove_engine::queue::TaskRecipient| TransactionRecipient {
@@ -71,7 +91,7 @@ impl Attempt {
         let transaction = Transaction {
             reverse_path: envelope.reverse_path.clone(),
             recipients: waiting().map(recipient).collect(),
-            size_bytes: record.size_bytes,
+            size_bytes: record.size_bytes.saturating_add(signatures.len() as u64),
             body: match envelope.content {
                 Content::SevenBit => BodyKind::SevenBit,
                 Content::EightBit => BodyKind::EightBitMime,
@@ -85,13 +105,14 @@ impl Attempt {
                 .map(|full| if full { ReturnContent::Full } else { ReturnContent::Headers }),
         };
         let places = lease.state.waiting().map(|(place, _)| place).collect();
-        self.lock().work = Some(Work { lease, record, read: 0, places });
+        self.lock().work = Some(Work { lease, record, signatures, read: 0, places });
         Ok(transaction)
     }
 
     /// The next octets, and whether they are the last. May read the disk.
-    pub(super) fn content(&self, engine: &Engine, octets: usize) -> Result<(bytes::Bytes, bool), EngineError> {
-        let (record, from) = match &self.lock().work {
+    pub(super) fn content(&self, engine: &Engine, octets: usize) -> Result<(Bytes, bool), EngineError> {
+        let (record, from) = match &mut self.lock().work {
+            Some(work) if !work.signatures.is_empty() => return Ok((std::mem::take(&mut work.signatures), false)),
             Some(work) => (Arc::clone(&work.record), work.read),
             None => return Err(EngineError::NotFound("a message that is being sent".to_owned())),
         };

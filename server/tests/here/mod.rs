@@ -130,12 +130,15 @@ pub(crate) struct Client<S: Session, F: Front<S>> {
     front: F,
     replier: Replier<S::Answer>,
     replies: Replies<S::Answer>,
+    /// Questions that are not answered, and how many of them are not waited for: a watch is answered when there is news.
+    open: usize,
+    watches: usize,
 }
 
 impl<S: Session, F: Front<S>> Client<S, F> {
     pub(crate) fn new(server: &Server, (session, front): (S, F)) -> Self {
         let (replier, replies) = replier::pair();
-        Self { engine: Arc::clone(&server.services.engine), session, front, replier, replies }
+        Self { engine: Arc::clone(&server.services.engine), session, front, replier, replies, open: 0, watches: 0 }
     }
 
     /// Sends text (with `\n` for line ends) and gives back what is replied.
@@ -171,8 +174,13 @@ impl<S: Session, F: Front<S>> Client<S, F> {
                     out.extend(pieces.concat());
                     self.session.handle(TICK, Input::Flushed);
                 }
-                Step::Ask(id, ask) => self.front.ask(id, ask, &self.replier),
+                Step::Ask(id, ask) => {
+                    self.open += 1;
+                    self.front.ask(id, ask, &self.replier);
+                }
                 Step::Idle { receive: false } => self.wait(),
+                // What was said may still be carried out.
+                Step::Idle { receive: true } if self.open > self.watches && self.is_answered() => {}
                 Step::Idle { receive: true } | Step::Close => return out,
                 Step::StartTls | Step::Compress => panic!("a plain connection"),
             }
@@ -181,9 +189,26 @@ impl<S: Session, F: Front<S>> Client<S, F> {
 
     fn next_answer(&mut self) -> Option<(rockdove_mail::AskId, S::Answer)> {
         match self.replies.poll_next(&Context::from_waker(Waker::noop())) {
-            Poll::Ready(answer) => Some(answer),
+            Poll::Ready(answer) => {
+                self.open -= 1;
+                self.watches = self.watches.min(self.open);
+                Some(answer)
+            }
             Poll::Pending => None,
         }
+    }
+
+    /// Waits for an answer for a while; what is still open then is a watch.
+    fn is_answered(&mut self) -> bool {
+        for _ in 0..300 {
+            if let Some((id, answer)) = self.next_answer() {
+                self.session.handle(TICK, Input::Answered(id, answer));
+                return true;
+            }
+            self.engine.commit_pending(Duration::from_millis(1));
+        }
+        self.watches = self.open;
+        false
     }
 
     fn wait(&mut self) {

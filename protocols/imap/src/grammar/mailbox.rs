@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use rockdove_mail::{Flags, MailboxName, MailboxNameError, SpecialUse, date::parse_imap};
 
 use super::{
+    metadata::entries,
     utf7,
     words::{Names, Words, Wrong},
 };
@@ -21,6 +22,16 @@ pub(super) fn mailbox(words: &mut Words<'_>) -> Result<MailboxArg, Wrong> {
     let octets = words.astring()?;
     let name = decoded(&octets, words.names()).ok_or(MailboxNameError::ForbiddenCharacter);
     Ok(name.and_then(|name| MailboxName::new(&name)))
+}
+
+/// A mailbox, or `None` for the empty string, which is the server (RFC 5464 section 4.1).
+pub(super) fn mailbox_or_server(words: &mut Words<'_>) -> Result<Option<MailboxArg>, Wrong> {
+    let mut ahead = *words;
+    if ahead.astring()?.is_empty() {
+        *words = ahead;
+        return Ok(None);
+    }
+    mailbox(words).map(Some)
 }
 
 /// A name or pattern as UTF-8; `None`: it is not text.
@@ -173,8 +184,8 @@ fn selection(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wro
     Ok(())
 }
 
-/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "MYRIGHTS" / "STATUS" SP status-list` (RFC 5258,
-/// 6154, 8440, 5819)
+/// `return-option = "SUBSCRIBED" / "CHILDREN" / "SPECIAL-USE" / "MYRIGHTS" / "STATUS" SP status-list / "METADATA" SP
+/// entries` (RFC 5258, 6154, 8440, 5819, 9590)
 fn returned(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wrong> {
     match words.keyword().as_str() {
         "SUBSCRIBED" => request.return_subscribed = true,
@@ -184,6 +195,10 @@ fn returned(words: &mut Words<'_>, request: &mut ListRequest) -> Result<(), Wron
         "STATUS" => {
             words.space()?;
             request.return_status = Some(status_items(words)?);
+        }
+        "METADATA" => {
+            words.space()?;
+            request.return_metadata = Some(entries(words)?);
         }
         _ => return Err("there is no such return option"),
     }

@@ -4,12 +4,14 @@ use rockdove_mail::sasl::Password;
 
 use super::{
     access::access,
-    find, mailbox, message, notify, search,
+    find, mailbox, message,
+    metadata::metadata,
+    notify, search,
     words::{Names, Words, Wrong, tag_of, utf8},
 };
 use crate::{
     command::{AppendFacts, Command, Tagged},
-    limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX},
+    limits::{ID_PAIRS_MAX, ID_VALUE_OCTETS_MAX, LANGUAGES_MAX},
 };
 
 /// A command that cannot be understood.
@@ -100,6 +102,7 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         // compress = "COMPRESS" SP algorithm (RFC 4978)
         "COMPRESS" => arguments(words, |words| Ok(Command::Compress(words.atom()?.to_ascii_uppercase()))),
         "ENABLE" => enable(words),
+        "LANGUAGE" => language(words),
         "SELECT" => arguments(words, |words| mailbox::select(words, false)),
         "EXAMINE" => arguments(words, |words| mailbox::select(words, true)),
         "CREATE" => arguments(words, mailbox::create),
@@ -113,7 +116,10 @@ fn by_name(name: &str, words: &mut Words<'_>) -> Result<Command, Wrong> {
         "ESEARCH" => arguments(words, find::esearch),
         "NOTIFY" => arguments(words, notify::notify),
         "UID" => arguments(words, uid),
-        _ => on_messages(name, words, false).or_else(|| access(name, words)).unwrap_or(Err("there is no such command")),
+        _ => on_messages(name, words, false)
+            .or_else(|| access(name, words))
+            .or_else(|| metadata(name, words))
+            .unwrap_or(Err("there is no such command")),
     }
 }
 
@@ -171,6 +177,18 @@ fn enable(words: &mut Words<'_>) -> Result<Command, Wrong> {
         capabilities.push(words.atom()?.to_ascii_uppercase());
     }
     if capabilities.is_empty() { Err("arguments are missing") } else { Ok(Command::Enable(capabilities)) }
+}
+
+/// `language-cmd = "LANGUAGE" *(SP lang-range-quoted)`; `lang-range-quoted = astring` (RFC 5255)
+fn language(words: &mut Words<'_>) -> Result<Command, Wrong> {
+    let mut ranges = Vec::new();
+    while words.spaces() && !words.rest().is_empty() {
+        if ranges.len() >= LANGUAGES_MAX {
+            return Err("the list is too long");
+        }
+        ranges.push(words.text()?);
+    }
+    Ok(Command::Language(ranges))
 }
 
 /// `id = "ID" SP id-params-list`; `id-params-list = "(" *(string SP nstring) ")" / nil` (RFC 2971)

@@ -10,7 +10,7 @@ use rockdove_mail::{
 
 use super::{
     find,
-    words::{Words, Wrong, utf8},
+    words::{Names, Words, Wrong, utf8},
 };
 use crate::{
     command::{Command, FindForm, FindRequest, SearchProgram},
@@ -46,6 +46,13 @@ pub(super) fn program(words: &mut Words<'_>) -> Result<(Option<String>, SearchPr
     }
     let key = keys(words, charset.as_deref())?;
     Ok((charset, key))
+}
+
+/// The search that a filter stands for: `search-criteria`, in UTF-8 (RFC 5466 section 3.2). `None`: it is no search.
+pub fn parse_filter(value: &[u8]) -> Option<SearchProgram> {
+    let mut words = Words::new(value, Names::Utf8);
+    let program = keys(&mut words, Some("UTF-8")).ok()?;
+    words.end().ok().map(|()| program)
 }
 
 /// `search-key *(SP search-key)`
@@ -135,6 +142,11 @@ impl Reading {
             "YOUNGER" => words.nz_number().map(SearchProgram::Younger),
             "MODSEQ" => mod_sequence(words),
             "EMAILID" => object_id(words).map(SearchProgram::EmailId),
+            // search-key =/ "FILTER" SP filter-name; filter-name = 1*<any ATOM-CHAR except "/"> (RFC 5466)
+            "FILTER" => match words.atom()? {
+                name if name.contains('/') => Err("the name of a filter has no /"),
+                name => Ok(SearchProgram::Filter(name)),
+            },
             "THREADID" => object_id(words).map(|_| SearchProgram::ThreadId),
             "FROM" => self.text(SearchField::From, words),
             "TO" => self.text(SearchField::To, words),

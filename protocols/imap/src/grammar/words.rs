@@ -210,6 +210,17 @@ impl<'a> Words<'a> {
 
     /// `literal = "{" number ["+"] "}" CRLF *CHAR8`
     fn literal(&mut self) -> Result<&'a [u8], Wrong> {
+        match self.literal8()? {
+            //= rfc3501#section-9
+            //# CHAR8           = %x01-ff
+            //#                    ; any OCTET except NUL, %x00
+            text if text.contains(&0) => Err("a literal contains NUL"),
+            text => Ok(text),
+        }
+    }
+
+    /// What follows `~` in `literal8 = "~{" number ["+"] "}" CRLF *OCTET` (RFC 4466).
+    pub(super) fn literal8(&mut self) -> Result<&'a [u8], Wrong> {
         const WRONG: Wrong = "a literal is malformed";
         self.expect(b'{', WRONG)?;
         let octets = usize::try_from(self.number64()?).map_err(|_| WRONG)?;
@@ -220,13 +231,7 @@ impl<'a> Words<'a> {
         if octets > self.rest.len() {
             return Err(WRONG);
         }
-        match self.advance(octets) {
-            //= rfc3501#section-9
-            //# CHAR8           = %x01-ff
-            //#                    ; any OCTET except NUL, %x00
-            text if text.contains(&0) => Err("a literal contains NUL"),
-            text => Ok(text),
-        }
+        Ok(self.advance(octets))
     }
 
     fn digits(&mut self) -> Result<&'a [u8], Wrong> {

@@ -61,6 +61,18 @@ pub fn nstring(out: &mut Vec<u8>, text: Option<&[u8]>) {
     }
 }
 
+/// `value = nstring / literal8` (RFC 5464)
+pub fn value(out: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        Some(octets) if octets.contains(&0) => {
+            out.push(b'~');
+            literal_head(out, octets.len() as u64);
+            out.extend_from_slice(octets);
+        }
+        value => nstring(out, value),
+    }
+}
+
 /// What announces a literal, with its CRLF.
 pub fn literal_head(out: &mut Vec<u8>, octets: u64) {
     out.push(b'{');

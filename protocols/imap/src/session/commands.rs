@@ -13,7 +13,7 @@ enum When {
 
 fn when(command: &Command) -> When {
     match command {
-        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => When::Always,
+        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) | Command::Language(_) => When::Always,
         Command::StartTls | Command::Login { .. } | Command::Authenticate { .. } => When::NotAuthenticated,
         Command::Enable(_)
         | Command::Unauthenticate
@@ -28,6 +28,7 @@ fn when(command: &Command) -> When {
         | Command::Namespace
         | Command::Status { .. }
         | Command::Access(_)
+        | Command::Metadata(_)
         | Command::Append(_)
         | Command::MultiSearch(_)
         | Command::Notify(_)
@@ -68,6 +69,7 @@ impl ImapSession {
         if let Some(why) = self.out_of_place(&command) {
             return self.bad(why);
         }
+        let Some(command) = self.with_filters(command) else { return };
         self.uid_command = matches!(
             command,
             Command::Fetch { uid: true, .. }
@@ -98,6 +100,7 @@ impl ImapSession {
             Command::Noop | Command::Check => self.complete("OK done"),
             Command::Logout => self.logout(),
             Command::Id(_) => self.id(),
+            Command::Language(ranges) => self.language(&ranges),
             Command::StartTls => self.starttls(),
             Command::Login { login, password } => self.login(login, password),
             Command::Authenticate { mechanism, initial } => self.authenticate(&mechanism, initial.as_deref()),
@@ -124,6 +127,7 @@ impl ImapSession {
             Command::Namespace => self.namespace(),
             Command::Status { mailbox, items } => self.status(mailbox, items),
             Command::Access(command) => self.access(command),
+            Command::Metadata(command) => self.metadata(command),
             Command::MultiSearch(search) => self.multi_search(search),
             Command::Notify(set) => self.notify(set),
             Command::Idle => self.idle(),

@@ -1,8 +1,9 @@
-//! LIST (RFC 3501, RFC 5258, RFC 5819, RFC 6154) and LSUB.
+//! LIST (RFC 3501, RFC 5258, RFC 5819, RFC 6154, RFC 9590) and LSUB.
 
 use std::collections::VecDeque;
 
-use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName};
+use bytes::Bytes;
+use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName, MetadataEntry};
 
 use super::{
     ImapSession,
@@ -11,14 +12,24 @@ use super::{
 };
 use crate::{
     ask::{Ask, Mailboxes, Status},
-    command::{ListRequest, StatusItem},
+    command::{ListRequest, MetadataRequest, StatusItem},
     grammar::write,
 };
 
-/// Mailboxes whose counters LIST is still to tell.
-pub(super) struct ListStatus {
-    names: VecDeque<MailboxName>,
+/// What LIST is still to tell of mailboxes.
+pub(super) struct ListDetails {
+    left: VecDeque<(MailboxName, Detail)>,
+    /// What is being asked of the host.
+    asked: Option<MailboxName>,
     items: Vec<StatusItem>,
+    metadata: MetadataRequest,
+}
+
+/// A response of its own.
+#[derive(Clone, Copy)]
+enum Detail {
+    Status,
+    Metadata,
 }
 
 impl ImapSession {
@@ -51,15 +62,26 @@ impl ImapSession {
                 self.write_my_rights(line.name, rights);
             }
         }
-        let Some(items) = request.return_status.clone() else { return self.complete("OK done") };
         //= rfc5819#section-2
         //# For each selectable
         //# mailbox matching the list pattern and selection options, the server
         //# MUST return an untagged LIST response followed by an untagged STATUS
         //# response containing the information requested in the STATUS return
         //# option.
+        // RFC 9590 section 3 has METADATA responses follow in the same way.
+        let details = [
+            request.return_status.as_ref().map(|_| Detail::Status),
+            request.return_metadata.as_ref().map(|_| Detail::Metadata),
+        ];
         let names = lines.iter().filter(|line| line.exists).filter_map(|line| MailboxName::new(line.name).ok());
-        self.next_list_status(ListStatus { names: names.collect(), items });
+        let of = |name: MailboxName| details.into_iter().flatten().map(move |detail| (name.clone(), detail));
+        let entries = request.return_metadata.clone().unwrap_or_default();
+        self.next_list_detail(ListDetails {
+            left: names.flat_map(of).collect(),
+            asked: None,
+            items: request.return_status.clone().unwrap_or_default(),
+            metadata: MetadataRequest { entries, ..MetadataRequest::default() },
+        });
     }
 
     pub(super) fn write_list_line(&mut self, response: &str, line: &ListLine<'_>, request: &ListRequest) {
@@ -79,22 +101,27 @@ impl ImapSession {
         self.out.end_line();
     }
 
-    fn next_list_status(&mut self, listing: ListStatus) {
-        match listing.names.front() {
-            Some(mailbox) => {
-                let ask = Self::status_ask(mailbox, &listing.items);
-                self.ask(ask, Purpose::ListStatus(listing));
-            }
-            None => self.complete("OK done"),
-        }
+    /// Asks for what is to be told next.
+    pub(super) fn next_list_detail(&mut self, mut listing: ListDetails) {
+        let Some((mailbox, detail)) = listing.left.pop_front() else { return self.complete("OK done") };
+        let ask = match detail {
+            Detail::Status => Self::status_ask(&mailbox, &listing.items),
+            Detail::Metadata => Ask::Metadata { mailbox: Some(mailbox.clone()) },
+        };
+        listing.asked = Some(mailbox);
+        self.ask(ask, Purpose::ListDetails(listing));
     }
 
-    /// Counters of the first mailbox have come; `None`: it is gone.
-    pub(super) fn list_status_answer(&mut self, mut listing: ListStatus, status: Option<&Status>) {
-        if let (Some(mailbox), Some(status)) = (listing.names.pop_front(), status) {
-            self.write_status(&mailbox, &listing.items, status);
+    pub(super) fn list_status_answer(&mut self, listing: ListDetails, status: &Status) {
+        if let Some(mailbox) = &listing.asked {
+            self.write_status(mailbox, &listing.items, status);
         }
-        self.next_list_status(listing);
+        self.next_list_detail(listing);
+    }
+
+    pub(super) fn list_metadata_answer(&mut self, listing: ListDetails, annotations: &[(MetadataEntry, Bytes)]) {
+        self.write_metadata(listing.asked.as_ref(), &listing.metadata, annotations);
+        self.next_list_detail(listing);
     }
 
     pub(super) fn lsub(&mut self, reference: String, pattern: String) {

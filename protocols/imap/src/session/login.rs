@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// What works after login.
-const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
+const AUTHENTICATED: &str = "IMAP4rev1 IMAP4rev2 LITERAL+ ID LANGUAGE ENABLE IDLE NAMESPACE UNSELECT UIDPLUS MOVE CHILDREN SPECIAL-USE \
                              CREATE-SPECIAL-USE LIST-EXTENDED LIST-STATUS STATUS=SIZE CONDSTORE QRESYNC MULTIAPPEND BINARY \
                              COMPRESS=DEFLATE OBJECTID ACL RIGHTS=texk LIST-MYRIGHTS QUOTA QUOTA=RES-STORAGE \
                              QUOTA=RES-MESSAGE QUOTA=RES-MAILBOX QUOTASET ESEARCH SEARCHRES WITHIN SORT SORT=DISPLAY \
                              ESORT THREAD=ORDEREDSUBJECT THREAD=REFERENCES PREVIEW PARTIAL MULTISEARCH SEARCH=FUZZY \
-                             UTF8=ACCEPT UNAUTHENTICATE SAVEDATE REPLACE NOTIFY";
+                             UTF8=ACCEPT UNAUTHENTICATE SAVEDATE REPLACE NOTIFY METADATA LIST-METADATA FILTERS I18NLEVEL=1";
 
 impl ImapSession {
     /// What works in the state the session is in.
@@ -27,7 +27,7 @@ impl ImapSession {
             //# "APPENDLIMIT=<number>": This indicates that the IMAP server has the same upload limit for all mailboxes.
             return format!("{AUTHENTICATED} APPENDLIMIT={}", self.append_limit());
         }
-        let mut text = "IMAP4rev1 IMAP4rev2 LITERAL+ ID".to_owned();
+        let mut text = "IMAP4rev1 IMAP4rev2 LITERAL+ ID LANGUAGE".to_owned();
         if self.may_starttls() {
             text.push_str(" STARTTLS");
         }

@@ -9,7 +9,7 @@ use super::{
     append::{Append, GivenUp},
     fetch::Fetching,
     find::{Found, Wanted},
-    list::ListStatus,
+    list::ListDetails,
     multisearch::{Searching, Seen},
     notify::{Notify, OwnChange},
     resync::Vanishing,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ask::{Answer, LoginAnswer, Refusal},
-    command::{ListRequest, NotifyEvents, Resync, StatusItem},
+    command::{Command, ListRequest, MetadataRequest, NotifyEvents, Resync, StatusItem},
     grammar::Frame,
 };
 
@@ -36,8 +36,8 @@ pub(super) enum Purpose {
     List(ListRequest),
     /// LSUB: reference and pattern.
     Lsub(String, String),
-    /// The counters that LIST returns, one mailbox after another.
-    ListStatus(ListStatus),
+    /// The counters and annotations that LIST returns, one mailbox after another.
+    ListDetails(ListDetails),
     /// STATUS.
     Status(MailboxName, Vec<StatusItem>),
     /// CREATE.
@@ -50,11 +50,15 @@ pub(super) enum Purpose {
     MyRights(MailboxName),
     /// GETQUOTA, the end of SETQUOTA, and GETQUOTAROOT with its mailbox.
     Quota(Option<MailboxName>),
+    /// GETMETADATA.
+    Metadata(Option<MailboxName>, Box<MetadataRequest>),
+    /// The filters that a search names.
+    Filters(Box<Command>),
     /// SETQUOTA.
     SetQuota(String),
     /// SUBSCRIBE (`true`) and UNSUBSCRIBE.
     Subscribe(MailboxName, bool),
-    /// SETACL, DELETEACL: what to say.
+    /// SETACL, DELETEACL, SETMETADATA: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
@@ -284,7 +288,10 @@ impl ImapSession {
             (Purpose::Lsub(reference, pattern), Answer::Mailboxes(mailboxes)) => {
                 self.lsub_answer(&reference, &pattern, &mailboxes);
             }
-            (Purpose::ListStatus(listing), Answer::Status(status)) => self.list_status_answer(listing, Some(&status)),
+            (Purpose::ListDetails(listing), Answer::Status(status)) => self.list_status_answer(listing, &status),
+            (Purpose::ListDetails(listing), Answer::Metadata(annotations)) => {
+                self.list_metadata_answer(listing, &annotations);
+            }
             (Purpose::Status(mailbox, items), Answer::Status(status)) => {
                 self.write_status(&mailbox, &items, &status);
                 self.complete("OK done");
@@ -302,6 +309,10 @@ impl ImapSession {
                 self.complete("OK done");
             }
             (Purpose::Quota(mailbox), Answer::Quota(quota)) => self.write_quota(mailbox.as_ref(), &quota),
+            (Purpose::Metadata(mailbox, request), Answer::Metadata(annotations)) => {
+                self.metadata_answer(mailbox.as_ref(), &request, &annotations);
+            }
+            (Purpose::Filters(command), Answer::Metadata(annotations)) => self.filters_answer(*command, &annotations),
             (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Subscribe(mailbox, subscribed), Answer::Done) => self.subscribed(&mailbox, subscribed),
@@ -357,7 +368,7 @@ impl ImapSession {
             //= rfc5819#section-2
             //# If the server runs into unexpected problems while trying to look up
             //# the STATUS information, it MAY drop the corresponding STATUS reply.
-            Purpose::ListStatus(listing) => self.list_status_answer(listing, None),
+            Purpose::ListDetails(listing) => self.next_list_detail(listing),
             // Watching goes on from where the news ended: they would be asked for without end.
             Purpose::Sync(After::Idle)
             | Purpose::LookMailboxes(After::Idle)
@@ -376,6 +387,14 @@ impl ImapSession {
             Purpose::AppendOctets(_) => self.abort_append(GivenUp::Refuse(refusal.text(true))),
             Purpose::AppendAbort(given_up) => self.append_given_up(given_up),
             Purpose::EndWatch => self.idle_done(),
+            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
+            purpose => self.search_refused(purpose, refusal),
+        }
+    }
+
+    /// The host would not search, or something else that nothing depends on.
+    fn search_refused(&mut self, purpose: Purpose, refusal: &Refusal) {
+        match purpose {
             Purpose::Find(wanted) => {
                 self.forget_saved(wanted.saves());
                 self.complete(refusal.text(false));
@@ -395,7 +414,10 @@ impl ImapSession {
                 self.forget_saved(searching.saves());
                 self.complete(refusal.text(false));
             }
-            Purpose::Copy(_) | Purpose::Replace => self.complete(refusal.text(true)),
+            Purpose::Filters(command) => {
+                self.forget_saved(command.saves());
+                self.complete(refusal.text(false));
+            }
             _ => self.complete(refusal.text(false)),
         }
     }

@@ -17,6 +17,7 @@ impl Refusal {
             Self::NoSuchMailbox | Self::MailboxGone => "NO [NONEXISTENT] there is no such mailbox".to_owned(),
             Self::NoPermission => "NO [NOPERM] you may not do that".to_owned(),
             Self::NoSuchQuotaRoot => "NO [NONEXISTENT] there is no such quota root".to_owned(),
+            Self::TooManyAnnotations => "NO [METADATA TOOMANY] there is no room for more".to_owned(),
             Self::Exists => "NO [ALREADYEXISTS] it is there already".to_owned(),
             Self::Cannot(why) => format!("NO [CANNOT] {}", one_line(why)),
             Self::OverQuota => "NO [OVERQUOTA] the quota would be exceeded".to_owned(),

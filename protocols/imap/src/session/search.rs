@@ -115,6 +115,8 @@ fn key(open: &Meaning<'_>, program: &SearchProgram, fuzzy: bool, recent_left: &m
         //# if the server doesn't support THREADID [...] a SEARCH
         //# for THREADID MUST NOT match any messages.
         SearchProgram::ThreadId => SearchKey::Uids(UidSet::new()),
+        // A search is carried out when its filters have taken the place of their names.
+        SearchProgram::Filter(_) => return Err("a filter is not known"),
         SearchProgram::Text(field, text) if fuzzy => SearchKey::Fuzzy(field.clone(), text.clone()),
         SearchProgram::Text(field, text) => SearchKey::Text(field.clone(), text.clone()),
     })

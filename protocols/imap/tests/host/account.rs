@@ -8,7 +8,7 @@ use rockdove_imap::{
     command::AppendFacts, fetch::render_page,
 };
 use rockdove_mail::{
-    FlagUpdate, Flags, MailboxName, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet,
+    FlagUpdate, Flags, MailboxName, MetadataEntry, MetadataScope, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet,
     sasl::{self, ScramKeys},
     search::ThreadNode,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Account {
     pub(crate) rights: BTreeMap<MailboxName, Rights>,
     /// What others may do.
     acls: BTreeMap<MailboxName, BTreeMap<String, Rights>>,
+    /// Annotations of mailboxes, and of the server.
+    annotations: BTreeMap<Option<MailboxName>, BTreeMap<MetadataEntry, Bytes>>,
     /// What is worth telling in a transcript.
     pub(crate) notes: Vec<String>,
 }
@@ -321,6 +323,7 @@ impl Account {
             | Ask::Quota { .. }
             | Ask::QuotaRoot { .. }
             | Ask::SetQuota { .. }) => return self.access_ask(ask),
+            ask @ (Ask::Metadata { .. } | Ask::SetMetadata { .. }) => return self.metadata_ask(ask),
             Ask::Rename { from, to } => self.rename(&from, to)?,
             Ask::Subscribe { mailbox, subscribed } => {
                 self.subscriptions.retain(|known| *known != mailbox);
@@ -429,6 +432,39 @@ impl Account {
             }
             _ => return Err(Refusal::NoSuchQuotaRoot),
         })
+    }
+
+    /// Annotations: at most three in one place; those of the server that are shared are not ann's to change.
+    fn metadata_ask(&mut self, ask: Ask) -> Result<Answer, Refusal> {
+        let (Ask::Metadata { mailbox } | Ask::SetMetadata { mailbox, .. }) = &ask else { unreachable!("{ask:?}") };
+        if let Some(mailbox) = mailbox {
+            match self.rights_on(mailbox) {
+                rights if !self.mailboxes.contains_key(mailbox) || rights.is_empty() => {
+                    return Err(Refusal::NoSuchMailbox);
+                }
+                Rights::LOOKUP => return Err(Refusal::NoPermission),
+                _ => {}
+            }
+        }
+        let there = self.annotations.entry(mailbox.clone()).or_default();
+        let Ask::SetMetadata { entries, mailbox } = ask else {
+            return Ok(Answer::Metadata(there.clone().into_iter().collect()));
+        };
+        let mut new = there.clone();
+        for (entry, value) in entries {
+            if mailbox.is_none() && entry.scope() == MetadataScope::Shared {
+                return Err(Refusal::NoPermission);
+            }
+            match value {
+                Some(value) => new.insert(entry, value),
+                None => new.remove(&entry),
+            };
+        }
+        if new.len() > 3 {
+            return Err(Refusal::TooManyAnnotations);
+        }
+        *there = new;
+        Ok(Answer::Done)
     }
 
     fn quota(&self) -> QuotaFacts {

@@ -33,6 +33,9 @@ impl ImapFront {
                 let (account, mailbox) = (place.account, place.mailbox);
                 Ok(Command::SetRights { account, mailbox, identifier, update, rights })
             }),
+            Ask::SetMetadata { mailbox, entries } => {
+                self.manage(id, replier, move |talk| talk.annotating(mailbox.as_ref(), entries));
+            }
             Ask::Store { uids, update, flags, unchanged_since } => self.change(id, replier, move |talk| {
                 let place = talk.place()?;
                 let (account, mailbox) = (place.account, place.mailbox);
@@ -122,13 +125,14 @@ impl Conversation {
 
     /// Hands a command to the engine. `missing` is the refusal when something it names is not there.
     fn submit(self: &Arc<Self>, id: AskId, answers: Replier<Answer>, command: Command, missing: Refusal) {
-        let (target, owner) = (target_of(&command), creates_for(&command));
+        let (target, owner, annotates) = (target_of(&command), creates_for(&command), annotates(&command));
         let talk = Arc::clone(self);
         let done = Box::new(move |result: Result<Outcome, EngineError>| {
             let answer = match result {
                 Ok(Outcome::Mailbox(mailbox)) => owner
                     .map_or(Answer::Done, |owner| Answer::Created(ObjectId { account: owner.0, number: mailbox.0 })),
                 Ok(outcome) => talk.answer_of(outcome),
+                Err(EngineError::Limit(_)) if annotates => Answer::Refused(Refusal::TooManyAnnotations),
                 Err(error) => {
                     let target_gone = target.is_some_and(|(account, id)| talk.is_gone(account, id));
                     let missing = if target_gone { Refusal::NoSuchMailbox } else { missing };
@@ -174,6 +178,14 @@ fn creates_for(command: &Command) -> Option<AccountId> {
         Command::As { command, .. } => creates_for(command),
         Command::CreateMailbox { account, .. } => Some(*account),
         _ => None,
+    }
+}
+
+/// Whether a command sets annotations.
+fn annotates(command: &Command) -> bool {
+    match command {
+        Command::As { command, .. } => annotates(command),
+        command => matches!(command, Command::Annotate { .. }),
     }
 }
 

@@ -1,7 +1,8 @@
 //! The front of IMAP: the selected mailbox as a snapshot, pages of FETCH, commands for the engine.
 //!
 //! * What: the host's half of IMAP connections: [`mailbox`] opens, compares and watches, [`find`] searches, [`fetch`] shows
-//!   messages, [`change`] changes them, [`append`] takes new ones in, [`access`] tells rights and quotas.
+//!   messages, [`change`] changes them, [`append`] takes new ones in, [`access`] tells rights and quotas,
+//!   [`metadata`] annotations.
 //! * In: what an IMAP session asks.
 //! * Out: answers out of snapshots and records, commands for the engine, one log line for each message taken in.
 //! * Never: blocks a worker, keeps more than one page of a message or of an answer, or holds a snapshot while the client
@@ -14,6 +15,7 @@ mod change;
 mod fetch;
 mod find;
 mod mailbox;
+mod metadata;
 mod notify;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -183,6 +185,9 @@ impl ImapFront {
             Ask::MyRights { mailbox } => self.answer(id, replier, move |talk, reach| talk.my_rights(&mailbox, reach)),
             Ask::Quota { root } => self.later(id, replier, move |talk| talk.quota(&root)),
             Ask::QuotaRoot { mailbox } => self.later(id, replier, move |talk| talk.quota_root(&mailbox)),
+            Ask::Metadata { mailbox } => {
+                self.answer(id, replier, move |talk, reach| talk.metadata(mailbox.as_ref(), reach));
+            }
             Ask::Select { mailbox, read_only } => {
                 self.end_watch();
                 self.answer(id, replier, move |talk, reach| talk.select(&mailbox, read_only, reach));

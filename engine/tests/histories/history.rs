@@ -400,7 +400,7 @@ pub(crate) fn reason(error: &EngineError) -> Option<No> {
         EngineError::Invalid(_) => Some(No::Invalid),
         EngineError::OverQuota => Some(No::OverQuota),
         EngineError::Limit(_) => Some(No::Limit),
-        EngineError::NoPermission(_) => Some(No::Forbidden),
+        EngineError::NoPermission(_) => Some(No::Permission),
         EngineError::Unavailable(_) | EngineError::Corrupt(_) => None,
     }
 }

@@ -126,7 +126,7 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum No {
     NotFound,
-    Forbidden,
+    Permission,
     Exists,
     Invalid,
     OverQuota,

@@ -73,7 +73,7 @@ impl Shared {
     fn need(&self, actor: AccountId, account: AccountId, mailbox: MailboxId, need: Rights) -> Result<Rights, No> {
         match self.rights(actor, account, mailbox) {
             have if have.contains(need) => Ok(have),
-            have if have.contains(Rights::LOOKUP) => Err(No::Forbidden),
+            have if have.contains(Rights::LOOKUP) => Err(No::Permission),
             _ => Err(No::NotFound),
         }
     }
@@ -109,7 +109,7 @@ impl Shared {
         match &mut act {
             Act::Append { account, mailbox, messages } => {
                 let rights = self.need(actor, *account, *mailbox, Rights::INSERT)?;
-                for (_, flags, _) in messages.iter_mut() {
+                for (_, flags, _) in messages {
                     *flags = allowed(rights, flags);
                 }
             }
@@ -395,7 +395,7 @@ fn shared_mailboxes_agree_with_the_model() {
         life.compare(&mut rng, "at the end");
     }
     assert!(done_by_others > 500, "only {done_by_others} commands were given by others and carried out");
-    for reason in [No::NotFound, No::Forbidden] {
+    for reason in [No::NotFound, No::Permission] {
         assert!(refused.iter().filter(|no| **no == reason).count() > 100, "{reason:?} is too rare");
     }
 }

@@ -73,14 +73,15 @@ impl Dns {
         Ok(Self { resolver: builder.build().map_err(io::Error::other)? })
     }
 
-    /// Names of the servers that take mail for a domain, the preferred ones first; equal ones in the order of `dice`,
-    /// which is given a number below its argument. A domain without exchangers stands for itself (RFC 5321 section 5.1).
+    /// Names of the servers that take mail for a domain and are better than `ourselves`, the preferred ones first; equal
+    /// ones in the order of `dice`, which gives a number below its argument. Empty when we are the best. A domain without exchangers stands for itself (RFC 5321 section 5.1).
     ///
     /// # Errors
     /// When the domain takes no mail, or it cannot be found out.
     pub async fn exchangers(
         &self,
         domain: &str,
+        ourselves: &str,
         dice: &mut dyn FnMut(usize) -> usize,
     ) -> Result<Vec<String>, DnsFailure> {
         if domain.starts_with('[') {
@@ -108,6 +109,11 @@ impl Dns {
             return Err(DnsFailure::NoMail);
         }
         found.retain(|(_, _, name)| !name.is_empty());
+        // RFC 5321 section 5.1: exchangers that are not better than we are would bring the mail back to us.
+        if let Some(ours) = found.iter().find(|(_, _, name)| name.eq_ignore_ascii_case(ourselves)).map(|found| found.0)
+        {
+            found.retain(|(preference, ..)| *preference < ours);
+        }
         found.sort();
         Ok(found.into_iter().map(|(_, _, name)| name).take(EXCHANGERS_MAX).collect())
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, UdpSocket},
     time::Duration,
 };
 
@@ -38,7 +38,8 @@ pub(super) async fn targets(
 ) -> Result<Vec<Target>, ServerReply> {
     let (names, port, anywhere) = match way {
         Way::Exchangers(domain) => {
-            let names = dns.exchangers(domain, dice).await.map_err(|failure| reply(domain, &failure))?;
+            let names =
+                dns.exchangers(domain, &config.hostname, dice).await.map_err(|failure| reply(domain, &failure))?;
             (names, config.outbound.port, config.outbound.loopback)
         }
         Way::Server(route) => (route.host.iter().cloned().collect(), route.port, true),
@@ -47,14 +48,10 @@ pub(super) async fn targets(
             return Err(ServerReply::new(451, "4.3.5", &text));
         }
     };
-    let (mut targets, mut last) = (Vec::new(), None);
-    let mut here = false;
+    let (mut targets, mut last): (Vec<Target>, Option<ServerReply>) = (Vec::new(), None);
+    // We are the best exchanger ourselves, and have no mailbox for it.
+    let mut here = names.is_empty();
     for name in names {
-        // RFC 5321 section 5.1: exchangers that are not better than we are would bring the mail back to us.
-        if matches!(way, Way::Exchangers(_)) && name.eq_ignore_ascii_case(&config.hostname) {
-            here = true;
-            break;
-        }
         match dns.addresses(&name).await {
             Ok(addresses) => {
                 let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
@@ -65,22 +62,25 @@ pub(super) async fn targets(
                         .map(|address| Target { name: name.clone(), address: SocketAddr::new(address, port) }),
                 );
             }
-            Err(failure) => last = Some(reply(&name, &failure)),
+            // What may pass is more than what is for good: one of them may take it tomorrow.
+            Err(failure) if last.as_ref().is_none_or(ServerReply::is_permanent) => last = Some(reply(&name, &failure)),
+            Err(_) => {}
         }
     }
     if !targets.is_empty() {
         return Ok(targets);
     }
-    if here {
+    if here && last.as_ref().is_none_or(ServerReply::is_permanent) {
         return Err(ServerReply::new(550, "5.4.6", "mail for this domain would come back to this server"));
     }
     Err(last.unwrap_or_else(|| ServerReply::new(550, "5.1.2", "the domain has no server that takes mail")))
 }
 
-/// Whether an address can be another machine's.
+/// Whether an address can be another machine's. One that we can listen on is ours, under whatever name.
 fn is_elsewhere(address: IpAddr) -> bool {
     let address = address.to_canonical();
-    !(address.is_loopback() || address.is_unspecified() || address.is_multicast())
+    let ours = address.is_loopback() || address.is_unspecified() || address.is_multicast();
+    !ours && UdpSocket::bind((address, 0)).is_err()
 }
 
 fn reply(name: &str, failure: &DnsFailure) -> ServerReply {

@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rockdove_tests::{DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Server, Setup, Sink, Wire, client_script, on_both};
+use rockdove_tests::{
+    DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Received, Server, Setup, Sink, Wire, client_script, on_both,
+};
 
 on_both!(
     mail_leaves_and_what_is_refused_comes_back,
@@ -17,6 +19,7 @@ on_both!(
     the_queue_can_be_held_and_emptied,
     servers_of_ours_talk_over_tls,
     what_leaves_is_signed,
+    a_full_mailbox_keeps_nothing_from_being_noted,
 );
 
 /// How long something may take that happens in the background.
@@ -295,9 +298,16 @@ fn what_leaves_is_signed(io: Io) {
     submission.send(&["eve@far.example"], &format!("{header}\r\n\r\n  text  with \t spaces \r\n..\r\n\r\n\r\n"));
     let large = "0123456789 ".repeat(20_000);
     submission.send(&["eve@far.example"], &format!("{header}\r\n\r\n{large}"));
+    // Nobody lends the name of another to what they send.
+    let foreign = header.replace("ada@", "ben@");
+    submission.send(&["eve@far.example"], &format!("{foreign}\r\n\r\nfor a friend"));
+    let received = sink.wait_for(3);
+    let is_foreign = |message: &&Received| message.content.ends_with(b"for a friend\r\n");
+    let text = String::from_utf8_lossy(&received.iter().find(is_foreign).expect("sent").content).into_owned();
+    assert!(!text.contains("DKIM-Signature"), "{text}");
     let keys = server.path("keys.json");
     std::fs::write(&keys, server.rockdove(&["domain", "dkim", "list", DOMAIN, "--json"], "").ok()).expect("written");
-    for (number, message) in sink.wait_for(2).iter().enumerate() {
+    for (number, message) in received.iter().filter(|message| !is_foreign(message)).enumerate() {
         let file = server.path(&format!("message{number}"));
         std::fs::write(&file, &message.content).expect("written");
         let (file, keys) = (file.to_string_lossy().into_owned(), keys.to_string_lossy().into_owned());
@@ -311,4 +321,18 @@ fn what_leaves_is_signed(io: Io) {
         assert!(zone.contains(wanted), "{wanted} is not in\n{zone}");
     }
     server.rockdove(&["domain", "dkim", "remove", DOMAIN, "three"], "").ok();
+}
+
+fn a_full_mailbox_keeps_nothing_from_being_noted(io: Io) {
+    let sink = Sink::with(
+        |address, _| if address.starts_with("nobody") { "550 5.1.1 no such user" } else { "250 2.1.5 ok" },
+        |_| End::Say("250 2.0.0 taken"),
+    );
+    let server = Server::start(setup(io, &sink, "\"*\""));
+    let ada = format!("ada@{DOMAIN}");
+    server.rockdove(&["account", "quota", &ada, "1 B"], "").ok();
+    Submission::open(&server).send(&["one@a.example", "nobody@a.example"], "Subject: x\r\n\r\n");
+    wait_until("an empty queue", || queue(&server).is_empty());
+    assert_eq!(sink.received().len(), 1);
+    assert_eq!(Pop3::inbox(&server, "ada").len(), 1, "the report is there all the same");
 }

@@ -9,7 +9,7 @@ use rockdove_mail::MetadataScope;
 
 use super::{Done, Engine};
 use crate::{
-    command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome},
+    command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome, QuotaLimits},
     directory,
     queue::{Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
@@ -179,10 +179,12 @@ impl Engine {
         }
         let slots: Vec<Arc<AccountSlot>> = by_account.keys().map(|account| self.slot(*account)).collect();
         let mut planners: Vec<MutexGuard<'_, Planner>> = slots.iter().map(|slot| slot.lock()).collect();
+        let notes = leaving.is_some_and(|(_, settled)| !settled.is_empty());
         let mut plans = Vec::with_capacity(slots.len());
         let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
         for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
-            let limits = self.limits_of(slot.id);
+            // A report to a full mailbox must not keep from being noted what it reports.
+            let limits = if notes { QuotaLimits::default() } else { self.limits_of(slot.id) };
             let mut plan = AccountPlan::begin(&self.kv, by.now_unix_s, slot, planner)?;
             for number in numbers {
                 let message = message.ok_or_else(nothing_to_send)?;

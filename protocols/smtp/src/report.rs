@@ -81,7 +81,13 @@ impl Report {
         let eight_bit = if text.is_ascii() { "7bit" } else { "8bit" };
         let global = if status.is_ascii() { "message/delivery-status" } else { "message/global-delivery-status" };
         let status_bits = if status.is_ascii() { "7bit" } else { "8bit" };
-        let returned = if self.whole { "message/rfc822" } else { "text/rfc822-headers" };
+        let returned = match (self.whole, status.is_ascii()) {
+            (true, true) => "message/rfc822",
+            (false, true) => "text/rfc822-headers",
+            // RFC 6533 section 3.
+            (true, false) => "message/global",
+            (false, false) => "message/global-headers",
+        };
         let described = if self.whole { "Your message" } else { "Header of your message" };
         let (to, id, date) = (one_line(&self.to), &self.id, date_time(self.now_unix_s));
         format!(

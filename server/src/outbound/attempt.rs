@@ -19,7 +19,7 @@ fn signatures(engine: &Engine, lease: &Lease, record: &MessageRecord) -> Bytes {
     if lease.envelope.owner.is_none() && !lease.envelope.reverse_path.is_empty() {
         return Bytes::new();
     }
-    dkim::signatures(engine, record).map_or_else(
+    dkim::signatures(engine, lease.envelope.owner, record).map_or_else(
         |error| {
             tracing::warn!(message = lease.message.0, %error, "mail leaves without a signature");
             Bytes::new()

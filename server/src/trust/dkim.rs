@@ -4,6 +4,7 @@ use std::io;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use mail_auth::{
+    AuthenticatedMessage,
     common::{
         crypto::{Ed25519Key, RsaKey, Sha256, SigningKey},
         headers::HeaderWriter as _,
@@ -14,8 +15,10 @@ use rockdove_engine::{
     AccountId, Engine, EngineError, MessageRecord,
     directory::{SigningAlgorithm, SigningKeyRecord},
 };
-use rockdove_mail::header;
+use rockdove_smtp::Address;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs1KeyDer};
+
+use crate::delivery::may_send_as;
 
 /// Bits of a new RSA key: what RFC 8301 asks for, and what fits into one DNS answer.
 const RSA_BITS: usize = 2_048;
@@ -98,15 +101,23 @@ pub fn record(key: &SigningKeyRecord) -> String {
     format!("v=DKIM1; k={kind}; p={}", BASE64.encode(&key.public))
 }
 
-/// The signatures of a message in the queue, as header fields to be put before it; empty when its author's domain has no
-/// active key. Reads the whole message.
+/// The signatures of a message in the queue, as header fields to be put before it. Empty when its author's domain has no
+/// active key, or when `owner` has no right to an address that it calls its author: whoever may send for one domain must
+/// not speak in the name of another. Reads the whole message, once for each key.
 ///
 /// # Errors
 /// When it cannot be read or signed.
-pub fn signatures(engine: &Engine, record: &MessageRecord) -> Result<String, EngineError> {
+pub fn signatures(engine: &Engine, owner: Option<AccountId>, record: &MessageRecord) -> Result<String, EngineError> {
     let start = engine.read(AccountId(0), record, 0..record.header.end.min(HEADER_OCTETS_MAX))?;
-    let Some(domain) = author_domain(&start) else { return Ok(String::new()) };
-    let keys = engine.directory().signing_keys(&domain);
+    let authors = authors(&start);
+    let Some(first) = authors.first() else { return Ok(String::new()) };
+    let directory = engine.directory();
+    let is_own = |author: &Address| owner.is_none_or(|owner| may_send_as(&directory, owner, author));
+    if !authors.iter().all(is_own) {
+        tracing::warn!(author = %first, "not signed: the account that sent it has no right to this address");
+        return Ok(String::new());
+    }
+    let keys = directory.signing_keys(&first.domain);
     let mut fields = String::new();
     for key in keys.iter().filter(|key| key.active) {
         fields.push_str(&signature(engine, record, key)?);
@@ -114,15 +125,11 @@ pub fn signatures(engine: &Engine, record: &MessageRecord) -> Result<String, Eng
     Ok(fields)
 }
 
-/// The domain of the first author.
-fn author_domain(start: &[u8]) -> Option<String> {
-    let from = header::unfold_decoded(start, "from").into_iter().next()?;
-    let address = match from.rsplit_once('<') {
-        Some((_, rest)) => rest.split_once('>')?.0,
-        None => from.as_str(),
-    };
-    let (_, domain) = address.trim().rsplit_once('@')?;
-    Some(domain.trim().to_owned())
+/// Who the header says has written it. Empty when one of them has no address that can be read.
+fn authors(start: &[u8]) -> Vec<Address> {
+    let Some(message) = AuthenticatedMessage::parse(start) else { return Vec::new() };
+    let authors: Result<Vec<Address>, _> = message.from.iter().map(|author| Address::parse(author)).collect();
+    authors.unwrap_or_default()
 }
 
 fn signature(engine: &Engine, record: &MessageRecord, key: &SigningKeyRecord) -> Result<String, EngineError> {
@@ -174,15 +181,18 @@ mod tests {
     }
 
     #[test]
-    fn the_author_is_found() {
-        for (from, domain) in [
-            ("ada@a.example", Some("a.example")),
-            ("\"A <x@y> B\" <ada@a.example>", Some("a.example")),
-            ("Ada\r\n <ada@a.example>", Some("a.example")),
-            ("nobody", None),
+    fn authors_are_found() {
+        for (from, expected) in [
+            ("From: ada@a.example", vec!["ada@a.example"]),
+            ("From: \"A <x@y> B\" <ada@a.example>", vec!["ada@a.example"]),
+            ("From: ada@a.example (Ada <x@y>)", vec!["ada@a.example"]),
+            ("From: Ada\r\n <ada@a.example>, ben@b.example", vec!["ada@a.example", "ben@b.example"]),
+            ("From: ada@a.example\r\nFrom: ben@b.example", vec!["ada@a.example", "ben@b.example"]),
+            ("From: nobody", vec![]),
         ] {
-            let header = format!("Subject: x\r\nFrom: {from}\r\n\r\n");
-            assert_eq!(author_domain(header.as_bytes()).as_deref(), domain, "{from}");
+            let header = format!("Subject: x\r\n{from}\r\n\r\n");
+            let found: Vec<String> = authors(header.as_bytes()).iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{from}");
         }
     }
 }

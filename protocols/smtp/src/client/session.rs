@@ -327,10 +327,7 @@ impl ClientSession {
             if let Some(reply) = mail.refused.take() {
                 mail.set_rest(&RecipientResult::Refused(reply));
             }
-            // The transaction is still open on the other side when MAIL was accepted.
-            self.say("RSET\r\n", COMMAND_MS);
-            mail.complete = true;
-            self.state = State::End(mail);
+            self.reset(mail);
         } else if mail.chunked && nothing_left {
             self.state = State::Content(mail);
             self.ask_content();
@@ -341,13 +338,21 @@ impl ClientSession {
         }
     }
 
+    /// Every result is known, but the transaction may still be open on the other side: the next one would not be taken.
+    fn reset(&mut self, mut mail: Box<Mail>) {
+        self.say("RSET\r\n", COMMAND_MS);
+        mail.accepted.clear();
+        mail.complete = true;
+        self.state = State::End(mail);
+    }
+
     fn data_reply(&mut self, mut mail: Box<Mail>, reply: ServerReply) {
         if let Some(refused) = mail.refused.take() {
             mail.set_rest(&RecipientResult::Refused(refused));
         }
         if reply.code != 354 {
             mail.set_rest(&RecipientResult::Refused(temporary_unless_permanent(reply)));
-            return self.note(mail, true);
+            return self.reset(mail);
         }
         if mail.accepted.is_empty() {
             //= rfc2920#section-3.1

@@ -35,6 +35,8 @@ pub(super) struct Attempt(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     work: Option<Work>,
+    /// The connection has ended: what a job begins now is nobody's.
+    over: bool,
     /// The server was ready for mail.
     ready: bool,
     unusable: Option<(Stage, ServerReply)>,
@@ -105,7 +107,12 @@ impl Attempt {
                 .map(|full| if full { ReturnContent::Full } else { ReturnContent::Headers }),
         };
         let places = lease.state.waiting().map(|(place, _)| place).collect();
-        self.lock().work = Some(Work { lease, record, signatures, read: 0, places });
+        let mut state = self.lock();
+        if state.over {
+            engine.return_lease(&lease);
+        } else {
+            state.work = Some(Work { lease, record, signatures, read: 0, places });
+        }
         Ok(transaction)
     }
 
@@ -128,8 +135,15 @@ impl Attempt {
         Ok((content, to == record.size_bytes))
     }
 
-    /// What is worked on: its result is known, or will never be.
+    /// What is worked on: its result is known.
     pub(super) fn take(&self) -> Option<Work> {
         self.lock().work.take()
+    }
+
+    /// What is worked on when the connection has ended: its result will never be known.
+    pub(super) fn end(&self) -> Option<Work> {
+        let mut state = self.lock();
+        state.over = true;
+        state.work.take()
     }
 }

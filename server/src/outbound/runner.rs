@@ -293,7 +293,7 @@ impl Runner {
 
     /// What a connection was working on when it was lost waits again.
     fn put_down(&self, attempt: &Attempt, server: &str) -> Stage {
-        let Some(work) = attempt.take() else { return Stage::Greeting };
+        let Some(work) = attempt.end() else { return Stage::Greeting };
         let came = Came::nothing(&work.lease, &settle::lost(Stage::Envelope), server);
         self.settle(work.lease, came, || {});
         Stage::Envelope

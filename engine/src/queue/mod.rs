@@ -68,6 +68,8 @@ pub struct Outbound {
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
+    /// `TLS-Required: No` (RFC 8689 section 3): it goes out even where a policy of its destination cannot be kept.
+    pub tls_optional: bool,
     /// When it was accepted, in milliseconds since 1970.
     pub received_ms: u64,
     /// Not before this moment (RFC 4865), in milliseconds since 1970; 0 for at once.

@@ -98,6 +98,7 @@ impl<'a> QueuePlan<'a> {
             content: outbound.content,
             smtputf8: outbound.smtputf8,
             require_tls: outbound.require_tls,
+            tls_optional: outbound.tls_optional,
             received_ms: outbound.received_ms,
             not_before_ms: outbound.not_before_ms,
         };

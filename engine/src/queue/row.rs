@@ -20,6 +20,7 @@ const RETURN_FULL: u8 = 4;
 const RETURN_HEADERS: u8 = 8;
 const SMTPUTF8: u8 = 16;
 const REQUIRE_TLS: u8 = 32;
+const TLS_OPTIONAL: u8 = 64;
 
 const HELD: u8 = 1;
 const DELAY_TOLD: u8 = 2;
@@ -48,6 +49,8 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// REQUIRETLS.
     pub require_tls: bool,
+    /// `TLS-Required: No`.
+    pub tls_optional: bool,
     /// When it was accepted, in milliseconds since 1970.
     pub received_ms: u64,
     /// Not before this moment, in milliseconds since 1970; 0 for at once.
@@ -109,7 +112,8 @@ impl Envelope {
             | flag(self.full_return == Some(true), RETURN_FULL)
             | flag(self.full_return == Some(false), RETURN_HEADERS)
             | flag(self.smtputf8, SMTPUTF8)
-            | flag(self.require_tls, REQUIRE_TLS);
+            | flag(self.require_tls, REQUIRE_TLS)
+            | flag(self.tls_optional, TLS_OPTIONAL);
         let content = match self.content {
             Content::SevenBit => 0,
             Content::EightBit => 1,
@@ -151,6 +155,7 @@ impl Envelope {
             content,
             smtputf8: flags & SMTPUTF8 != 0,
             require_tls: flags & REQUIRE_TLS != 0,
+            tls_optional: flags & TLS_OPTIONAL != 0,
             received_ms,
             not_before_ms,
         })

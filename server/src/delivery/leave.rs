@@ -54,7 +54,9 @@ pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec
             BodyKind::BinaryMime => Content::Binary,
         },
         smtputf8: envelope.smtputf8,
-        require_tls: false,
+        require_tls: envelope.require_tls,
+        // RFC 8689 section 4.1: with REQUIRETLS the field is ignored.
+        tls_optional: job.mail.header.tls_optional && !envelope.require_tls,
         received_ms: u64::try_from(unix_s).unwrap_or(0).saturating_mul(1000),
         not_before_ms: 0,
         prefix,

@@ -7,25 +7,35 @@
 //! * Fails: as a test does, saying what to do about it.
 #![allow(clippy::disallowed_methods, reason = "a test waits for another process, so it reads the clock")]
 
+mod authority;
 mod binary;
+mod bind;
 mod dice;
+mod https;
 mod imap;
 mod pop3;
+mod postfix;
 mod program;
 mod server;
 mod sink;
 mod smtp;
+mod submission;
 mod transcript;
 mod wire;
 
+pub use authority::{Authority, Identity};
 pub use binary::binary;
+pub use bind::{Bind, Signing, Zone};
 pub use dice::Dice;
+pub use https::Https;
 pub use imap::{Imap, Reply};
 pub use pop3::Pop3;
+pub use postfix::Postfix;
 pub use program::{Ran, client_script, program};
 pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
-pub use sink::{End, OnEnd, OnRecipient, Received, Sink};
+pub use sink::{End, Manner, OnEnd, OnRecipient, Received, Sink};
 pub use smtp::Smtp;
+pub use submission::{Submission, queue, replies, wait_until};
 pub use transcript::play;
 pub use wire::{Wire, certificate_of};
 

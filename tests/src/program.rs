@@ -7,8 +7,17 @@ use std::{
 };
 
 /// Programs the tests need, and the Debian package of each.
-const PACKAGES: [(&str, &str); 5] =
-    [("python3", "python3"), ("curl", "curl"), ("mbsync", "isync"), ("swaks", "swaks"), ("openssl", "openssl")];
+const PACKAGES: [(&str, &str); 9] = [
+    ("python3", "python3"),
+    ("curl", "curl"),
+    ("mbsync", "isync"),
+    ("swaks", "swaks"),
+    ("openssl", "openssl"),
+    ("named", "bind9"),
+    ("dnssec-keygen", "bind9-utils"),
+    ("dnssec-signzone", "bind9-utils"),
+    ("postfix", "postfix"),
+];
 
 /// How a program ended.
 #[derive(Debug)]

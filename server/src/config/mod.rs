@@ -11,8 +11,8 @@ mod read;
 mod values;
 
 pub use model::{
-    ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,
-    Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
+    ClearText, Config, DnsSettings, Dnssec, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings,
+    OutboundSettings, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
 pub use values::{Size, Span};

@@ -11,10 +11,13 @@ mod attempt;
 mod connect;
 mod front;
 mod report;
+mod results;
 mod route;
 mod runner;
 mod schedule;
 mod settle;
+mod sts;
+mod visit;
 
 pub use route::{Way, next_hop, takes_unknown};
 pub use runner::start;

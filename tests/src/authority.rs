@@ -38,7 +38,8 @@ pub struct Identity {
     pub key_hash: String,
 }
 
-fn hash(octets: &[u8]) -> String {
+/// SHA-256 in hexadecimal.
+pub fn sha256(octets: &[u8]) -> String {
     digest::digest(&digest::SHA256, octets).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
@@ -59,7 +60,7 @@ impl Authority {
 
     /// SHA-256 of its public key, in hexadecimal: `2 1 1`.
     pub fn key_hash(&self) -> String {
-        hash(&self.issuer.key().subject_public_key_info())
+        sha256(&self.issuer.key().subject_public_key_info())
     }
 
     /// A server of these names.
@@ -80,7 +81,7 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let chain = certificate.pem() + &self.pem();
-        Identity { chain, key_hash: hash(&key.subject_public_key_info()), key: key.serialize_pem() }
+        Identity { chain, key_hash: sha256(&key.subject_public_key_info()), key: key.serialize_pem() }
     }
 }
 

@@ -23,7 +23,7 @@ mod submission;
 mod transcript;
 mod wire;
 
-pub use authority::{Authority, Identity};
+pub use authority::{Authority, Identity, sha256};
 pub use binary::binary;
 pub use bind::{Bind, Signing, Zone};
 pub use dice::Dice;

@@ -3,9 +3,11 @@
 use std::{fs, net::SocketAddr};
 
 use rockdove_tests::{
-    Authority, Bind, DOMAIN, Door, Https, Identity, Io, Manner, Pop3, Postfix, Received, Server, Setup, Signing, Sink,
-    Submission, Zone, on_both, queue, replies, wait_until,
+    Authority, Bind, DOMAIN, Door, Https, Identity, Io, Manner, PASSWORD, Pop3, Postfix, Received, Server, Setup,
+    Signing, Sink, Submission, Zone, on_both, queue, replies, sha256, wait_until,
 };
+use serde_json::Value;
+use tempfile::NamedTempFile;
 
 on_both!(
     dane_decides,
@@ -118,33 +120,36 @@ fn dane_decides(io: Io) {
     }
 }
 
-/// A web server with a policy, and the records that lead to it.
-struct Policy {
-    web: Https,
-    records: String,
-}
-
-fn policy(authority: &Authority, domain: &str, webs: &mut Exchangers, mode: &str, exchanger: &str) -> Policy {
+/// A web server with the policy of a domain, and the records that lead to it.
+fn policy(authority: &Authority, domain: &str, webs: &mut Exchangers, mode: &str, exchanger: &str) -> (Https, String) {
     let identity = authority.vouch(&[&format!("mta-sts.{domain}")]);
-    let text = format!("version: STSv1\nmode: {mode}\nmx: {exchanger}\nmax_age: 86400\n");
+    let text = format!("version: STSv1\r\nmode: {mode}\r\nmx: {exchanger}\r\nmax_age: 86400\r\n");
     let web = Https::start(webs.next(), &identity, &text);
     webs.port = web.address.port();
     let records = format!("_mta-sts IN TXT \"v=STSv1; id=1;\"\nmta-sts IN A {}\n", web.address.ip());
-    Policy { web, records }
+    (web, records)
+}
+
+/// A file with the authorities that are trusted.
+fn roots(authority: &Authority) -> NamedTempFile {
+    let file = NamedTempFile::new().expect("a file");
+    fs::write(file.path(), authority.pem()).expect("written");
+    file
 }
 
 fn policies_are_kept_to(io: Io) {
     let authority = Authority::new("an authority that we trust");
     let (mut exchangers, mut webs) = (Exchangers::new(), Exchangers::new());
     let cases = [
-        ("kept", "enforce", "mx.kept.example", "good", true),
-        ("pattern", "enforce", "*.pattern.example", "good", true),
-        ("unnamed", "enforce", "other.unnamed.example", "good", false),
-        ("expired", "enforce", "mx.expired.example", "expired", false),
-        ("wrong", "enforce", "mx.wrong.example", "wrong", false),
-        ("clear", "enforce", "mx.clear.example", "clear", false),
-        ("testing", "testing", "mx.testing.example", "expired", true),
-        ("gone", "none", "other.gone.example", "wrong", true),
+        ("clear", "enforce", "mx.clear.example", "clear", Some("454 4.7.4")),
+        ("expired", "enforce", "mx.expired.example", "expired", Some("451 4.7.5")),
+        ("forged", "enforce", "mx.forged.example", "good", None),
+        ("gone", "none", "other.gone.example", "wrong", None),
+        ("kept", "enforce", "mx.kept.example", "good", None),
+        ("pattern", "enforce", "*.pattern.example", "good", None),
+        ("testing", "testing", "mx.testing.example", "expired", None),
+        ("unnamed", "enforce", "other.unnamed.example", "good", Some("451 4.7.5")),
+        ("wrong", "enforce", "mx.wrong.example", "wrong", Some("451 4.7.5")),
     ];
     let (mut zones, mut sinks, mut policies) = (Vec::new(), Vec::new(), Vec::new());
     for (name, mode, exchanger, kind, _) in cases {
@@ -157,23 +162,139 @@ fn policies_are_kept_to(io: Io) {
             _ => None,
         };
         let sink = exchangers.sink(identity.as_ref(), false);
-        let policy = policy(&authority, &domain, &mut webs, mode, exchanger);
-        zones.push(zone(&domain, Signing::None, sink.address, &policy.records));
+        let (web, records) = policy(&authority, &domain, &mut webs, mode, exchanger);
+        zones.push(zone(&domain, Signing::None, sink.address, &records));
         sinks.push(sink);
-        policies.push(policy);
+        policies.push(web);
     }
-    let bind = Bind::start(&zones);
-    let mut server = Server::start(
-        setup(io, &bind, exchangers.port)
-            .with("outbound", &format!("tls_roots = \"roots.pem\"\nmta_sts_port = {}", webs.port)),
-        // The file is there before the server reads it.
-    );
-    let _ = &mut server;
-    drop((sinks, policies, queue(&server)));
+    // Whoever has no certificate for the name has no policy to give.
+    policies[2].become_other(&authority.vouch(&["elsewhere.example"]));
+    let (bind, roots) = (Bind::start(&zones), roots(&authority));
+    let sts = format!("tls_roots = \"{}\"\nmta_sts_port = {}", roots.path().display(), webs.port);
+    let mut server = Server::start(setup(io, &bind, exchangers.port).with("outbound", &sts));
+    for (name, ..) in cases {
+        send(&server, &format!("eve@{name}.example"));
+    }
+    let expected: Vec<(String, &str)> =
+        cases.iter().filter_map(|(name, .., reply)| Some((format!("eve@{name}.example"), (*reply)?))).collect();
+    wait_until("everything was tried", || {
+        replies(&server).len() == expected.len() && replies(&server).iter().all(|(_, reply)| !reply.is_empty())
+    });
+    for ((address, reply), (expected_address, expected_reply)) in replies(&server).iter().zip(&expected) {
+        assert_eq!(address, expected_address);
+        assert!(reply.starts_with(expected_reply), "{address}: {reply}");
+    }
+    for ((name, .., reply), sink) in cases.iter().zip(&sinks) {
+        assert_eq!(sink.received().len(), usize::from(reply.is_none()), "{name}");
+        assert!(sink.received().iter().all(|message| message.tls), "{name}");
+    }
+    // What was fetched is kept, over a restart too, whatever becomes of the server that gave it.
+    let asked = || policies.iter().map(|web| web.asked().len()).collect::<Vec<_>>();
+    assert_eq!(asked(), [1, 1, 0, 1, 1, 1, 1, 1, 1]);
+    policies.iter().for_each(|web| web.answer("nothing"));
+    server.stop();
+    server.run();
+    send(&server, "eve@kept.example");
+    sinks[4].wait_for(2);
+    server.rockdove(&["queue", "retry", "--next-hop", "unnamed.example"], "").ok();
+    wait_until("tried again", || {
+        let tasks: Vec<Value> = queue(&server).iter().map(|message| message["tasks"][0].clone()).collect();
+        tasks.iter().any(|task| task["next_hop"] == "unnamed.example" && task["attempts"] == 2)
+    });
+    assert!(sinks[7].received().is_empty());
+    assert_eq!(asked(), [1, 1, 0, 1, 1, 1, 1, 1, 1]);
 }
 
-fn mail_that_requires_tls_goes_where_it_is_kept_to(_io: Io) {}
-fn mail_that_asks_for_it_goes_anyhow(_io: Io) {}
-fn postfix_and_we_trust_each_other(_io: Io) {
-    let _ = (DOMAIN, fs::read("/x").is_ok(), Postfix::start, Pop3::inbox);
+fn mail_that_requires_tls_goes_where_it_is_kept_to(io: Io) {
+    let far = Server::start(Setup::new(io, &[Door::Mx, Door::Pop3]));
+    far.rockdove(&["domain", "add", "far.example"], "").ok();
+    far.rockdove(&["account", "add", "eve@far.example", "--password-stdin"], PASSWORD).ok();
+    let mut exchangers = Exchangers { port: far.address(Door::Mx).port(), number: 0 };
+    let authority = Authority::new("nobody knows this authority");
+    let identity = authority.vouch(&["whatever.example"]);
+    let (old, unproved) = (exchangers.sink(Some(&identity), false), exchangers.sink(Some(&identity), true));
+    let new = exchangers.sink(Some(&identity), true);
+    let port = exchangers.port;
+    let record = format!("3 1 1 {}", identity.key_hash);
+    let both = format!(
+        "@ IN MX 10 old\n@ IN MX 20 new\nold IN A {}\nnew IN A {}\n\
+         _{port}._tcp.old IN TLSA {record}\n_{port}._tcp.new IN TLSA {record}",
+        old.address.ip(),
+        new.address.ip()
+    );
+    let zones = [
+        zone(
+            "far.example",
+            Signing::Good,
+            far.address(Door::Mx),
+            &tlsa(port, &format!("3 0 1 {}", sha256(&far.certificate()))),
+        ),
+        zone("old.example", Signing::Good, old.address, &tlsa(port, &record)),
+        zone("unproved.example", Signing::None, unproved.address, ""),
+        Zone::new("both.example", Signing::Good, &both),
+    ];
+    let bind = Bind::start(&zones);
+    let server = Server::start(setup(io, &bind, port));
+    let mut clear = Submission::open(&server, Door::Submission);
+    assert!(clear.say(&format!("MAIL FROM:<ada@{DOMAIN}> REQUIRETLS")).starts_with("555"));
+    let mut submission = Submission::open(&server, Door::Submissions);
+    for name in ["far", "old", "unproved", "both"] {
+        submission.send(&[&format!("eve@{name}.example")], "REQUIRETLS", "Subject: secret\r\n\r\nwhat nobody may read");
+    }
+    let received = one_over_tls(&new);
+    assert!(received.parameters.contains("REQUIRETLS"), "{}", received.parameters);
+    wait_until("two reports", || Pop3::inbox(&server, "ada").len() == 2);
+    let mut reports: Vec<String> =
+        Pop3::inbox(&server, "ada").iter().map(|report| String::from_utf8_lossy(report).into_owned()).collect();
+    reports.sort_by_key(|report| report.contains("eve@unproved.example"));
+    for (report, address, status) in
+        [(&reports[0], "eve@old.example", "5.7.30"), (&reports[1], "eve@unproved.example", "5.7.10")]
+    {
+        assert!(report.contains(address) && report.contains(&format!("Status: {status}")), "{report}");
+        assert!(report.contains("Subject: secret") && !report.contains("nobody may read"), "{report}");
+    }
+    wait_until("an empty queue", || queue(&server).is_empty());
+    let log = far.log();
+    assert!(log.contains("eve@far.example"), "{log}");
+    assert!(old.received().is_empty() && unproved.received().is_empty());
+}
+
+fn mail_that_asks_for_it_goes_anyhow(io: Io) {
+    let authority = Authority::new("nobody knows this authority");
+    let mut exchangers = Exchangers::new();
+    let identity = authority.vouch(&["whatever.example"]);
+    let (wrong, clear) = (exchangers.sink(Some(&identity), false), exchangers.sink(None, false));
+    let record = tlsa(exchangers.port, &format!("3 1 1 {}", "00".repeat(32)));
+    let zones = [
+        zone("wrong.example", Signing::Good, wrong.address, &record),
+        zone("clear.example", Signing::Good, clear.address, &record),
+    ];
+    let bind = Bind::start(&zones);
+    let server = Server::start(setup(io, &bind, exchangers.port));
+    let mut submission = Submission::open(&server, Door::Submission);
+    let to = ["eve@wrong.example", "eve@clear.example"];
+    submission.send(&to, "", "Subject: with care\r\n\r\ntext");
+    wait_until("tried", || replies(&server).iter().filter(|(_, reply)| !reply.is_empty()).count() == 2);
+    server.rockdove(&["queue", "cancel", "--all"], "").ok();
+    submission.send(&to, "", "Subject: your certificate\r\nTLS-Required: No\r\n\r\nis broken");
+    assert!(one_over_tls(&wrong).content.ends_with(b"is broken\r\n"));
+    assert!(!clear.wait_for(1)[0].tls);
+    wait_until("an empty queue", || queue(&server).is_empty());
+}
+
+fn postfix_and_we_trust_each_other(io: Io) {
+    let authority = Authority::new("nobody knows this authority");
+    let mut exchangers = Exchangers::new();
+    let identity = authority.vouch(&["mx.postfix.example"]);
+    let sink = Sink::start();
+    // The port of somebody who has just gone.
+    let taken = exchangers.sink(None, false);
+    let postfix = Postfix::start(exchangers.next(), &identity, sink.address, "smtp_tls_security_level = none");
+    let records = tlsa(exchangers.port, &format!("2 1 1 {}", authority.key_hash()));
+    let bind = Bind::start(&[zone("postfix.example", Signing::Good, postfix.address, &records)]);
+    let server = Server::start(setup(io, &bind, taken.address.port()).with("log", "level = \"info\""));
+    send(&server, "eve@postfix.example");
+    let received = sink.wait_for(1);
+    let text = String::from_utf8_lossy(&received[0].content).into_owned();
+    assert!(text.contains("by postfix.example (Postfix)") && text.contains("using TLSv1.3"), "{text}");
 }

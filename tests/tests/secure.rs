@@ -2,9 +2,10 @@
 
 use std::{fs, net::SocketAddr};
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use rockdove_tests::{
     Authority, Bind, DOMAIN, Door, Https, Identity, Io, Manner, PASSWORD, Pop3, Postfix, Received, Server, Setup,
-    Signing, Sink, Submission, Zone, on_both, queue, replies, sha256, wait_until,
+    Signing, Sink, Submission, Zone, on_both, program, queue, replies, sha256, wait_until,
 };
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -14,7 +15,8 @@ on_both!(
     policies_are_kept_to,
     mail_that_requires_tls_goes_where_it_is_kept_to,
     mail_that_asks_for_it_goes_anyhow,
-    postfix_and_we_trust_each_other,
+    postfix_takes_what_is_ours_over_tls,
+    others_are_told_how_well_it_went,
 );
 
 /// Exchangers that all listen on the same port, each on an address of its own.
@@ -282,7 +284,7 @@ fn mail_that_asks_for_it_goes_anyhow(io: Io) {
     wait_until("an empty queue", || queue(&server).is_empty());
 }
 
-fn postfix_and_we_trust_each_other(io: Io) {
+fn postfix_takes_what_is_ours_over_tls(io: Io) {
     let authority = Authority::new("nobody knows this authority");
     let mut exchangers = Exchangers::new();
     let identity = authority.vouch(&["mx.postfix.example"]);
@@ -297,4 +299,64 @@ fn postfix_and_we_trust_each_other(io: Io) {
     let received = sink.wait_for(1);
     let text = String::from_utf8_lossy(&received[0].content).into_owned();
     assert!(text.contains("by postfix.example (Postfix)") && text.contains("using TLSv1.3"), "{text}");
+}
+
+/// What was packed, as JSON.
+fn unpacked(packed: &[u8]) -> Value {
+    serde_json::from_str(&program("gunzip", &["-c"], packed).ok()).expect("JSON")
+}
+
+fn others_are_told_how_well_it_went(io: Io) {
+    let authority = Authority::new("an authority that we trust");
+    let mut exchangers = Exchangers::new();
+    let identity = authority.vouch_expired(&["mx.wrong.example"]);
+    let (wrong, reports) = (exchangers.sink(Some(&identity), false), exchangers.sink(None, false));
+    let web = Https::start("127.0.0.1:0".parse().expect("an address"), &authority.vouch(&["web.reports.example"]), "");
+    let port = exchangers.port;
+    let record = format!("3 1 1 {}", "00".repeat(32));
+    let wants = "_smtp._tls IN TXT \"v=TLSRPTv1; rua=mailto:tls@reports.example,https://web.reports.example/v1\"\n";
+    let zones = [
+        zone("wrong.example", Signing::Good, wrong.address, &(tlsa(port, &record) + wants)),
+        zone("reports.example", Signing::None, reports.address, "web IN A 127.0.0.1\n"),
+    ];
+    let (bind, roots) = (Bind::start(&zones), roots(&authority));
+    let settings = format!(
+        "tls_roots = \"{}\"\nmta_sts_port = {}\ntls_reports_from = \"tls@{DOMAIN}\"",
+        roots.path().display(),
+        web.address.port()
+    );
+    let mut server = Server::start(setup(io, &bind, port).with("outbound", &settings));
+    server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "one"], "").ok();
+    send(&server, "eve@wrong.example");
+    settled(&server);
+    // What was counted outlives a restart.
+    server.stop();
+    server.run();
+    server.rockdove(&["queue", "tls-reports"], "").ok();
+    let received = reports.wait_for(1);
+    assert_eq!((received[0].from.as_str(), &*received[0].to), ("", &["tls@reports.example".to_owned()][..]));
+    let text = String::from_utf8_lossy(&received[0].content).into_owned();
+    for wanted in ["DKIM-Signature: ", "TLS-Report-Domain: wrong.example", "report-type=\"tlsrpt\"", "TLS-Required: No"]
+    {
+        assert!(text.contains(wanted), "{wanted} is not in\n{text}");
+    }
+    let (_, packed) = text.split_once("json.gz\"\r\n\r\n").expect("a part");
+    let packed = packed.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n", "");
+    let report = unpacked(&BASE64.decode(packed).expect("Base64"));
+    let policy = &report["policies"][0];
+    assert_eq!(policy["policy"]["policy-type"], "tlsa", "{report}");
+    assert_eq!(policy["policy"]["policy-domain"], "mx.wrong.example");
+    assert_eq!(policy["policy"]["policy-string"][0], record.as_str());
+    assert_eq!(policy["summary"]["total-failure-session-count"], 1);
+    assert_eq!(policy["failure-details"][0]["result-type"], "tlsa-invalid");
+    assert_eq!(policy["failure-details"][0]["receiving-ip"], wrong.address.ip().to_string());
+    wait_until("the same by HTTPS", || !web.asked().is_empty());
+    let (request, content) = web.asked()[0].clone();
+    assert_eq!(request, "POST /v1 HTTP/1.1");
+    assert_eq!(unpacked(&content), report);
+    // Nothing is told twice.
+    server.rockdove(&["queue", "tls-reports"], "").ok();
+    server.rockdove(&["queue", "retry", "--all"], "").ok();
+    wait_until("tried again", || queue(&server).iter().any(|message| message["tasks"][0]["attempts"] == 2));
+    assert_eq!((reports.received().len(), web.asked().len()), (1, 1));
 }

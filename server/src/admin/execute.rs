@@ -19,6 +19,7 @@ use crate::{
     backup::checkpoint::Checkpoints,
     net::{limits::Limits, listeners::ListenerConfig},
     runtime::{clock, control::SendReply, wire::Backend},
+    services::Services,
 };
 
 /// Takes one reply towards whoever asked.
@@ -38,6 +39,7 @@ pub struct ServerFacts {
     metrics: PrometheusHandle,
     pub(super) kv: Arc<RocksKv>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) services: Arc<Services>,
     started_ms: u64,
 }
 
@@ -58,8 +60,9 @@ impl ServerFacts {
         metrics: PrometheusHandle,
         kv: Arc<RocksKv>,
         checkpoints: Arc<Checkpoints>,
+        services: Arc<Services>,
     ) -> Self {
-        Self { backend, limits, listeners, metrics, kv, checkpoints, started_ms: clock::monotonic_ms() }
+        Self { backend, limits, listeners, metrics, kv, checkpoints, services, started_ms: clock::monotonic_ms() }
     }
 
     fn status(&self) -> Status {
@@ -167,7 +170,11 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         | Request::DkimList { .. }
         | Request::DkimActivate { .. }
         | Request::DkimRemove { .. } => return dkim::carry_out(host, request, emit),
-        Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
+        Request::QueueList { .. }
+        | Request::QueueShow { .. }
+        | Request::QueueHops
+        | Request::QueueEdit { .. }
+        | Request::TlsReports => {
             return queue::carry_out(host, request, emit);
         }
         Request::DomainAdd { name } => {

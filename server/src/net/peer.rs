@@ -1,7 +1,7 @@
 //! Who the server at the other end is: by a certificate that authorities vouch for, or by DNS (DANE, RFC 7672).
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, OnceLock},
 };
 
@@ -69,6 +69,15 @@ impl Tlsa {
             None => octets == self.data,
         };
         if self.key { key().is_some_and(|key| holds(&key)) } else { holds(certificate) }
+    }
+}
+
+impl fmt::Display for Tlsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usage = if self.usage == Usage::Authority { 2 } else { 3 };
+        let matching = self.hash.map_or(0, |hash| if hash.output_len() == digest::SHA256_OUTPUT_LEN { 1 } else { 2 });
+        write!(f, "{usage} {} {matching} ", u8::from(self.key))?;
+        self.data.iter().try_for_each(|octet| write!(f, "{octet:02X}"))
     }
 }
 

@@ -209,7 +209,12 @@ impl Finder<'_> {
                 Ok(tlsa) => found.push(Found { name, addresses, tlsa: tlsa.map(Arc::from) }),
                 // Section 2.1.2: such a server is not to be used, and what it asks for must not be guessed.
                 Err(failure) => {
-                    self.results.trouble(domain, &Policed::Dane, (&name, None), Trouble::DnssecInvalid);
+                    self.results.trouble(
+                        domain,
+                        &Policed::Dane(name.clone(), Arc::from([])),
+                        (&name, None),
+                        Trouble::DnssecInvalid,
+                    );
                     targets.push_anyhow(&name, &addresses);
                     targets.without(ServerReply::new(451, "4.7.5", &format!("{name}: its TLSA records: {failure}")));
                 }

@@ -17,6 +17,7 @@ mod runner;
 mod schedule;
 mod settle;
 mod sts;
+mod tls_report;
 mod visit;
 
 pub use route::{Way, next_hop, takes_unknown};

@@ -13,7 +13,11 @@ use rockdove_engine::{Command, Engine, EngineError, MemoKind};
 use serde::{Deserialize, Serialize};
 
 use super::sts::Policy;
-use crate::{net::peer::Doubt, runtime::clock, services::Services};
+use crate::{
+    net::peer::{Doubt, Tlsa},
+    runtime::clock,
+    services::Services,
+};
 
 /// Seconds of a day.
 pub(super) const DAY_S: i64 = 24 * 60 * 60;
@@ -74,22 +78,26 @@ pub(super) enum Policed {
     Nothing,
     /// A policy; `None` when it could not be had.
     Sts(Option<Arc<Policy>>),
-    /// TLSA records.
-    Dane,
+    /// TLSA records of this exchanger.
+    Dane(String, Arc<[Tlsa]>),
 }
 
 impl Policed {
     fn counted(&self) -> Counted {
-        let (kind, policy) = match self {
-            Self::Nothing => ("no-policy-found", None),
-            Self::Sts(policy) => ("sts", policy.as_ref()),
-            Self::Dane => ("tlsa", None),
-        };
-        Counted {
-            kind: kind.to_owned(),
-            lines: policy.map(|policy| policy.lines.clone()).unwrap_or_default(),
-            patterns: policy.map(|policy| policy.patterns().to_vec()).unwrap_or_default(),
-            ..Counted::default()
+        match self {
+            Self::Nothing => Counted { kind: "no-policy-found".to_owned(), ..Counted::default() },
+            Self::Sts(policy) => Counted {
+                kind: "sts".to_owned(),
+                lines: policy.as_ref().map(|policy| policy.lines.clone()).unwrap_or_default(),
+                patterns: policy.as_ref().map(|policy| policy.patterns().to_vec()).unwrap_or_default(),
+                ..Counted::default()
+            },
+            Self::Dane(host, records) => Counted {
+                kind: "tlsa".to_owned(),
+                host: Some(host.clone()),
+                lines: records.iter().map(Tlsa::to_string).collect(),
+                ..Counted::default()
+            },
         }
     }
 }
@@ -104,6 +112,8 @@ pub(super) struct Day {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Counted {
     pub(super) kind: String,
+    /// The exchanger that it is about, where it is not about the domain.
+    pub(super) host: Option<String>,
     pub(super) lines: Vec<String>,
     pub(super) patterns: Vec<String>,
     pub(super) good: u64,
@@ -123,7 +133,9 @@ pub(super) struct Troubles {
 
 impl Day {
     fn policy(&mut self, counted: Counted) -> Option<&mut Counted> {
-        let same = |known: &Counted| known.kind == counted.kind && known.lines == counted.lines;
+        let same = |known: &Counted| {
+            (&known.kind, &known.host, &known.lines) == (&counted.kind, &counted.host, &counted.lines)
+        };
         if let Some(place) = self.policies.iter().position(same) {
             return self.policies.get_mut(place);
         }

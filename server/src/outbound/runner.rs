@@ -42,6 +42,8 @@ const SLEEP_MOST: Duration = Duration::from_secs(30);
 /// Pause after a destination could not be used, doubled for each failure after it up to [`COOL_MOST_MS`].
 const COOL_FIRST_MS: u64 = 15_000;
 const COOL_MOST_MS: u64 = 15 * 60_000;
+/// Pause between two looks for reports that are due.
+const REPORT_EVERY_MS: u64 = 10 * 60_000;
 /// Pause before a result is noted once more that could not be.
 const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -81,6 +83,8 @@ async fn run(services: Arc<Services>, dialer: PeerDialer, context: SideContext) 
         wake,
         hops: RefCell::default(),
         connections: Cell::new(0),
+        report_from_ms: Cell::new(0),
+        reporting: Cell::new(false),
         handle: Handle::current(),
     });
     runner.run(context.phase).await;
@@ -107,6 +111,9 @@ pub(super) struct Runner {
     wake: Arc<Notify>,
     hops: RefCell<BTreeMap<String, Hop>>,
     connections: Cell<usize>,
+    /// When reports on the protection of connections are looked for next, and whether they are being sent.
+    report_from_ms: Cell<u64>,
+    reporting: Cell<bool>,
     handle: Handle,
 }
 
@@ -124,10 +131,12 @@ impl Runner {
             self.take_due();
             self.connect_all();
             self.results.write(&self.services, false).await;
+            self.report(false);
             let sleep = self.sleep();
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
+                () = self.services.tls_reports_wanted.notified() => self.report(true),
                 _ = phase.changed() => {}
             }
         }
@@ -200,6 +209,20 @@ impl Runner {
         }
         let mut wanted = |hop: &str| usize::from(hop == name);
         self.services.engine.lease(now_ms(), 1, &mut wanted).ok()?.pop()
+    }
+
+    /// Begins to send reports on the protection of connections, when it is time or an administrator wants them.
+    fn report(self: &Rc<Self>, now: bool) {
+        let at = clock::monotonic_ms();
+        let is_due = self.services.config().outbound.tls_reports && at >= self.report_from_ms.get();
+        if (now || is_due) && !self.reporting.replace(true) {
+            self.report_from_ms.set(at.saturating_add(REPORT_EVERY_MS));
+            let runner = Rc::clone(self);
+            drop(tokio::task::spawn_local(async move {
+                runner.report_protection(now).await;
+                runner.reporting.set(false);
+            }));
+        }
     }
 
     /// Whether something waits here for a destination.

@@ -187,7 +187,7 @@ impl Runner {
             Security::Route(_) => return,
             Security::Opportunistic => Policed::Nothing,
             Security::Sts(policy) => Policed::Sts(Some(Arc::clone(policy))),
-            Security::Dane(_) => Policed::Dane,
+            Security::Dane(records) => Policed::Dane(target.name.clone(), Arc::clone(records)),
         };
         // Where nothing is asked for, or DNS says nothing about the certificate, encryption alone is good.
         let by_whom = match &target.security {

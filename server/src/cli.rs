@@ -130,12 +130,7 @@ enum DomainAction {
     #[command(subcommand)]
     Dkim(DkimAction),
     /// Print every DNS record that a domain is to publish.
-    Dns {
-        /// The domain.
-        name: String,
-        #[command(flatten)]
-        format: ListFormat,
-    },
+    Dns(publish::DnsArgs),
     /// Show or change whose mailboxes the accounts of a domain see as public.
     Public {
         /// The domain.
@@ -391,7 +386,7 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::Remove { name } => simply(path, Request::DomainRemove { name }, text),
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
         DomainAction::Dkim(action) => action.run(path),
-        DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
+        DomainAction::Dns(args) => publish::dns(path, &args),
         DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
         DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
         DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),

@@ -17,6 +17,7 @@ on_both!(
     mail_that_asks_for_it_goes_anyhow,
     postfix_takes_what_is_ours_over_tls,
     others_are_told_how_well_it_went,
+    what_is_published_is_looked_up,
 );
 
 /// Exchangers that all listen on the same port, each on an address of its own.
@@ -359,4 +360,35 @@ fn others_are_told_how_well_it_went(io: Io) {
     server.rockdove(&["queue", "retry", "--all"], "").ok();
     wait_until("tried again", || queue(&server).iter().any(|message| message["tasks"][0]["attempts"] == 2));
     assert_eq!((reports.received().len(), web.asked().len()), (1, 1));
+}
+
+fn what_is_published_is_looked_up(io: Io) {
+    let records = format!(
+        "@ IN MX 10 mail\nmail IN A 127.0.0.1\n@ IN TXT \"v=spf1 ~all\"\n@ IN TXT \"verification=1\"\n\
+         _dmarc IN TXT \"v=DMARC1;p=quarantine; rua=mailto:postmaster@{DOMAIN}\"\n\
+         _25._tcp.mail IN TLSA 3 1 1 {}\n_imaps._tcp IN SRV 0 1 993 mail\n",
+        "00".repeat(32)
+    );
+    let bind = Bind::start(&[Zone::new(DOMAIN, Signing::Good, &records)]);
+    let server = Server::start(setup(io, &bind, 25));
+    let ran = server.rockdove(&["domain", "dns", DOMAIN, "--check", "--ca", "ca.example", "--json"], "");
+    assert_eq!(ran.code, Some(4), "{}", ran.err);
+    let checked: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let state = |kind: &str, name: &str| {
+        let is_meant = |one: &&Value| one["kind"] == kind && one["name"] == name;
+        let one = checked.as_array().expect("a list").iter().find(is_meant);
+        one.unwrap_or_else(|| unreachable!("no {kind} {name} in {checked:#}"))["state"].as_str().expect("text").to_owned()
+    };
+    assert_eq!(state("MX", DOMAIN), "good");
+    assert_eq!(state("TXT", DOMAIN), "other");
+    assert_eq!(state("TXT", &format!("_dmarc.{DOMAIN}")), "good");
+    assert_eq!(state("TLSA", &format!("_25._tcp.mail.{DOMAIN}")), "other");
+    assert_eq!(state("SRV", &format!("_imaps._tcp.{DOMAIN}")), "good");
+    assert_eq!(state("SRV", &format!("_pop3s._tcp.{DOMAIN}")), "missing");
+    assert_eq!(state("CAA", &format!("mail.{DOMAIN}")), "missing");
+    assert_eq!(state("HTTPS policy", &format!("mta-sts.{DOMAIN}")), "missing");
+    let told = server.rockdove(&["domain", "dns", DOMAIN, "--check"], "").out;
+    assert!(told.contains("missing TXT    _mta-sts.") && told.contains("publish it: _mta-sts."), "{told}");
+    let zone = server.rockdove(&["domain", "dns", DOMAIN], "").ok();
+    assert!(zone.contains(";   mode: testing") && zone.contains("IN TLSA 3 1 1 "), "{zone}");
 }

@@ -13,7 +13,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     },
     crypto::{CryptoProvider, ring as provider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime},
+    pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime, pem::PemObject as _},
 };
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
@@ -81,9 +81,10 @@ impl fmt::Display for Tlsa {
     }
 }
 
-/// What `3 1 1` of a certificate is: the SHA-256 hash of its public key. `None` when it cannot be read.
-pub fn key_hash(certificate: &[u8]) -> Option<Vec<u8>> {
-    let certificate = CertificateDer::from(certificate);
+/// What `3 1 1` of the first certificate in a PEM file is: the SHA-256 hash of its public key. `None` when there is none that
+/// can be read.
+pub fn first_key_hash(pem: &[u8]) -> Option<Vec<u8>> {
+    let certificate = CertificateDer::from_pem_slice(pem).ok()?;
     let key = EndEntityCert::try_from(&certificate).ok()?.subject_public_key_info();
     Some(digest::digest(&digest::SHA256, &key).as_ref().to_vec())
 }

@@ -40,7 +40,8 @@ pub struct Identity {
 
 /// SHA-256 in hexadecimal.
 pub fn sha256(octets: &[u8]) -> String {
-    digest::digest(&digest::SHA256, octets).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
+    let hash = digest::digest(&digest::SHA256, octets);
+    hash.as_ref().iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"))
 }
 
 impl Authority {

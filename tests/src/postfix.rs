@@ -41,11 +41,10 @@ impl Postfix {
         let (chain, key) = identity.write(Path::new(&config), "server");
         let main = format!(
             "compatibility_level = 3.6\nqueue_directory = {queue}\ndata_directory = {data}\nmyhostname = postfix.example\n\
-             mydestination =\ninet_interfaces = {}\ninet_protocols = ipv4\nmynetworks = 127.0.0.0/8\n\
+             mydestination =\ninet_interfaces = 127.0.0.1\ninet_protocols = ipv4\nmynetworks = 127.0.0.0/8\n\
              relayhost = [{}]:{}\nsmtp_host_lookup = native\nmaillog_file =\nsyslog_name = rockdove-test\n\
              smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\n\
              smtpd_tls_received_header = yes\nsmtp_tls_session_cache_database =\nsmtp_bind_address = 127.0.0.1\n{settings}\n",
-            address.ip(),
             relay.ip(),
             relay.port(),
             chain.display(),

@@ -15,7 +15,7 @@ on_both!(
     policies_are_kept_to,
     mail_that_requires_tls_goes_where_it_is_kept_to,
     mail_that_asks_for_it_goes_anyhow,
-    postfix_takes_what_is_ours_over_tls,
+    postfix_and_we_trust_each_other,
     others_are_told_how_well_it_went,
     what_is_published_is_looked_up,
 );
@@ -285,7 +285,7 @@ fn mail_that_asks_for_it_goes_anyhow(io: Io) {
     wait_until("an empty queue", || queue(&server).is_empty());
 }
 
-fn postfix_takes_what_is_ours_over_tls(io: Io) {
+fn postfix_and_we_trust_each_other(io: Io) {
     let authority = Authority::new("nobody knows this authority");
     let mut exchangers = Exchangers::new();
     let identity = authority.vouch(&["mx.postfix.example"]);
@@ -295,11 +295,29 @@ fn postfix_takes_what_is_ours_over_tls(io: Io) {
     let postfix = Postfix::start(exchangers.next(), &identity, sink.address, "smtp_tls_security_level = none");
     let records = tlsa(exchangers.port, &format!("2 1 1 {}", authority.key_hash()));
     let bind = Bind::start(&[zone("postfix.example", Signing::Good, postfix.address, &records)]);
-    let server = Server::start(setup(io, &bind, taken.address.port()).with("log", "level = \"info\""));
+    let setup = Setup::new(io, &[Door::Submission, Door::Pop3, Door::Mx])
+        .with("dns", &bind.settings())
+        .with("outbound", &format!("port = {}\nloopback = true", taken.address.port()));
+    let server = Server::start(setup);
     send(&server, "eve@postfix.example");
     let received = sink.wait_for(1);
     let text = String::from_utf8_lossy(&received[0].content).into_owned();
     assert!(text.contains("by postfix.example (Postfix)") && text.contains("using TLSv1.3"), "{text}");
+    // And back: to the one server that has our certificate.
+    let fingerprint: Vec<String> = sha256(&server.certificate())
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| String::from_utf8_lossy(pair).to_uppercase())
+        .collect();
+    let settings = format!(
+        "smtp_tls_security_level = fingerprint\nsmtp_tls_fingerprint_digest = sha256\nsmtp_tls_fingerprint_cert_match = {}",
+        fingerprint.join(":")
+    );
+    let back = Postfix::start(exchangers.next(), &identity, server.address(Door::Mx), &settings);
+    back.send("eve@postfix.example", &format!("ada@{DOMAIN}"), "Subject: back\n\nto you\n");
+    wait_until("an answer", || Pop3::inbox(&server, "ada").len() == 1);
+    let text = String::from_utf8_lossy(&Pop3::inbox(&server, "ada")[0]).into_owned();
+    assert!(text.contains("from postfix.example") && text.contains("with ESMTPS"), "{text}");
 }
 
 /// What was packed, as JSON.
@@ -377,7 +395,10 @@ fn what_is_published_is_looked_up(io: Io) {
     let state = |kind: &str, name: &str| {
         let is_meant = |one: &&Value| one["kind"] == kind && one["name"] == name;
         let one = checked.as_array().expect("a list").iter().find(is_meant);
-        one.unwrap_or_else(|| unreachable!("no {kind} {name} in {checked:#}"))["state"].as_str().expect("text").to_owned()
+        one.unwrap_or_else(|| unreachable!("no {kind} {name} in {checked:#}"))["state"]
+            .as_str()
+            .expect("text")
+            .to_owned()
     };
     assert_eq!(state("MX", DOMAIN), "good");
     assert_eq!(state("TXT", DOMAIN), "other");
@@ -388,7 +409,7 @@ fn what_is_published_is_looked_up(io: Io) {
     assert_eq!(state("CAA", &format!("mail.{DOMAIN}")), "missing");
     assert_eq!(state("HTTPS policy", &format!("mta-sts.{DOMAIN}")), "missing");
     let told = server.rockdove(&["domain", "dns", DOMAIN, "--check"], "").out;
-    assert!(told.contains("missing TXT    _mta-sts.") && told.contains("publish it: _mta-sts."), "{told}");
+    assert!(told.contains("missing  TXT    _mta-sts.") && told.contains("publish it: _mta-sts."), "{told}");
     let zone = server.rockdove(&["domain", "dns", DOMAIN], "").ok();
     assert!(zone.contains(";   mode: testing") && zone.contains("IN TLSA 3 1 1 "), "{zone}");
 }

@@ -91,7 +91,7 @@ impl Dns {
         }
         let answer = match self.look_up(domain, RecordType::MX).await {
             Ok(answer) => answer,
-            // Whether that is true, its addresses will show: they are in the same zone.
+            // Nobody vouches for it in an unsigned zone: whether this one is signed, its addresses show.
             Err(DnsFailure::Nothing) => return itself(true),
             Err(failure) => return Err(failure),
         };

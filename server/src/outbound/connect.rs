@@ -114,6 +114,8 @@ struct Found {
     addresses: Vec<SocketAddr>,
     /// Its TLSA records, when it has some that count.
     tlsa: Option<Arc<[Tlsa]>>,
+    /// DNSSEC says that it is an exchanger of the domain.
+    vouched: bool,
 }
 
 /// Finds the servers of ways.
@@ -206,7 +208,11 @@ impl Finder<'_> {
             // RFC 7672 section 2.2: where the addresses are not signed, TLSA records are not asked for.
             let tlsa = if answer.secure && secure { dns.tlsa(&name, config.outbound.port).await } else { Ok(None) };
             match tlsa {
-                Ok(tlsa) => found.push(Found { name, addresses, tlsa: tlsa.map(Arc::from) }),
+                Ok(tlsa) => {
+                    // That a domain has no exchangers is only as sure as what else is in its zone.
+                    let vouched = answer.secure && (secure || name != domain);
+                    found.push(Found { name, addresses, tlsa: tlsa.map(Arc::from), vouched });
+                }
                 // Section 2.1.2: such a server is not to be used, and what it asks for must not be guessed.
                 Err(failure) => {
                     self.results.trouble(
@@ -220,12 +226,12 @@ impl Finder<'_> {
                 }
             }
         }
-        self.secure(domain, &found, answer.secure, targets).await;
+        self.secure(domain, &found, targets).await;
         Ok(here)
     }
 
     /// Decides how each exchanger is to be protected.
-    async fn secure(&self, domain: &str, found: &[Found], vouched: bool, targets: &mut Targets) {
+    async fn secure(&self, domain: &str, found: &[Found], targets: &mut Targets) {
         // RFC 8461 section 2: where DANE is in use, what a policy says does not count.
         let wanted = self.around.config.outbound.mta_sts && found.iter().any(|found| found.tlsa.is_none());
         let policy = if wanted {
@@ -237,7 +243,7 @@ impl Finder<'_> {
         } else {
             None
         };
-        for Found { name, addresses, tlsa } in found {
+        for Found { name, addresses, tlsa, vouched } in found {
             let security = match (tlsa, &policy) {
                 (Some(records), _) => Security::Dane(Arc::clone(records)),
                 (None, Some(policy)) if policy.names(name) => Security::Sts(Arc::clone(policy)),
@@ -257,7 +263,7 @@ impl Finder<'_> {
             if security.insists() {
                 targets.push_anyhow(name, addresses);
             }
-            let vouched = vouched || matches!(security, Security::Sts(_));
+            let vouched = *vouched || matches!(security, Security::Sts(_));
             targets.push(name, addresses, &security, vouched);
         }
     }

@@ -220,6 +220,7 @@ impl Runner {
             let runner = Rc::clone(self);
             drop(tokio::task::spawn_local(async move {
                 runner.report_protection(now).await;
+                runner.sweep_policies().await;
                 runner.reporting.set(false);
             }));
         }

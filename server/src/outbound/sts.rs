@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_engine::{Command, MemoKind};
+use rockdove_engine::{Command, Engine, EngineError, MemoKind};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
@@ -37,6 +37,9 @@ const REFRESH_S: i64 = 24 * 60 * 60;
 const FETCH_AGAIN_MS: u64 = 5 * 60 * 1000;
 /// Domains whose policies are kept in memory.
 const DOMAINS_MAX: usize = 10_000;
+
+/// Policies that are looked at in one go when dead ones are removed.
+const SWEPT_AT_ONCE: usize = 100;
 
 /// How a policy is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +232,22 @@ impl Policies {
             }
         }
     }
+}
+
+/// Forgets what has no force any more, among those behind `after`. Gives the last that was looked at. May block.
+pub(super) fn forget_dead(engine: &Engine, now_unix_s: i64, after: &str) -> Result<Option<String>, EngineError> {
+    let names = engine.memos(MemoKind::StsPolicy, after, SWEPT_AT_ONCE)?;
+    let mut changes = Vec::new();
+    for name in &names {
+        let row = engine.memo(MemoKind::StsPolicy, name)?;
+        if row.is_some_and(|row| Kept::of(&row).is_none_or(|kept| !kept.is_alive(now_unix_s))) {
+            changes.push((MemoKind::StsPolicy, name.clone(), None));
+        }
+    }
+    if !changes.is_empty() {
+        engine.execute(now_unix_s, Command::Memo { changes })?;
+    }
+    Ok(names.last().cloned())
 }
 
 async fn read(services: &Arc<Services>, domain: &str) -> Option<Kept> {

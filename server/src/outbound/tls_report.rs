@@ -19,6 +19,7 @@ use super::{
     results::{self, Counted, DAY_S, Day},
     runner::Runner,
     settle::now_ms,
+    sts,
 };
 use crate::{delivery, dns::DnsFailure, net::https::Ask, runtime::clock};
 
@@ -46,6 +47,18 @@ struct Report {
 }
 
 impl Runner {
+    /// Forgets policies of other domains that have no force any more.
+    pub(super) async fn sweep_policies(&self) {
+        let mut after = String::new();
+        loop {
+            let (engine, from, now) = (self.engine(), after.clone(), clock::now().unix_s);
+            match self.on_storage(move || sts::forget_dead(&engine, now, &from)).await.flatten() {
+                Some(last) => after = last,
+                None => return,
+            }
+        }
+    }
+
     /// Sends what is due. `now`: everything, that of today too.
     pub(super) async fn report_protection(self: &Rc<Self>, now: bool) {
         self.results.write(self.services(), true).await;
@@ -77,7 +90,7 @@ impl Runner {
         match told.await.ok()? {
             Ok(found) => Some(found),
             Err(error) => {
-                tracing::warn!(%error, "no reports on the protection of connections are sent now");
+                tracing::warn!(%error, "policies of other domains and reports to them cannot be looked after now");
                 None
             }
         }

@@ -85,7 +85,7 @@ fn transport(facts: &Facts<'_>) -> Vec<DnsRecord> {
         ),
     ];
     if let Some(key) = certificate_key {
-        let hash: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
+        let hash = key.iter().fold(String::new(), |text, octet| text + &format!("{octet:02x}"));
         let why = "DANE: in a signed zone, others insist on our key; renew the certificate with the same key, or publish the \
                    new one beside this a day before";
         records.push(record(format!("_25._tcp.{hostname}"), "TLSA", format!("3 1 1 {hash}"), why));

@@ -10,6 +10,7 @@
 mod authority;
 mod binary;
 mod bind;
+mod crowd;
 mod dice;
 mod https;
 mod imap;
@@ -26,6 +27,7 @@ mod wire;
 pub use authority::{Authority, Identity, sha256};
 pub use binary::binary;
 pub use bind::{Bind, Signing, Zone};
+pub use crowd::{Lived, Until, crowd};
 pub use dice::Dice;
 pub use https::Https;
 pub use imap::{Imap, Reply};

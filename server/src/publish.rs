@@ -174,7 +174,7 @@ fn check(config: &Config, args: &DnsArgs, records: &[DnsRecord]) -> Result<(), F
                 State::Missing => "missing",
                 State::Unknown => "unknown",
             };
-            text += &format!("{state:8} {:6} {}\n", one.record.kind, one.record.name);
+            text.extend([format!("{state:8} {:6} {}\n", one.record.kind, one.record.name)]);
             one.found.iter().for_each(|found| text.extend(["         there is: ", found, "\n"]));
             if !one.advice.is_empty() {
                 text.extend(["         ", &one.advice, "\n"]);

@@ -194,7 +194,9 @@ fn policies_are_kept_to(io: Io) {
     // What was fetched is kept, over a restart too, whatever becomes of the server that gave it.
     let asked = || policies.iter().map(|web| web.asked().len()).collect::<Vec<_>>();
     assert_eq!(asked(), [1, 1, 0, 1, 1, 1, 1, 1, 1]);
-    policies.iter().for_each(|web| web.answer("nothing"));
+    for web in &policies {
+        web.answer("nothing");
+    }
     server.stop();
     server.run();
     send(&server, "eve@kept.example");

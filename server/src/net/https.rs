@@ -22,7 +22,7 @@ use super::peer::{Doubt, Identity, PeerDialer};
 /// For a server to accept a connection and shake hands.
 const CONNECT: Duration = Duration::from_secs(20);
 /// For everything; RFC 8461 section 3.3 suggests a minute.
-const WHOLE: Duration = Duration::from_secs(60);
+const WHOLE: Duration = Duration::from_mins(1);
 /// Octets copied at once.
 const COPY_OCTETS: usize = 8 * 1024;
 

@@ -297,10 +297,9 @@ fn doubt(error: &rustls::Error) -> Doubt {
     match why {
         E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => Doubt::Expired,
         E::NotValidForName | E::NotValidForNameContext { .. } => Doubt::OtherName,
-        E::UnknownIssuer => Doubt::NotTrusted,
         E::ApplicationVerificationFailure => Doubt::NotInDns,
-        // A certificate that is its own authority, which rustls calls an authority in the place of a server.
-        E::Other(_) => Doubt::NotTrusted,
+        // The others: a certificate that is its own authority, which rustls calls an authority in the place of a server.
+        E::UnknownIssuer | E::Other(_) => Doubt::NotTrusted,
         _ => Doubt::Broken,
     }
 }

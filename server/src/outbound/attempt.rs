@@ -35,7 +35,7 @@ fn signatures(engine: &Engine, lease: &Lease, record: &MessageRecord) -> Bytes {
 #[derive(Clone)]
 pub(super) struct Attempt(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct State {
     work: Option<Work>,
     /// The connection has ended: what a job begins now is nobody's.

@@ -323,13 +323,10 @@ pub(super) fn protection(dialer: &PeerDialer, way: &Way, target: &Target, clear:
         Ok(Protection { handshake: Some(Handshake::Connect(target)), tls, shown })
     };
     let insists = target.security.insists();
+    let in_clear = || Protection { handshake: None, tls: ClientTls::Never, shown: Shown::default() };
     match &target.security {
-        Security::Route(RouteTls::None) => {
-            Ok(Protection { handshake: None, tls: ClientTls::Never, shown: Shown::default() })
-        }
-        security if clear && !security.insists() => {
-            Ok(Protection { handshake: None, tls: ClientTls::Never, shown: Shown::default() })
-        }
+        Security::Route(RouteTls::None) => Ok(in_clear()),
+        _ if clear && !insists => Ok(in_clear()),
         Security::Route(RouteTls::Implicit) => dial(Identity::Name, true, ClientTls::Never),
         Security::Route(RouteTls::Verified) => dial(Identity::Name, true, ClientTls::Required),
         Security::Route(RouteTls::Opportunistic) | Security::Opportunistic => {

@@ -85,7 +85,9 @@ pub(super) fn post(
     let message = staging.finish()?;
     let place = delivery::from_the_server(services, &report.to, now_ms());
     Ok(place.map(|(deliveries, mut outbound)| {
-        outbound.iter_mut().for_each(|outbound| outbound.require_tls = require_tls);
+        for outbound in &mut outbound {
+            outbound.require_tls = require_tls;
+        }
         Posted { message, deliveries, outbound }
     }))
 }

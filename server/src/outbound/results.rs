@@ -154,7 +154,9 @@ impl Day {
             let Some(known) = self.policy(empty) else { continue };
             known.good = known.good.saturating_add(good);
             known.bad = known.bad.saturating_add(bad);
-            troubles.into_iter().for_each(|trouble| known.trouble(trouble));
+            for trouble in troubles {
+                known.trouble(trouble);
+            }
         }
     }
 }

@@ -157,7 +157,9 @@ impl Runner {
                 return Ok(false);
             };
             // RFC 8460 section 5.3: it is to arrive although, or because, nothing else does.
-            outbound.iter_mut().for_each(|outbound| outbound.tls_optional = true);
+            for outbound in &mut outbound {
+                outbound.tls_optional = true;
+            }
             let command = Command::Dispatch { message: Some(message), deliveries, outbound, settled: Vec::new() };
             services.engine.execute(unix_s, command).map(|_| true)
         });

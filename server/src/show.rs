@@ -92,10 +92,7 @@ impl Show {
             Reply::Domain(DomainFacts { name, catch_all: Some(target), .. }) => {
                 self.line(format_args!("{name}  unknown addresses: {target}"));
             }
-            Reply::Account(AccountFacts { address, quota_bytes: None, .. }) => self.line(format_args!("{address}")),
-            Reply::Account(AccountFacts { address, quota_bytes: Some(bytes), .. }) => {
-                self.line(format_args!("{address}  quota: {}", Size { bytes }));
-            }
+            Reply::Account(account) => self.account(&account),
             Reply::Use(AccountUse { used_bytes, messages, deleted_bytes, deleted_messages }) => {
                 self.line(format_args!("{messages} messages, {used_bytes} octets"));
                 if deleted_messages > 0 {
@@ -133,6 +130,14 @@ impl Show {
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
             Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
         }
+    }
+
+    fn account(&mut self, account: &AccountFacts) {
+        let AccountFacts { address, quota_bytes, forward, keeps, .. } = account;
+        let quota = quota_bytes.map(|bytes| format!("  quota: {}", Size { bytes })).unwrap_or_default();
+        let kind = if *keeps { "also to" } else { "sent on to" };
+        let forward = if forward.is_empty() { String::new() } else { format!("  {kind}: {}", forward.join(", ")) };
+        self.line(format_args!("{address}{quota}{forward}"));
     }
 
     fn queued(&mut self, message: &QueuedFacts) {

@@ -16,6 +16,7 @@
 //! 0b domain…              -> the account whose mailboxes are public in the domain
 //! 0c entry…               -> shared annotation of the server
 //! 0d domain… 00 selector… -> signing key
+//! 0e account4             -> where the mail of an account is sent on to
 //! ```
 //!
 //! ## Account
@@ -105,6 +106,8 @@ pub const SYS_ANNOTATION: u8 = 0x0c;
 
 /// Sys: first byte of rows of signing keys.
 pub const SYS_SIGNING: u8 = 0x0d;
+/// Sys: first byte of rows of forwarding.
+pub const SYS_FORWARD: u8 = 0x0e;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -176,6 +179,11 @@ pub fn account(account: u32) -> Bytes {
 /// Sys: a signing key, by its normalised domain (which has no NUL) and selector.
 pub fn signing_key(domain: &str, selector: &str) -> Bytes {
     KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
+}
+
+/// Sys: where the mail of an account is sent on to.
+pub fn forward(account: u32) -> Bytes {
+    KeyWriter::kind(SYS_FORWARD).u32(account).done()
 }
 
 /// Sys: an alias, by its normalised address.

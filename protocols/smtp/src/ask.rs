@@ -122,6 +122,8 @@ pub enum RecipientOutcome {
     UnknownRecipient,
     /// The account has no room.
     OverQuota,
+    /// The message has been here before for this recipient, and would come back again.
+    Loop,
     /// Try later.
     TryLater,
 }

@@ -128,6 +128,8 @@ pub(crate) const DATA_BARE_LF: Reply = Reply::new(550, "5.6.11", "bare LF in the
 pub(crate) const DATA_BARE_CR: Reply = Reply::new(550, "5.6.11", "bare CR in the message; lines end with CRLF");
 pub(crate) const LOOP: Reply =
     Reply::new(554, "5.4.6", "too many Received fields, the message is going round in a loop");
+pub(crate) const FORWARD_LOOP: Reply =
+    Reply::new(554, "5.4.6", "mail for this recipient is sent on and has come back, it is going round in a loop");
 pub(crate) const STORE_LATER: Reply = Reply::new(452, "4.3.1", "cannot store the message now, try again later");
 
 pub(crate) const TOO_MANY_ERRORS: Reply = Reply::new(421, "4.7.0", "too many errors, closing connection");

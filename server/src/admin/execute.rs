@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rockdove_engine::{
-    AccountRecord, Command, Engine, EngineError, Outcome,
+    AccountRecord, Command, Directory, Engine, EngineError, Outcome,
     archive::{Finding, RebuildSummary},
     kv::rocks::RocksKv,
 };
@@ -196,6 +196,14 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
             let line = format!("quota of {address} changed");
             plain(Command::SetQuota { address, quota_bytes }, line)
         }
+        Request::AccountForward { address, targets, keep } => {
+            let line = match (targets.is_empty(), keep) {
+                (true, _) => format!("mail of {address} stays here"),
+                (false, true) => format!("mail of {address} goes to {} too", targets.join(", ")),
+                (false, false) => format!("mail of {address} goes to {} instead", targets.join(", ")),
+            };
+            plain(Command::SetForward { address, targets, keep }, line)
+        }
         Request::AliasAdd { alias, targets } => {
             let line = format!("alias {alias} leads to {}", targets.join(", "));
             plain(Command::SetAlias { alias, targets }, line)
@@ -250,7 +258,10 @@ fn list(host: &Host, request: &Request, emit: Emit<'_>) -> io::Result<Result<Str
         Request::AliasList => directory.aliases().into_iter().try_for_each(|alias| {
             emit(Reply::Alias(AliasFacts { address: alias.address.clone(), targets: alias.targets.clone() }))
         })?,
-        _ => directory.accounts().into_iter().try_for_each(|account| emit(Reply::Account(account_facts(account))))?,
+        _ => directory
+            .accounts()
+            .into_iter()
+            .try_for_each(|account| emit(Reply::Account(account_facts(&directory, account))))?,
     }
     Ok(Ok(String::new()))
 }
@@ -289,12 +300,15 @@ fn rebuild(host: &Host) -> Result<String, String> {
     Ok(format!("rebuilt: {accounts} accounts, {parts} parts, {rows} rows written"))
 }
 
-fn account_facts(account: &AccountRecord) -> AccountFacts {
+fn account_facts(directory: &Directory, account: &AccountRecord) -> AccountFacts {
+    let forward = directory.forward(account.id);
     AccountFacts {
         address: account.address.clone(),
         id: account.id.0,
         quota_bytes: account.quota_bytes,
         created_unix_s: account.created_unix_s,
+        forward: forward.map(|forward| forward.targets.clone()).unwrap_or_default(),
+        keeps: forward.is_none_or(|forward| forward.keep),
     }
 }
 
@@ -303,7 +317,7 @@ fn show(host: &Host, address: &str, emit: Emit<'_>) -> io::Result<Result<String,
     let Some(account) = directory.account_by_login(address) else {
         return Ok(Err(format!("account {address} does not exist; `rockdove account list` shows what there is")));
     };
-    emit(Reply::Account(account_facts(account)))?;
+    emit(Reply::Account(account_facts(&directory, account)))?;
     match host.engine.quota(account.id).and_then(|usage| Ok((usage, host.engine.deleted_use(account.id)?))) {
         Ok((usage, deleted)) => {
             emit(Reply::Use(AccountUse {

@@ -58,6 +58,7 @@ pub(super) fn refused(job: &Job) {
             RecipientOutcome::Delivered => continue,
             RecipientOutcome::UnknownRecipient => "the recipient has gone",
             RecipientOutcome::OverQuota => "the mailbox is full",
+            RecipientOutcome::Loop => "it was sent on before and has come back",
             RecipientOutcome::TryLater => "try again later",
         };
         info!(

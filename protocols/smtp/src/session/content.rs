@@ -194,6 +194,7 @@ impl SmtpSession {
             }
             RecipientOutcome::UnknownRecipient => self.say(reply::NO_SUCH_USER),
             RecipientOutcome::OverQuota => self.say(reply::OVER_QUOTA),
+            RecipientOutcome::Loop => self.say(reply::FORWARD_LOOP),
             RecipientOutcome::TryLater => self.say(reply::STORE_LATER),
         }
     }

@@ -155,10 +155,10 @@ impl Show {
     }
 
     fn checked(&mut self, facts: &CheckFacts) {
-        let CheckFacts { accounts, mailboxes, entries, messages, queued, parts, findings, repaired } = facts;
+        let CheckFacts { accounts, mailboxes, entries, messages, queued, events, parts, findings, repaired } = facts;
         self.line(format_args!(
             "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {queued} in \
-             the queue, {parts} parts"
+             the queue, {events} events, {parts} parts"
         ));
         if *repaired > 0 {
             self.line(format_args!("{repaired} repaired"));

@@ -12,6 +12,7 @@ use super::{
     account::AccountCheck,
     parts::{PartCheck, remove_stray_hashes, stray_hashes},
     queue::QueueCheck,
+    trace::TraceCheck,
 };
 use crate::{
     command::{AccountId, EngineError, MailboxId},
@@ -92,6 +93,8 @@ pub struct FsckSummary {
     pub messages: u64,
     /// Messages that wait to leave.
     pub queued: u64,
+    /// Events of the trace.
+    pub events: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.
@@ -117,6 +120,7 @@ impl Engine {
             run.account(account)?;
         }
         run.queue()?;
+        run.trace()?;
         run.parts()?;
         Ok(run.summary)
     }
@@ -223,6 +227,23 @@ impl Run<'_> {
         }
         let check = self.queue_rows(&QueueCheck::strays)?;
         self.tell(check.findings);
+        Ok(())
+    }
+
+    fn trace(&mut self) -> Result<(), EngineError> {
+        let engine = self.engine;
+        let mut next = Some(Bytes::new());
+        while let Some(from) = next {
+            let mut check = TraceCheck::run(&*engine.kv().snapshot(), &from)?;
+            if self.repair && !check.repairs.changes.is_empty() {
+                let _writing = engine.tracer().write_lock();
+                check = TraceCheck::run(&*engine.kv().snapshot(), &from)?;
+                write_repairs(engine, &mut check.findings, &check.repairs)?;
+            }
+            next = check.next;
+            self.summary.events += check.events;
+            self.tell(check.findings);
+        }
         Ok(())
     }
 

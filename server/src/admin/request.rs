@@ -592,6 +592,9 @@ pub struct CheckFacts {
     /// Messages that wait to leave.
     #[serde(default)]
     pub queued: u64,
+    /// Events of the trace.
+    #[serde(default)]
+    pub events: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use rockdove_engine::{AccountId, Outbound, OutboundRecipient, queue::NotifyWhen};
 use rockdove_mail::header;
-use rockdove_smtp::{Address, RecipientOutcome, received};
+use rockdove_smtp::{Address, RecipientOutcome, Refusal, received};
 
 use super::{
     Job,
@@ -32,8 +32,13 @@ pub(super) fn check_loops(job: &mut Job, block: &[u8]) {
     let been: Vec<String> = header::unfold_decoded(block, DELIVERED_TO);
     let back = |onward: &&Onward| been.iter().any(|address| same(address, &onward.by));
     let recipients: Vec<usize> = job.onward.iter().filter(back).map(|onward| onward.recipient).collect();
-    job.fail(&recipients, RecipientOutcome::Loop);
+    job.fail(&recipients, &RecipientOutcome::Refused(came_back()));
     job.drop_refused();
+}
+
+fn came_back() -> Refusal {
+    let text = "mail for this recipient is sent on and has come back, it is going round in a loop";
+    Refusal { code: 554, status: "5.4.6".to_owned(), text: text.to_owned() }
 }
 
 /// The field that tells through which addresses a message came.
@@ -54,7 +59,7 @@ fn envelope(job: &Job, config: &Config, owner: Option<AccountId>, by: &str, onwa
         onward.iter().filter_map(|one| outbound_recipient(job, config, one, onward.len() == 1)).collect();
     let (hostname, unix_s) = (&job.config.hostname, job.mail.received_unix_s);
     let trace = received(&job.mail.envelope, hostname, Some(&first.address.to_string()), unix_s);
-    let prefix = Bytes::from(format!("{DELIVERED_TO}: {by}\r\n{trace}{}", missing_fields(job)));
+    let prefix = Bytes::from(format!("{DELIVERED_TO}: {by}\r\n{trace}{}{}", job.verdict.fields, missing_fields(job)));
     let outbound = Outbound { recipients, ..envelope_of(job, owner, prefix) };
     let smtputf8 = outbound.smtputf8 || outbound.recipients.iter().any(|recipient| !recipient.address.is_ascii());
     (!outbound.recipients.is_empty()).then_some(Outbound { smtputf8, ..outbound })

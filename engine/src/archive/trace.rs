@@ -50,7 +50,7 @@ impl TraceCheck {
         for (key, row) in rows {
             match of_key(&key) {
                 Some(Found::Event(day, number)) => check.event(read, &key, &row, (day, number))?,
-                Some(Found::Index(day, number)) => check.index(read, key, (day, number))?,
+                Some(Found::Index(day, number)) => check.index(read, &key, (day, number))?,
                 None => check.found(&key, "nobody knows this row", Repair::Impossible),
             }
         }
@@ -81,14 +81,14 @@ impl TraceCheck {
         Ok(())
     }
 
-    fn index(&mut self, read: &dyn Read, key: Bytes, (day, number): (u32, u64)) -> Result<(), EngineError> {
+    fn index(&mut self, read: &dyn Read, key: &Bytes, (day, number): (u32, u64)) -> Result<(), EngineError> {
         let event = read.get(Family::Trace, &keys::trace_event(day, number))?;
         // One that cannot be read is told of by itself.
         let leads =
-            event.is_some_and(|row| decode_event(&row).is_none_or(|event| index_keys(number, &event).contains(&key)));
+            event.is_some_and(|row| decode_event(&row).is_none_or(|event| index_keys(number, &event).contains(key)));
         if !leads {
             self.repairs.delete(Family::Trace, key.clone());
-            self.found(&key, "it leads to no such event", Repair::Possible);
+            self.found(key, "it leads to no such event", Repair::Possible);
         }
         Ok(())
     }

@@ -143,7 +143,9 @@ impl Directory {
     /// to `key` is met.
     pub(super) fn expand(&self, key: &str, targets: &[String]) -> Option<usize> {
         let mut walk = Walk::new(self, true);
-        targets.iter().for_each(|target| walk.follow_target(target, key, None, 1));
+        for target in targets {
+            walk.follow_target(target, key, None, 1);
+        }
         (!walk.broken && !walk.seen.contains(key)).then_some(walk.targets.len())
     }
 }

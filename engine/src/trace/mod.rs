@@ -19,7 +19,9 @@ pub(crate) use row::{day_of_number, decode as decode_event, index_keys};
 pub(crate) use write::Trace;
 
 /// Events that wait to be written: at a thousand messages a second those of some seconds.
-pub const WAITING_EVENTS_MAX: usize = 20_000;
+pub const WAITING_EVENTS_MAX: usize = 50_000;
+/// Events of one day, which bounds the disk they take: about six gigabytes before compression.
+pub const DAY_EVENTS_MAX: u64 = 20_000_000;
 /// Octets that are kept of one fact; replies and reasons can be of any length.
 pub const FACT_OCTETS_MAX: usize = 512;
 /// Messages that one search finds.
@@ -41,6 +43,27 @@ pub struct Event {
 }
 
 impl Event {
+    /// An event without facts.
+    pub fn new(at_ms: u64, id: &str, what: What) -> Self {
+        Self { at_ms, id: id.to_owned(), what, facts: Vec::new() }
+    }
+
+    /// The same with a fact more.
+    #[must_use]
+    pub fn with(mut self, fact: Fact, text: &(impl ToString + ?Sized)) -> Self {
+        self.facts.push((fact, text.to_string()));
+        self
+    }
+
+    /// The same with a fact more, if it is known.
+    #[must_use]
+    pub fn with_some(self, fact: Fact, text: Option<impl ToString>) -> Self {
+        match text {
+            Some(text) => self.with(fact, &text),
+            None => self,
+        }
+    }
+
     /// A fact, if it is known.
     pub fn fact(&self, wanted: Fact) -> Option<&str> {
         self.facts.iter().find(|(fact, _)| *fact == wanted).map(|(_, text)| text.as_str())

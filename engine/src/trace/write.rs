@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    Event, WAITING_EVENTS_MAX,
-    row::{day_of_number, encode, event_key, first_number, index_keys},
+    DAY_EVENTS_MAX, Event, WAITING_EVENTS_MAX, What,
+    row::{day_of, day_of_number, encode, event_key, first_number, index_keys},
 };
 use crate::{
     command::EngineError,
@@ -37,6 +37,8 @@ pub(crate) struct Trace {
 struct Waiting {
     events: Vec<Event>,
     lost: u64,
+    /// The day of the last event, and how many it has had.
+    day: (u32, u64),
 }
 
 impl Trace {
@@ -89,7 +91,12 @@ impl Engine {
             return;
         }
         let mut waiting = trace.waiting();
-        if waiting.events.len() < WAITING_EVENTS_MAX {
+        let day = day_of(event.at_ms);
+        let before = if waiting.day.0 == day { waiting.day.1 } else { 0 };
+        // Strangers who are refused again and again leave the second half of a day to mail.
+        let most = if event.what == What::Refused { DAY_EVENTS_MAX / 2 } else { DAY_EVENTS_MAX };
+        if waiting.events.len() < WAITING_EVENTS_MAX && before < most {
+            waiting.day = (day, before + 1);
             waiting.events.push(event);
         } else {
             waiting.lost += 1;
@@ -101,7 +108,10 @@ impl Engine {
     pub fn write_trace(&self) -> Result<u64, EngineError> {
         let trace = self.tracer();
         let mut last = trace.write_lock();
-        let Waiting { events, mut lost } = std::mem::take(&mut *trace.waiting());
+        let (events, mut lost) = {
+            let mut waiting = trace.waiting();
+            (std::mem::take(&mut waiting.events), std::mem::take(&mut waiting.lost))
+        };
         if self.takes_in().is_err() {
             return Ok(lost + events.len() as u64);
         }
@@ -113,7 +123,9 @@ impl Engine {
             for event in some {
                 number = first_number(event.at_ms).max(number + 1);
                 batch.put(Family::Trace, event_key(number), encode(event));
-                index_keys(number, event).into_iter().for_each(|key| batch.put(Family::Trace, key, Vec::new()));
+                for key in index_keys(number, event) {
+                    batch.put(Family::Trace, key, Vec::new());
+                }
             }
             if let Err(error) = self.kv().write(&batch, Durability::Ordered) {
                 let mut waiting = trace.waiting();

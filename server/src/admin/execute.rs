@@ -11,7 +11,7 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, dkim, queue,
+    accounts, backup, dkim, forwarding, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     sharing, stats, undelete,
 };
@@ -196,20 +196,8 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
             let line = format!("quota of {address} changed");
             plain(Command::SetQuota { address, quota_bytes }, line)
         }
-        Request::AccountForward { address, targets, keep } => {
-            let line = match (targets.is_empty(), keep) {
-                (true, _) => format!("mail of {address} stays here"),
-                (false, true) => format!("mail of {address} goes to {} too", targets.join(", ")),
-                (false, false) => format!("mail of {address} goes to {} instead", targets.join(", ")),
-            };
-            plain(Command::SetForward { address, targets, keep }, line)
-        }
-        Request::AliasAdd { alias, targets } => {
-            let line = format!("alias {alias} leads to {}", targets.join(", "));
-            plain(Command::SetAlias { alias, targets }, line)
-        }
-        Request::AliasRemove { alias } => {
-            plain(Command::RemoveAlias { alias: alias.clone() }, format!("alias {alias} removed"))
+        Request::AccountForward { .. } | Request::AliasAdd { .. } | Request::AliasRemove { .. } => {
+            forwarding::carry_out(host, request)
         }
     };
     Ok(result.map_err(|error| format!("{error}{}", advice(&asked, &error))))

@@ -187,6 +187,20 @@ enum AccountAction {
         #[command(flatten)]
         password: PasswordSource,
     },
+    /// Show or change where the mail of an account is sent on to.
+    Forward {
+        /// Address of the account.
+        address: String,
+        /// An address, here or elsewhere, that gets its mail from now on; may be given several times.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "none")]
+        to: Vec<String>,
+        /// The account gets its mail too.
+        #[arg(long, requires = "to")]
+        keep: bool,
+        /// Nobody else gets it any more.
+        #[arg(long)]
+        none: bool,
+    },
     /// Change a quota.
     Quota {
         /// Address of the account.
@@ -202,7 +216,7 @@ enum AliasAction {
     Add {
         /// The address.
         alias: String,
-        /// Local addresses that receive its mail.
+        /// Addresses, here or elsewhere, that receive its mail.
         #[arg(required = true)]
         targets: Vec<String>,
     },
@@ -441,6 +455,12 @@ fn account(action: AccountAction, path: &Path) -> Result<(), Failure> {
             let config = config::read(path)?;
             let password = password.read(&address)?;
             ask(&mut Link::open(&config)?, Request::AccountPassword { address, password }, text)
+        }
+        AccountAction::Forward { address, to, keep: _, none: false } if to.is_empty() => {
+            simply(path, Request::AccountShow { address }, text)
+        }
+        AccountAction::Forward { address, to: targets, keep, none: _ } => {
+            simply(path, Request::AccountForward { address, targets, keep }, text)
         }
         AccountAction::Quota { address, size } => {
             simply(path, Request::AccountQuota { address, quota_bytes: size.0 }, text)

@@ -16,6 +16,7 @@ mod program;
 mod server;
 mod sink;
 mod smtp;
+mod talk;
 mod transcript;
 mod wire;
 
@@ -28,6 +29,7 @@ pub use program::{Ran, client_script, program};
 pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
 pub use sink::{End, OnEnd, OnRecipient, Received, Sink};
 pub use smtp::Smtp;
+pub use talk::Talk;
 pub use transcript::play;
 pub use wire::{Wire, certificate_of};
 

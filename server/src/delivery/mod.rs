@@ -1,13 +1,14 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`trace`] →
-//!   [`leave`] → [`place`].
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`forward`] →
+//!   [`trace`] → [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
 //! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod forward;
 mod junk;
 mod leave;
 mod log;
@@ -44,6 +45,8 @@ pub struct Job {
     copies: Vec<Copy>,
     /// Positions of the recipients that are not here: their mail leaves.
     leaving: Vec<usize>,
+    /// Addresses elsewhere that aliases and accounts of ours send it on to, each once.
+    onward: Vec<forward::Onward>,
     /// What the inspection found.
     verdict: Verdict,
 }
@@ -64,7 +67,7 @@ struct Copy {
 impl Job {
     fn new(mail: Mail, config: Arc<Config>, verdict: Verdict) -> Self {
         let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
-        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), verdict }
+        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), onward: Vec::new(), verdict }
     }
 
     /// Whether the client gets one reply for all recipients, so that all or none must be served.
@@ -92,6 +95,7 @@ impl Job {
         if self.one_reply() && self.outcomes.iter().any(|outcome| *outcome != RecipientOutcome::Delivered) {
             self.copies.clear();
             self.leaving.clear();
+            self.onward.clear();
         }
         let outcomes = std::mem::take(&mut self.outcomes);
         for copy in &mut self.copies {
@@ -99,6 +103,7 @@ impl Job {
         }
         self.copies.retain(|copy| !copy.recipients.is_empty());
         self.leaving.retain(|recipient| !refused(&outcomes, recipient));
+        self.onward.retain(|onward| !refused(&outcomes, &onward.recipient));
         self.outcomes = outcomes;
     }
 }
@@ -144,7 +149,9 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     resolve::resolve(&mut job, engine);
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
+    forward::check_loops(&mut job, message.header());
     trace::trace(&mut job);
-    let outbound = leave::leave(&job, &job.config, owner);
+    let mut outbound = leave::leave(&job, &job.config, owner);
+    outbound.append(&mut forward::forward(&job, &job.config, owner));
     place::place(job, engine, message, outbound, done);
 }

@@ -8,3 +8,6 @@
 
 pub mod dkim;
 pub mod records;
+pub mod spf;
+#[cfg(test)]
+mod zone;

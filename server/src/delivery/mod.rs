@@ -8,6 +8,7 @@
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod intake;
 mod junk;
 mod leave;
 mod log;
@@ -24,6 +25,7 @@ use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
+pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
 pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
@@ -106,15 +108,6 @@ impl Job {
 /// Writes pieces of a message into its staging area. May block.
 pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), EngineError> {
     chunks.iter().try_for_each(|chunk| staging.write(chunk))
-}
-
-/// Ends the staging of a message: `staging` holds what was spooled before, `chunks` the rest. May block.
-///
-/// # Errors
-/// When the engine cannot take it.
-pub fn stage(mut staging: Staging, chunks: &[bytes::Bytes]) -> Result<Arc<StagedMessage>, EngineError> {
-    spool(&mut staging, chunks)?;
-    staging.finish()
 }
 
 /// A complete message on its way into the store.

@@ -131,7 +131,7 @@ fn reverse_name(address: IpAddr) -> String {
             let mut name = String::new();
             for octet in six.octets().iter().rev() {
                 // Writing to a string cannot fail.
-                let _ = write!(name, "{:x}.{:x}.", octet & 15, octet >> 4);
+                write!(name, "{:x}.{:x}.", octet & 15, octet >> 4).unwrap_or_default();
             }
             name + "ip6.arpa"
         }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, pin::Pin};
 use super::{
     Client, LOOKUPS_MAX, NAMES_MAX, SpfResult, VOID_LOOKUPS_MAX,
     expand::{Values, expand, expand_domain},
-    parse::{self, Lengths, Mechanism, Piece, Record, Text},
+    parse::{self, Lengths, Mechanism, Piece, Record},
 };
 use crate::dns::{DnsFailure, Records, is_name};
 
@@ -118,15 +118,15 @@ impl<'a, R: Records> Check<'a, R> {
                 }
             }
             Mechanism::A(text, lengths) => {
-                let target = self.optional_target(text.as_ref(), domain).await;
+                let target = self.optional_target(text, domain).await;
                 self.is_at(&target, *lengths).await
             }
             Mechanism::Mx(text, lengths) => {
-                let target = self.optional_target(text.as_ref(), domain).await;
+                let target = self.optional_target(text, domain).await;
                 self.is_exchanger(&target, *lengths).await
             }
             Mechanism::Ptr(text) => {
-                let target = self.optional_target(text.as_ref(), domain).await;
+                let target = self.optional_target(text, domain).await;
                 let below = format!(".{target}");
                 let names = self.validated_names().await;
                 Ok(names.iter().any(|name| name.eq_ignore_ascii_case(&target) || ends_with(name, &below)))
@@ -193,11 +193,8 @@ impl<'a, R: Records> Check<'a, R> {
         validated
     }
 
-    async fn optional_target(&mut self, text: Option<&Text>, domain: &str) -> String {
-        match text {
-            Some(text) => self.target(text, domain).await,
-            None => domain.to_owned(),
-        }
+    async fn optional_target(&mut self, text: &[Piece], domain: &str) -> String {
+        if text.is_empty() { domain.to_owned() } else { self.target(text, domain).await }
     }
 
     /// The domain that a text stands for.

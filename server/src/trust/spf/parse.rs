@@ -23,9 +23,10 @@ pub(super) struct Directive {
 pub(super) enum Mechanism {
     All,
     Include(Text),
-    A(Option<Text>, Lengths),
-    Mx(Option<Text>, Lengths),
-    Ptr(Option<Text>),
+    /// An empty text is the domain itself, here and below.
+    A(Text, Lengths),
+    Mx(Text, Lengths),
+    Ptr(Text),
     Ip4(Ipv4Addr, u32),
     Ip6(Ipv6Addr, u32),
     Exists(Text),
@@ -128,15 +129,15 @@ fn directive(term: &str) -> Option<Directive> {
     Some(Directive { result, mechanism })
 }
 
-fn optional_domain(rest: &str) -> Option<Option<Text>> {
+fn optional_domain(rest: &str) -> Option<Text> {
     if rest.is_empty() {
-        return Some(None);
+        return Some(Text::new());
     }
-    domain_spec(rest.strip_prefix(':')?).map(Some)
+    domain_spec(rest.strip_prefix(':')?)
 }
 
 /// `[ ":" domain-spec ] [ "/" length ] [ "//" length ]`. A domain-spec may have a slash in it: lengths are at the end.
-fn hosts(rest: &str) -> Option<(Option<Text>, Lengths)> {
+fn hosts(rest: &str) -> Option<(Text, Lengths)> {
     let mut lengths = Lengths { four: 32, six: 128 };
     let mut rest = rest;
     if let Some((before, digits)) = rest.rsplit_once("//").filter(|(_, digits)| is_number(digits)) {

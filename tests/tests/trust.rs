@@ -36,7 +36,8 @@ const ZONE: &str = "
     loop.example TXT v=spf1 include:loop.example -all
     void.example TXT v=spf1 a:x1.void.example a:x2.void.example a:x3.void.example -all
     broken.example SERVFAIL
-    silent.example TIMEOUT";
+    silent.example TIMEOUT
+    _dmarc.silent.example TIMEOUT";
 
 struct Sent {
     replies: Vec<String>,
@@ -90,10 +91,11 @@ fn newest(server: &Server, name: &str) -> String {
     String::from_utf8_lossy(messages.last().expect("a message")).into_owned()
 }
 
-/// The Authentication-Results of a message, unfolded.
+/// Our Authentication-Results of a message, unfolded.
 fn results(message: &str) -> String {
     let header = message.split("\r\n\r\n").next().unwrap_or_default().replace("\r\n\t", " ");
-    let fields: Vec<&str> = header.lines().filter(|line| line.starts_with("Authentication-Results: ")).collect();
+    let ours = format!("Authentication-Results: mail.{DOMAIN};");
+    let fields: Vec<&str> = header.lines().filter(|line| line.starts_with(&ours)).collect();
     assert_eq!(fields.len(), 1, "{message}");
     fields[0].to_owned()
 }

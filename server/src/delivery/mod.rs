@@ -29,7 +29,7 @@ pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
 pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
-pub use resolve::{may_send_as, recipient_targets};
+pub use resolve::{may_send_as, passes_on, recipient_targets};
 
 /// Told the outcomes, in the order of the recipients, once.
 pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;

@@ -24,6 +24,11 @@ pub fn recipient_targets(directory: &Directory, address: &Address, hostname: &st
     }
 }
 
+/// Whether mail for an address of ours goes on to another server, all of it or a copy.
+pub fn passes_on(resolution: &Resolution) -> bool {
+    *resolution == Resolution::UnknownRecipient
+}
+
 /// Whether an account may send as `address`: mail for that address comes to it, directly or through aliases.
 pub fn may_send_as(directory: &Directory, account: AccountId, address: &Address) -> bool {
     match directory.resolve_parts(&address.local, &address.domain) {

@@ -1,7 +1,8 @@
 //! The stages in their order, and the run through them.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
+use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
@@ -15,6 +16,8 @@ use crate::{
 pub(super) struct Tools {
     /// For checks of senders.
     pub(super) checker: Checker,
+    /// For what is known of recipients and their domains.
+    pub(super) engine: Arc<Engine>,
 }
 
 /// A stage at work.
@@ -34,7 +37,7 @@ pub(super) struct Stage {
 pub(super) const STAGES: [Stage; 1] = [Stage {
     name: "trust",
     wants: trust::wanted,
-    run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, arrival, verdict)),
+    run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
 }];
 
 /// Runs the stages until one refuses the message, or the time is over.

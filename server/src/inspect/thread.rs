@@ -75,7 +75,7 @@ struct Inspector {
 /// Begins what comes in, until the server stops. What is under way then is not accepted: its sender keeps it.
 async fn run(services: Arc<Services>, mut arrivals: Arrivals, mut context: SideContext) {
     let room = Room::new(services.config().inspect.memory.bytes);
-    let tools = Tools { checker: Checker::new(&services.config().dns) };
+    let tools = Tools { checker: Checker::new(&services.config().dns), engine: Arc::clone(&services.engine) };
     let inspector = Rc::new(Inspector { services, tools, room });
     loop {
         tokio::select! {

@@ -15,6 +15,7 @@ mod forged;
 mod judge;
 pub mod records;
 mod results;
+mod seal;
 mod signatures;
 pub mod spf;
 mod verify;
@@ -23,13 +24,16 @@ mod zone;
 
 use std::net::SocketAddr;
 
-use rockdove_smtp::{Client, Role};
+use mail_auth::AuthenticatedMessage;
+use rockdove_engine::Engine;
+use rockdove_smtp::{Client, Recipient, Role};
 
 pub use forged::Forged;
 pub use verify::Checker;
 
 use crate::{
     config::{Check, Config},
+    delivery::{self, recipient_targets},
     inspect::{self, Verdict},
 };
 
@@ -60,7 +64,7 @@ fn is_exempt(config: &Config, remote: Option<SocketAddr>) -> bool {
 }
 
 /// Checks a message and adds what follows to its verdict.
-pub async fn inspect(checker: &Checker, arrival: &inspect::Arrival, verdict: &mut Verdict) {
+pub async fn inspect(checker: &Checker, engine: &Engine, arrival: &inspect::Arrival, verdict: &mut Verdict) {
     let Some(address) = arrival.address() else { return };
     let settings = &arrival.config.trust;
     let facts = verify::Arrival {
@@ -71,9 +75,27 @@ pub async fn inspect(checker: &Checker, arrival: &inspect::Arrival, verdict: &mu
         hostname: &arrival.config.hostname,
         received_unix_s: arrival.received_unix_s,
     };
-    let found = Box::pin(checker.check(settings, facts)).await;
+    let message = AuthenticatedMessage::parse(&arrival.octets).unwrap_or_default();
+    let (found, chain) = Box::pin(checker.check(settings, facts, &message)).await;
     let judgement = judge::judge(settings, &facts, &found);
-    verdict.fields.push_str(&judge::results(settings, &facts, &found, &judgement).field());
+    let results = judge::results(settings, &facts, &found, &judgement);
+    verdict.fields.push_str(&results.field());
     verdict.junk |= judgement.junk;
     verdict.refusal = judgement.refusal;
+    if verdict.refusal.is_none()
+        && let Some(domain) = passes_on(engine, arrival)
+    {
+        let keys = engine.directory().signing_keys(domain);
+        verdict.seal = seal::seal(&keys, &message, &chain, results.body()).unwrap_or_default();
+    }
+}
+
+/// The domain of ours that passes the message on, if one does.
+fn passes_on<'a>(engine: &Engine, arrival: &'a inspect::Arrival) -> Option<&'a str> {
+    let directory = engine.directory();
+    let leaves = |recipient: &&Recipient| {
+        let resolution = recipient_targets(&directory, &recipient.address, &arrival.config.hostname);
+        delivery::passes_on(&resolution)
+    };
+    arrival.envelope.recipients.iter().find(leaves).map(|recipient| recipient.address.domain.as_str())
 }

@@ -118,6 +118,11 @@ impl Results {
         self.add(format_args!("dmarc={}{reason} header.from={}{policy}", dmarc.result, value(&dmarc.domain)));
     }
 
+    /// What is written behind the name of a field, without its line end.
+    pub(super) fn body(&self) -> &str {
+        &self.text
+    }
+
     /// The field, with its line end.
     pub(super) fn field(&self) -> String {
         let none = if self.text.contains(';') { "" } else { "; none" };

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use mail_auth::{
-    AuthenticatedMessage, DkimOutput, DkimResult as Outcome, DnsError, Error, MessageAuthenticator,
+    ArcOutput, AuthenticatedMessage, DkimOutput, DkimResult as Outcome, DnsError, Error, MessageAuthenticator,
     common::{crypto::Algorithm, headers::Header},
     dkim::{DkimError, Signature},
 };
@@ -174,21 +174,29 @@ impl Chain {
     }
 }
 
-/// The ARC chain of a message.
-pub(super) async fn check_arc(authenticator: &MessageAuthenticator, message: &AuthenticatedMessage<'_>) -> Chain {
+/// The ARC chain of a message, and what the library makes of it, for one more seal.
+pub(super) async fn check_arc<'x>(
+    authenticator: &MessageAuthenticator,
+    message: &'x AuthenticatedMessage<'x>,
+) -> (Chain, ArcOutput<'x>) {
     let sets = message.as_headers.len().max(message.ams_headers.len());
+    let broken = |reason: &'static str| {
+        let output = ArcOutput::default().with_result(Outcome::Fail(Error::NotAligned));
+        (Chain { result: Method::Fail, reason: Some(reason), sealers: Vec::new() }, output)
+    };
     if sets > SETS_MAX {
-        return Chain { result: Method::Fail, reason: Some("the chain is too long"), sealers: Vec::new() };
+        return broken("the chain is too long");
     }
     if message.ams_headers.iter().any(|header| header.header.a == Algorithm::RsaSha1) {
-        return Chain { result: Method::Fail, reason: Some("rsa-sha1 is not safe"), sealers: Vec::new() };
+        return broken("rsa-sha1 is not safe");
     }
     let output = authenticator.verify_arc(message).await;
     let (result, reason) = reading(output.result());
     let sealer = |set: &mail_auth::arc::Set<'_>| {
         (set.seal.header.d.to_ascii_lowercase(), says_dmarc_passed(&String::from_utf8_lossy(set.results.value)))
     };
-    Chain { result, reason, sealers: output.sets().iter().map(sealer).collect() }
+    let sealers = output.sets().iter().map(sealer).collect();
+    (Chain { result, reason, sealers }, output)
 }
 
 /// Whether results (RFC 8601 section 2.2) have `dmarc=pass` among them; comments and quoted strings say nothing.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use mail_auth::{AuthenticatedMessage, MessageAuthenticator};
+use mail_auth::{ArcOutput, AuthenticatedMessage, DkimResult, DnsError, Error, MessageAuthenticator};
 use rockdove_smtp::Address;
 use tokio::time::timeout;
 
@@ -76,19 +76,27 @@ impl Checker {
         Self { tools: tools.map_err(failed).ok() }
     }
 
-    /// Makes the checks that are on. What is not found out in time is a temporary error.
-    pub(super) async fn check(&self, settings: &TrustSettings, arrival: Arrival<'_>) -> Found {
-        let message = AuthenticatedMessage::parse(arrival.octets).unwrap_or_default();
-        let (authors, many_authors) = authors(&message);
-        let mut found = unknown(settings, &arrival, &message, &authors);
+    /// Makes the checks that are on, of a message that was read. What is not found out in time is a temporary error. The
+    /// second value is for [`seal`](super::seal::seal).
+    pub(super) async fn check<'x>(
+        &self,
+        settings: &TrustSettings,
+        arrival: Arrival<'_>,
+        message: &'x AuthenticatedMessage<'x>,
+    ) -> (Found, ArcOutput<'x>) {
+        let (authors, many_authors) = authors(message);
+        let mut found = unknown(settings, &arrival, message, &authors);
+        let unknown = DkimResult::TempError(Error::Dns(DnsError::Resolver(String::new())));
+        let mut chain = ArcOutput::default().with_result(unknown);
         found.many_authors = many_authors;
         if let Some((dns, authenticator)) = &self.tools {
             // Most of the time is for what DMARC works with, the rest for its own questions.
             let limit = settings.time_limit.duration();
-            gather(dns, authenticator, arrival, &message, &mut found, limit * 3 / 4).await;
-            within(limit / 4, apply(dns, &mut found)).await;
+            let limits = (limit * 3 / 4, limit / 4);
+            gather(dns, authenticator, arrival, message, (&mut found, &mut chain), limits.0).await;
+            within(limits.1, apply(dns, &mut found)).await;
         }
-        found
+        (found, chain)
     }
 }
 
@@ -145,12 +153,12 @@ async fn within(limit: Duration, work: impl Future<Output = ()>) {
 }
 
 /// Everything but DMARC, at the same time.
-async fn gather(
+async fn gather<'x>(
     dns: &Dns,
     authenticator: &MessageAuthenticator,
     arrival: Arrival<'_>,
-    message: &AuthenticatedMessage<'_>,
-    found: &mut Found,
+    message: &'x AuthenticatedMessage<'x>,
+    (found, output): (&mut Found, &mut ArcOutput<'x>),
     limit: Duration,
 ) {
     let client =
@@ -179,7 +187,7 @@ async fn gather(
         }),
         within(limit, async {
             if let Some(arc) = arc {
-                *arc = signatures::check_arc(authenticator, message).await;
+                (*arc, *output) = signatures::check_arc(authenticator, message).await;
             }
         }),
     );

@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, refused},
     publish::{self, DkimAction},
     queue::QueueAction,
+    reports,
     runtime::clock,
     serve,
     sharing::{AclAction, GroupAction},
@@ -133,6 +134,19 @@ enum DomainAction {
     Dns {
         /// The domain.
         name: String,
+        #[command(flatten)]
+        format: ListFormat,
+    },
+    /// Show the DMARC reports that others have sent to an account of a running server.
+    Reports {
+        /// Address of the account that gets them.
+        address: String,
+        /// Look into this mailbox only; any number of times.
+        #[arg(long)]
+        mailbox: Vec<String>,
+        /// Only reports about this domain.
+        #[arg(long)]
+        domain: Option<String>,
         #[command(flatten)]
         format: ListFormat,
     },
@@ -406,6 +420,9 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
         DomainAction::Dkim(action) => action.run(path),
         DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
+        DomainAction::Reports { address, mailbox, domain, format } => {
+            reports::show(path, &address, &mailbox, domain.as_deref(), format.json)
+        }
         DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
         DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
         DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),

@@ -9,6 +9,7 @@
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
 mod forward;
+mod intake;
 mod junk;
 mod leave;
 mod log;
@@ -25,10 +26,11 @@ use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
+pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
 pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
-pub use resolve::{may_send_as, recipient_targets};
+pub use resolve::{may_send_as, passes_on, recipient_targets};
 
 /// Told the outcomes, in the order of the recipients, once.
 pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;
@@ -111,15 +113,6 @@ impl Job {
 /// Writes pieces of a message into its staging area. May block.
 pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), EngineError> {
     chunks.iter().try_for_each(|chunk| staging.write(chunk))
-}
-
-/// Ends the staging of a message: `staging` holds what was spooled before, `chunks` the rest. May block.
-///
-/// # Errors
-/// When the engine cannot take it.
-pub fn stage(mut staging: Staging, chunks: &[bytes::Bytes]) -> Result<Arc<StagedMessage>, EngineError> {
-    spool(&mut staging, chunks)?;
-    staging.finish()
 }
 
 /// A complete message on its way into the store.

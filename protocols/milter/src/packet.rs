@@ -41,7 +41,9 @@ pub(crate) fn put(out: &mut BytesMut, kind: u8, pieces: &[&[u8]]) {
     let length = pieces.iter().fold(1_usize, |length, piece| length.saturating_add(piece.len()));
     out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     out.put_u8(kind);
-    pieces.iter().for_each(|piece| out.put_slice(piece));
+    for piece in pieces {
+        out.put_slice(piece);
+    }
 }
 
 /// The text before the next NUL, and what is behind that.

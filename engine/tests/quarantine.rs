@@ -53,7 +53,8 @@ impl House {
     }
 
     fn keep(&self, mail: &str, recipients: &[&str]) -> Result<QueueId, EngineError> {
-        let command = Command::Quarantine { message: self.staged(mail.as_bytes()), suspect: Box::new(suspect(recipients)) };
+        let command =
+            Command::Quarantine { message: self.staged(mail.as_bytes()), suspect: Box::new(suspect(recipients)) };
         let Outcome::Quarantined(id) = self.run(command)? else { unreachable!("kept apart") };
         Ok(id)
     }

@@ -9,6 +9,7 @@
 mod inspect;
 mod model;
 mod read;
+mod scan;
 mod values;
 
 pub use inspect::InspectSettings;
@@ -17,6 +18,10 @@ pub use model::{
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
+pub use scan::{
+    ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
+    ScannerAddress, Whose,
+};
 pub use values::{Size, Span};
 
 pub use crate::net::listeners::{ListenAddress, ListenerConfig, Protocol, TlsMode};

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig,
+    InspectSettings, ListenerConfig, ScanSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -51,6 +51,8 @@ pub struct Config {
     pub dns: DnsSettings,
     /// `[inspect]`.
     pub inspect: InspectSettings,
+    /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.
+    pub scan: ScanSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

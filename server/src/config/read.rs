@@ -12,7 +12,9 @@ use toml::Spanned;
 
 use super::{
     Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
+    OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings, ScanSettings, StoreSettings,
+    TimeoutSettings, TlsFiles, TlsMode,
+    scan::{ClamdSection, MilterSection, RspamdSection},
     values::Span,
 };
 use crate::net::listeners::Network;
@@ -99,6 +101,12 @@ struct File {
     dns: DnsSettings,
     #[serde(default)]
     inspect: InspectSettings,
+    clamd: Option<Spanned<ClamdSection>>,
+    rspamd: Option<Spanned<RspamdSection>>,
+    #[serde(default)]
+    milter: Vec<Spanned<MilterSection>>,
+    #[serde(default)]
+    quarantine: QuarantineSettings,
     #[serde(default)]
     log: LogSettings,
 }
@@ -243,6 +251,7 @@ impl Check<'_> {
         let listeners = if listeners_implied { implied_listeners(&data_dir) } else { self.listeners(file.listener) };
         self.check_outbound(&file.outbound);
         let routes = self.routes(file.route);
+        let scan = self.scanners(file.clamd, file.rspamd, file.milter, file.quarantine);
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -260,6 +269,7 @@ impl Check<'_> {
             routes,
             dns: file.dns,
             inspect: file.inspect,
+            scan,
             log: file.log,
         }
     }
@@ -338,6 +348,27 @@ impl Check<'_> {
         if outbound.expire < outbound.retry_first {
             self.say(span.clone(), "outbound.expire: at least outbound.retry_first".to_owned());
         }
+    }
+
+    fn scanners(
+        &mut self,
+        clamd: Option<Spanned<ClamdSection>>,
+        rspamd: Option<Spanned<RspamdSection>>,
+        milters: Vec<Spanned<MilterSection>>,
+        quarantine: QuarantineSettings,
+    ) -> ScanSettings {
+        let first = clamd.as_ref().map(Spanned::span).or_else(|| rspamd.as_ref().map(Spanned::span));
+        let span = first.or_else(|| milters.first().map(Spanned::span));
+        let scan = ScanSettings {
+            clamd: clamd.map(|section| section.into_inner().settings()),
+            rspamd: rspamd.map(|section| section.into_inner().settings()),
+            milters: milters.into_iter().map(|section| section.into_inner().settings()).collect(),
+            quarantine,
+        };
+        for problem in scan.problems() {
+            self.say(span.clone(), problem);
+        }
+        scan
     }
 
     fn routes(&mut self, sections: Vec<Spanned<RouteSection>>) -> Vec<Route> {

@@ -32,7 +32,9 @@ impl FromStr for ScannerAddress {
                 let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
                 Ok(Self::Tcp(host.to_owned(), port))
             }
-            _ => Err(format!("{text:?} is no address: write \"unix:/path\", or a host and a port as in \"127.0.0.1:3310\"")),
+            _ => Err(format!(
+                "{text:?} is no address: write \"unix:/path\", or a host and a port as in \"127.0.0.1:3310\""
+            )),
         }
     }
 }
@@ -214,8 +216,9 @@ fn scanner(name: &str, address: ScannerAddress, left: Left, on_failure: OnFailur
     Scanner {
         name: name.to_owned(),
         address,
-        mail: mail.unwrap_or_else(|| if usual == Whose::Submission { vec![Whose::Incoming, usual] } else { vec![usual] }),
-        timeout: timeout.unwrap_or(Span::seconds(60)),
+        mail: mail
+            .unwrap_or_else(|| if usual == Whose::Submission { vec![Whose::Incoming, usual] } else { vec![usual] }),
+        timeout: timeout.unwrap_or(Span::seconds(30)),
         connections: connections.unwrap_or(20),
         size_max: size_max.unwrap_or(Size::mib(25)),
         on_failure,
@@ -266,7 +269,8 @@ impl ScanSettings {
         }
         for scanner in clamd.chain(rspamd).chain(milters) {
             if scanner.connections == 0 || scanner.timeout < Span::seconds(1) || scanner.size_max.bytes == 0 {
-                let what = "connections and size_max at least 1, timeout at least \"1 s\", or nothing could be looked at";
+                let what =
+                    "connections and size_max at least 1, timeout at least \"1 s\", or nothing could be looked at";
                 problems.push(format!("{}: {what}", scanner.name));
             }
         }

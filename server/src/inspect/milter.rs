@@ -1,8 +1,10 @@
 //! Milters: mail filters as Sendmail and Postfix know them, asked about the whole message.
 
 use bytes::Bytes;
-use rockdove_milter::{Actions, Change, Disposition, Judgement, QUIT, Recipient, Reply, Session, Step, Subject, rewrite};
 use rockdove_mail::header;
+use rockdove_milter::{
+    Actions, Change, Disposition, Judgement, QUIT, Recipient, Reply, Session, Step, Subject, rewrite,
+};
 use rockdove_smtp::{Address, BodyKind, Client, Refusal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -5,11 +5,15 @@ use std::{future::Future, pin::Pin};
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
-use super::{Arrival, Verdict, room::later};
+use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns};
 use crate::config::Config;
 
 /// What stages work with.
-pub(super) struct Tools {}
+#[derive(Default)]
+pub(super) struct Tools {
+    /// Connections to scanners.
+    pub(super) turns: Turns,
+}
 
 /// A stage at work.
 pub(super) type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -25,7 +29,11 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 0] = [];
+pub(super) const STAGES: [Stage; 3] = [
+    Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
+    Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
+    Stage { name: "milter", wants: milter::wants, run: milter::run },
+];
 
 /// Runs the stages until one refuses the message, or the time is over.
 pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {

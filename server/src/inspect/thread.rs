@@ -74,7 +74,7 @@ struct Inspector {
 /// Begins what comes in, until the server stops. What is under way then is not accepted: its sender keeps it.
 async fn run(services: Arc<Services>, mut arrivals: Arrivals, mut context: SideContext) {
     let room = Room::new(services.config().inspect.memory.bytes);
-    let inspector = Rc::new(Inspector { services, tools: Tools {}, room });
+    let inspector = Rc::new(Inspector { services, tools: Tools::default(), room });
     loop {
         tokio::select! {
             _ = context.phase.changed() => return,

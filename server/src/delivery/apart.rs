@@ -127,7 +127,9 @@ pub fn release(
     quota::check(&mut job, engine, message.size_bytes());
     trace::trace(&mut job);
     let mut outbound = leave::leave(&job, &job.config, kept.envelope.owner);
-    outbound.iter_mut().for_each(|outbound| as_it_came(outbound, kept));
+    for outbound in &mut outbound {
+        as_it_came(outbound, kept);
+    }
     place::place(job, engine, message, outbound, done);
     Ok(())
 }

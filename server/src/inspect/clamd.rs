@@ -1,4 +1,4 @@
-//! ClamAV: messages are streamed to `clamd` (INSTREAM), which says what is in them.
+//! `ClamAV`: messages are streamed to `clamd` (INSTREAM), which says what is in them.
 
 use std::io;
 
@@ -30,10 +30,10 @@ pub(super) fn run<'a>(tools: &'a Tools, arrival: &'a Arrival, verdict: &'a mut V
         let Some(settings) = &arrival.config.scan.clamd else { return };
         let work = |link| scan(link, &arrival.octets);
         match scanner::ask(&tools.turns, &settings.scanner, arrival, work).await {
-            Ok(None) => verdict.fields.push_str(&format!("{FIELD}: clean\r\n")),
+            Ok(None) => verdict.add(FIELD, "clean"),
             Ok(Some(name)) => {
                 tracing::info!(id = %arrival.envelope.id, virus = %name, "infected");
-                verdict.fields.push_str(&format!("{FIELD}: infected ({name})\r\n"));
+                verdict.add(FIELD, &format!("infected ({name})"));
                 let why = format!("the message is infected: {name}");
                 scanner::found(settings.infected, &why, "5.7.1", verdict);
             }

@@ -82,6 +82,13 @@ pub struct Verdict {
     pub refusal: Option<Refusal>,
 }
 
+impl Verdict {
+    /// Adds a header field behind the others.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        self.fields.extend([name, ": ", value, "\r\n"]);
+    }
+}
+
 /// Whether anything looks at what this client sends. LMTP is a hand-over inside of one house: what comes that way has been
 /// looked at.
 pub fn wanted(config: &Config, client: &Client) -> bool {

@@ -1,7 +1,5 @@
 //! Rspamd: messages are given to its HTTP interface (`/checkv2`), which scores them and says what is to be done.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, header::HeaderValue};
@@ -165,8 +163,7 @@ fn add(name: &str, value: &Value, verdict: &mut Verdict) {
             let text: Vec<String> = lines.map(|line| line.chars().filter(|c| !c.is_control()).collect()).collect();
             let text = text.join("\r\n\t");
             if text.len() <= FIELD_OCTETS_MAX {
-                // Writing to a text cannot fail.
-                drop(write!(verdict.fields, "{name}: {text}\r\n"));
+                verdict.add(name, &text);
             }
         }
         _ => {}

@@ -143,10 +143,10 @@ where
 pub(super) fn unanswered(scanner: &Scanner, field: &str, why: &NoAnswer, verdict: &mut Verdict) {
     match why {
         NoAnswer::TooLarge => {
-            verdict.fields.push_str(&format!("{field}: not scanned (larger than {})\r\n", scanner.size_max));
+            verdict.add(field, &format!("not scanned (larger than {})", scanner.size_max));
         }
         NoAnswer::Failed(_) if scanner.on_failure == OnFailure::Mark => {
-            verdict.fields.push_str(&format!("{field}: not scanned ({} has no answer)\r\n", scanner.name));
+            verdict.add(field, &format!("not scanned ({} has no answer)", scanner.name));
         }
         NoAnswer::Failed(_) => {
             let text = "the message cannot be scanned now, try again later".to_owned();

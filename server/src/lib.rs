@@ -21,6 +21,7 @@ pub mod login;
 pub mod net;
 pub mod outbound;
 mod publish;
+mod quarantine;
 mod queue;
 mod reports;
 pub mod runtime;

@@ -9,6 +9,7 @@
 mod inspect;
 mod model;
 mod read;
+mod scan;
 mod trust;
 mod values;
 
@@ -18,6 +19,10 @@ pub use model::{
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
+pub use scan::{
+    ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
+    ScannerAddress, Whose,
+};
 pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};
 

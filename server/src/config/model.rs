@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig, TrustSettings,
+    InspectSettings, ListenerConfig, ScanSettings, TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -53,6 +53,8 @@ pub struct Config {
     pub inspect: InspectSettings,
     /// `[trust]`.
     pub trust: TrustSettings,
+    /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.
+    pub scan: ScanSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

@@ -12,8 +12,10 @@ use toml::Spanned;
 
 use super::{
     Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
-    TrustSettings, values::Span,
+    OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings, ScanSettings, StoreSettings,
+    TimeoutSettings, TlsFiles, TlsMode, TrustSettings,
+    scan::{ClamdSection, MilterSection, RspamdSection},
+    values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -99,6 +101,12 @@ struct File {
     dns: DnsSettings,
     #[serde(default)]
     inspect: InspectSettings,
+    clamd: Option<Spanned<ClamdSection>>,
+    rspamd: Option<Spanned<RspamdSection>>,
+    #[serde(default)]
+    milter: Vec<Spanned<MilterSection>>,
+    #[serde(default)]
+    quarantine: QuarantineSettings,
     #[serde(default)]
     trust: Placed<TrustSettings>,
     #[serde(default)]
@@ -246,6 +254,7 @@ impl Check<'_> {
         self.check_outbound(&file.outbound);
         self.check_trust(&file.trust, file.inspect.timeout);
         let routes = self.routes(file.route);
+        let scan = self.scanners(file.clamd, file.rspamd, file.milter, file.quarantine);
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -264,6 +273,7 @@ impl Check<'_> {
             dns: file.dns,
             inspect: file.inspect,
             trust: file.trust.value,
+            scan,
             log: file.log,
         }
     }
@@ -355,6 +365,27 @@ impl Check<'_> {
         if outbound.expire < outbound.retry_first {
             self.say(span.clone(), "outbound.expire: at least outbound.retry_first".to_owned());
         }
+    }
+
+    fn scanners(
+        &mut self,
+        clamd: Option<Spanned<ClamdSection>>,
+        rspamd: Option<Spanned<RspamdSection>>,
+        milters: Vec<Spanned<MilterSection>>,
+        quarantine: QuarantineSettings,
+    ) -> ScanSettings {
+        let first = clamd.as_ref().map(Spanned::span).or_else(|| rspamd.as_ref().map(Spanned::span));
+        let span = first.or_else(|| milters.first().map(Spanned::span));
+        let scan = ScanSettings {
+            clamd: clamd.map(|section| section.into_inner().settings()),
+            rspamd: rspamd.map(|section| section.into_inner().settings()),
+            milters: milters.into_iter().map(|section| section.into_inner().settings()).collect(),
+            quarantine,
+        };
+        for problem in scan.problems() {
+            self.say(span.clone(), problem);
+        }
+        scan
     }
 
     fn routes(&mut self, sections: Vec<Spanned<RouteSection>>) -> Vec<Route> {

@@ -59,7 +59,12 @@ fn envelope(job: &Job, config: &Config, owner: Option<AccountId>, by: &str, onwa
         onward.iter().filter_map(|one| outbound_recipient(job, config, one, onward.len() == 1)).collect();
     let (hostname, unix_s) = (&job.config.hostname, job.mail.received_unix_s);
     let trace = received(&job.mail.envelope, hostname, Some(&first.address.to_string()), unix_s);
-    let prefix = Bytes::from(format!("{DELIVERED_TO}: {by}\r\n{trace}{}{}{}", job.verdict.seal, job.verdict.fields, missing_fields(job)));
+    let prefix = Bytes::from(format!(
+        "{DELIVERED_TO}: {by}\r\n{trace}{}{}{}",
+        job.verdict.seal,
+        job.verdict.fields,
+        missing_fields(job)
+    ));
     let outbound = Outbound { recipients, ..envelope_of(job, owner, prefix) };
     let smtputf8 = outbound.smtputf8 || outbound.recipients.iter().any(|recipient| !recipient.address.is_ascii());
     (!outbound.recipients.is_empty()).then_some(Outbound { smtputf8, ..outbound })

@@ -7,6 +7,7 @@ use rockdove_engine::Engine;
 use crate::{
     config::Config,
     fronts::locks::AccountLocks,
+    gate::Gate,
     login::LoginService,
     runtime::{hub::Hub, storage::StoragePool},
 };
@@ -23,6 +24,8 @@ pub struct Services {
     pub hub: Hub,
     /// POP3 maildrops in use.
     pub maildrops: AccountLocks,
+    /// Who may talk to us, and how fast.
+    pub gate: Gate,
     /// Accounts that an administrator's session is in.
     pub administered: AccountLocks,
     config: RwLock<Arc<Config>>,
@@ -37,6 +40,7 @@ impl Services {
             login,
             hub,
             maildrops: AccountLocks::default(),
+            gate: Gate::default(),
             administered: AccountLocks::default(),
             config: RwLock::new(config),
         }

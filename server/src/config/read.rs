@@ -11,8 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings, OutboundSettings,
-    Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, values::Span,
+    Config, DnsSettings, GateSettings, GreylistSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings,
+    LoginSettings, OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings,
+    TlsFiles, TlsMode, gate, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -96,6 +97,14 @@ struct File {
     route: Vec<Spanned<RouteSection>>,
     #[serde(default)]
     dns: DnsSettings,
+    #[serde(default)]
+    gate: Placed<GateSettings>,
+    #[serde(default)]
+    greylist: Placed<GreylistSettings>,
+    #[serde(default)]
+    limit: Vec<Spanned<gate::LimitSection>>,
+    #[serde(default)]
+    dnsbl: Vec<Spanned<gate::DnsblSection>>,
     #[serde(default)]
     log: LogSettings,
 }
@@ -240,6 +249,9 @@ impl Check<'_> {
         let listeners = if listeners_implied { implied_listeners(&data_dir) } else { self.listeners(file.listener) };
         self.check_outbound(&file.outbound);
         let routes = self.routes(file.route);
+        self.check_gate(&file.gate, &file.greylist);
+        let mut say = |span, what| self.say(Some(span), what);
+        let (rates, dns_lists) = (gate::limits(file.limit, &mut say), gate::dns_lists(file.dnsbl, &mut say));
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -256,6 +268,10 @@ impl Check<'_> {
             outbound: file.outbound.value,
             routes,
             dns: file.dns,
+            gate: file.gate.value,
+            greylist: file.greylist.value,
+            rates,
+            dns_lists,
             log: file.log,
         }
     }
@@ -333,6 +349,15 @@ impl Check<'_> {
         }
         if outbound.expire < outbound.retry_first {
             self.say(span.clone(), "outbound.expire: at least outbound.retry_first".to_owned());
+        }
+    }
+
+    fn check_gate(&mut self, gate: &Placed<GateSettings>, greylist: &Placed<GreylistSettings>) {
+        for what in gate::check_gate(&gate.value) {
+            self.say(gate.span.clone(), what);
+        }
+        if let Some(what) = gate::check_greylist(&greylist.value) {
+            self.say(greylist.span.clone(), what);
         }
     }
 

@@ -8,6 +8,7 @@
 //!   force.
 
 mod carry;
+mod door;
 mod index;
 pub mod journal;
 mod listen;
@@ -29,6 +30,7 @@ use std::{
 use rockdove_engine::Engine;
 
 use self::{
+    door::GateThreads,
     index::{INDEX_EVERY, Indexer},
     listen::Listening,
     reload::Reload,
@@ -153,6 +155,7 @@ struct Threads {
     committer: Committer,
     periodic: Vec<Periodic>,
     outbound: Side,
+    gate: GateThreads,
     checkpoints: Arc<Checkpoints>,
     /// Long runs of the latter end early.
     stopping: Arc<AtomicBool>,
@@ -191,12 +194,14 @@ impl Threads {
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
         let outbound = outbound::start(&services).map_err(refused("mail cannot leave"))?;
-        Ok(Self { store, services, committer, periodic, outbound, checkpoints, stopping })
+        let gate = GateThreads::start(&services, data_dir.gate_memory()).map_err(failed())?;
+        Ok(Self { store, services, committer, periodic, outbound, gate, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self, grace: Duration) {
         self.outbound.stop(grace);
+        self.gate.stop(grace);
         self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();

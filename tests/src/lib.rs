@@ -10,6 +10,7 @@
 mod binary;
 mod dice;
 mod imap;
+mod names;
 mod pop3;
 mod program;
 mod server;
@@ -21,6 +22,7 @@ mod wire;
 pub use binary::binary;
 pub use dice::Dice;
 pub use imap::{Imap, Reply};
+pub use names::{Names, Record};
 pub use pop3::Pop3;
 pub use program::{Ran, client_script, program};
 pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};

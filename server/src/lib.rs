@@ -18,6 +18,7 @@ pub mod failure;
 pub mod fronts;
 pub mod gate;
 pub mod generations;
+pub mod inspect;
 pub mod login;
 pub mod net;
 pub mod outbound;

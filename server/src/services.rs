@@ -8,6 +8,7 @@ use crate::{
     config::Config,
     fronts::locks::AccountLocks,
     gate::Gate,
+    inspect::Door,
     login::LoginService,
     runtime::{hub::Hub, storage::StoragePool},
 };
@@ -28,12 +29,21 @@ pub struct Services {
     pub gate: Gate,
     /// Accounts that an administrator's session is in.
     pub administered: AccountLocks,
+    /// Where complete messages are looked at before they are delivered.
+    pub inspection: Door,
     config: RwLock<Arc<Config>>,
 }
 
 impl Services {
     /// Puts the services together.
-    pub fn new(engine: Arc<Engine>, storage: StoragePool, login: LoginService, hub: Hub, config: Arc<Config>) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        storage: StoragePool,
+        login: LoginService,
+        hub: Hub,
+        inspection: Door,
+        config: Arc<Config>,
+    ) -> Self {
         Self {
             engine,
             storage,
@@ -42,6 +52,7 @@ impl Services {
             maildrops: AccountLocks::default(),
             gate: Gate::default(),
             administered: AccountLocks::default(),
+            inspection,
             config: RwLock::new(config),
         }
     }

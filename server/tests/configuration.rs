@@ -39,7 +39,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Everything in brackets.
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -54,6 +54,7 @@ const SECTIONS: [&str; 15] = [
     "[[dnsbl]]",
     "[greylist]",
     "[[limit]]",
+    "[inspect]",
     "[log]",
 ];
 

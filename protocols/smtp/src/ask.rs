@@ -136,7 +136,7 @@ pub struct Refusal {
 }
 
 /// What became of one recipient's copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientOutcome {
     /// On disk.
     Delivered,
@@ -146,6 +146,8 @@ pub enum RecipientOutcome {
     OverQuota,
     /// Try later.
     TryLater,
+    /// Not wanted, or not now.
+    Refused(Refusal),
 }
 
 /// The BODY parameter (RFC 6152, RFC 3030).

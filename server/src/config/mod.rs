@@ -7,11 +7,13 @@
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
 mod gate;
+mod inspect;
 mod model;
 mod read;
 mod values;
 
 pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
+pub use inspect::InspectSettings;
 pub use model::{
     ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,

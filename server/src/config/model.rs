@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    DnsList, GateSettings, GreylistSettings, ListenerConfig, RateLimit,
+    DnsList, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit,
     values::{Size, Span},
 };
 use crate::{
@@ -57,6 +57,8 @@ pub struct Config {
     pub rates: Vec<RateLimit>,
     /// `[[dnsbl]]`, in the order of the file.
     pub dns_lists: Vec<DnsList>,
+    /// `[inspect]`.
+    pub inspect: InspectSettings,
     /// `[log]`.
     pub log: LogSettings,
 }
@@ -377,6 +379,7 @@ pub fn not_live(running: &Config, new: &Config) -> Vec<&'static str> {
         ("store.memory", running.store.memory != new.store.memory),
         ("outbound", running.outbound != new.outbound),
         ("dns", running.dns != new.dns),
+        ("inspect.memory", running.inspect.memory != new.inspect.memory),
         ("log", running.log != new.log),
         ("timeouts.shutdown", running.timeouts.shutdown != new.timeouts.shutdown),
         ("login.remember", running.login.remember != new.login.remember),

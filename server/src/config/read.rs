@@ -11,9 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, GateSettings, GreylistSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings,
-    LoginSettings, OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings,
-    TlsFiles, TlsMode, gate, values::Span,
+    Config, DnsSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
+    LogSettings, LoginSettings, OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings,
+    TimeoutSettings, TlsFiles, TlsMode, gate, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -105,6 +105,8 @@ struct File {
     limit: Vec<Spanned<gate::LimitSection>>,
     #[serde(default)]
     dnsbl: Vec<Spanned<gate::DnsblSection>>,
+    #[serde(default)]
+    inspect: InspectSettings,
     #[serde(default)]
     log: LogSettings,
 }
@@ -272,6 +274,7 @@ impl Check<'_> {
             greylist: file.greylist.value,
             rates,
             dns_lists,
+            inspect: file.inspect,
             log: file.log,
         }
     }

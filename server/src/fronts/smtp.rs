@@ -19,8 +19,9 @@ use rockdove_smtp::{
 use super::{Front, Replier, login::Identity};
 use crate::{
     config::{ClearText, Config},
-    delivery,
+    delivery::{self, Arrived},
     gate::Visitor,
+    inspect::{self, Verdict, Waiting},
     net::listeners::{ListenerConfig, Protocol, TlsMode},
     runtime::storage::StoragePool,
     services::Services,
@@ -171,13 +172,13 @@ impl SmtpFront {
     fn deliver(&mut self, id: AskId, mail: Mail, replier: &Replier<Answer>) {
         let recipients = mail.envelope.recipients.len();
         self.visitor.content(mail.size_bytes, self.who.account());
-        let (engine, config, owner) = (Arc::clone(self.engine()), Arc::clone(&self.config), self.who.account());
+        let (services, config, owner) = (Arc::clone(self.who.services()), Arc::clone(&self.config), self.who.account());
         let (spooled, later) = (self.spooled.take(), replier.clone());
         let busy = self.storage().run(move || {
-            let staging = spooled.map_or_else(|| Some(engine.stage()), |spooled| take(&spooled));
-            let done = move |outcomes| later.reply(id, Answer::Delivered(outcomes));
+            let staging = spooled.map_or_else(|| Some(services.engine.stage()), |spooled| take(&spooled));
+            let done = Box::new(move |outcomes| later.reply(id, Answer::Delivered(outcomes)));
             match staging {
-                Some(staging) => delivery::deliver(&engine, config, owner, mail, staging, Box::new(done)),
+                Some(staging) => deliver(&services, config, owner, mail, staging, done),
                 None => done(vec![RecipientOutcome::TryLater; recipients]),
             }
         });
@@ -237,6 +238,31 @@ impl Asked {
             delivery::refused_recipient(&self.address, self.remote, why);
         }
         self.replier.reply(self.id, Answer::Recipient(answer));
+    }
+}
+
+/// Ends the staging and delivers, by way of the inspection where there is one.
+fn deliver(
+    services: &Services,
+    config: Arc<Config>,
+    owner: Option<AccountId>,
+    mut mail: Mail,
+    staging: Staging,
+    done: delivery::Done,
+) {
+    let message = match delivery::stage(staging, &std::mem::take(&mut mail.chunks)) {
+        Ok(message) => message,
+        Err(error) => {
+            delivery::not_staged(&mail.envelope, &error);
+            return done(vec![RecipientOutcome::TryLater; mail.envelope.recipients.len()]);
+        }
+    };
+    let inspected = inspect::wanted(&config, &mail.envelope.client);
+    let arrived = Arrived { mail, message, config, owner, verdict: Verdict::default() };
+    if inspected {
+        services.inspection.enter(Waiting { arrived, done });
+    } else {
+        delivery::deliver(&services.engine, arrived, done);
     }
 }
 

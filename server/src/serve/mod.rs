@@ -43,6 +43,7 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     failure::{Failure, refused},
+    inspect,
     login::{LoginSecrets, LoginService},
     net::{limits::Limits, serve::Network, tls::TlsSwitch},
     outbound,
@@ -154,6 +155,7 @@ struct Threads {
     services: Arc<Services>,
     committer: Committer,
     periodic: Vec<Periodic>,
+    inspect: Side,
     outbound: Side,
     gate: GateThreads,
     checkpoints: Arc<Checkpoints>,
@@ -176,7 +178,8 @@ impl Threads {
         let committer = Committer::start(move |wait| committing.commit_pending(wait)).map_err(failed())?;
         let storage = StoragePool::start(storage_threads).map_err(failed())?;
         let login = login_service(data_dir, config, engine, cores)?;
-        let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
+        let (door, arrivals) = inspect::door();
+        let services = Services::new(Arc::clone(engine), storage, login, hub, door, Arc::new(config.clone()));
         let services = Arc::new(services);
         let room = Room::new(data_dir.store(), &services);
         let collecting = Arc::clone(engine);
@@ -193,13 +196,15 @@ impl Threads {
             Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
+        let inspect = inspect::start(&services, arrivals).map_err(failed())?;
         let outbound = outbound::start(&services).map_err(refused("mail cannot leave"))?;
         let gate = GateThreads::start(&services, data_dir.gate_memory()).map_err(failed())?;
-        Ok(Self { store, services, committer, periodic, outbound, gate, checkpoints, stopping })
+        Ok(Self { store, services, committer, periodic, inspect, outbound, gate, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self, grace: Duration) {
+        self.inspect.stop(grace);
         self.outbound.stop(grace);
         self.gate.stop(grace);
         self.stopping.store(true, Ordering::Release);

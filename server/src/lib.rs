@@ -16,6 +16,8 @@ pub mod demo;
 pub mod dns;
 pub mod failure;
 pub mod fronts;
+pub mod gate;
+pub mod generations;
 pub mod inspect;
 pub mod login;
 pub mod net;

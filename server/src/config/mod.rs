@@ -6,6 +6,7 @@
 //! * Never: reads an environment variable, or accepts a key it does not know.
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
+mod gate;
 mod inspect;
 mod model;
 mod read;
@@ -13,6 +14,7 @@ mod scan;
 mod trust;
 mod values;
 
+pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
 pub use inspect::InspectSettings;
 pub use model::{
     ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings, ScanSettings, StoreSettings,
-    TimeoutSettings, TlsFiles, TlsMode, TrustSettings,
+    Config, DnsSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
+    LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings,
+    ScanSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TrustSettings, gate,
     scan::{ClamdSection, MilterSection, RspamdSection},
     values::Span,
 };
@@ -99,6 +99,14 @@ struct File {
     route: Vec<Spanned<RouteSection>>,
     #[serde(default)]
     dns: DnsSettings,
+    #[serde(default)]
+    gate: Placed<GateSettings>,
+    #[serde(default)]
+    greylist: Placed<GreylistSettings>,
+    #[serde(default)]
+    limit: Vec<Spanned<gate::LimitSection>>,
+    #[serde(default)]
+    dnsbl: Vec<Spanned<gate::DnsblSection>>,
     #[serde(default)]
     inspect: InspectSettings,
     clamd: Option<Spanned<ClamdSection>>,
@@ -255,6 +263,9 @@ impl Check<'_> {
         self.check_trust(&file.trust, file.inspect.timeout);
         let routes = self.routes(file.route);
         let scan = self.scanners(file.clamd, file.rspamd, file.milter, file.quarantine);
+        self.check_gate(&file.gate, &file.greylist);
+        let mut say = |span, what| self.say(Some(span), what);
+        let (rates, dns_lists) = (gate::limits(file.limit, &mut say), gate::dns_lists(file.dnsbl, &mut say));
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -271,6 +282,10 @@ impl Check<'_> {
             outbound: file.outbound.value,
             routes,
             dns: file.dns,
+            gate: file.gate.value,
+            greylist: file.greylist.value,
+            rates,
+            dns_lists,
             inspect: file.inspect,
             trust: file.trust.value,
             scan,
@@ -386,6 +401,15 @@ impl Check<'_> {
             self.say(span.clone(), problem);
         }
         scan
+    }
+
+    fn check_gate(&mut self, gate: &Placed<GateSettings>, greylist: &Placed<GreylistSettings>) {
+        for what in gate::check_gate(&gate.value) {
+            self.say(gate.span.clone(), what);
+        }
+        if let Some(what) = gate::check_greylist(&greylist.value) {
+            self.say(greylist.span.clone(), what);
+        }
     }
 
     fn routes(&mut self, sections: Vec<Spanned<RouteSection>>) -> Vec<Route> {

@@ -30,7 +30,7 @@ pub enum Signing {
 
 /// A zone right below the root.
 #[derive(Clone, Debug)]
-pub struct Zone {
+pub struct SignedZone {
     /// Its name, without the last full stop.
     pub name: String,
     /// Its records, as in a zone file, beside SOA and NS.
@@ -39,7 +39,7 @@ pub struct Zone {
     pub signing: Signing,
 }
 
-impl Zone {
+impl SignedZone {
     /// A zone.
     pub fn new(name: &str, signing: Signing, records: &str) -> Self {
         Self { name: name.to_owned(), records: records.to_owned(), signing }
@@ -57,13 +57,13 @@ pub struct Bind {
 
 impl Bind {
     /// Serves these zones.
-    pub fn start(zones: &[Zone]) -> Self {
+    pub fn start(zones: &[SignedZone]) -> Self {
         let folder = tempfile::Builder::new().prefix("rockdove-bind-").tempdir().expect("a folder");
         let mut root =
             String::from("$TTL 60\n. IN SOA ns. host. 1 3600 600 86400 60\n. IN NS ns.\nns. IN A 127.0.0.1\n");
         let mut conf = String::new();
         for zone in zones {
-            let Zone { name, records, signing } = zone;
+            let SignedZone { name, records, signing } = zone;
             let text = format!(
                 "$TTL 60\n$ORIGIN {name}.\n@ IN SOA ns host 1 3600 600 86400 60\n@ IN NS ns\nns IN A 127.0.0.1\n{records}\n"
             );

@@ -7,7 +7,8 @@ use std::{
 };
 
 /// Programs the tests need, and the Debian package of each.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
+    ("/usr/bin/python3", "python3-dkim"),
     ("python3", "python3"),
     ("curl", "curl"),
     ("mbsync", "isync"),
@@ -47,6 +48,12 @@ pub fn program(name: &str, args: &[&str], input: &[u8]) -> Ran {
 pub fn client_script(name: &str, args: &[&str]) -> Ran {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
     run(Command::new("python3").arg("-B").arg(script).args(args), "python3", b"")
+}
+
+/// Runs `clients/dkim_tool.py` with the Python that Debian's dkimpy is for.
+pub fn dkim_tool(args: &[&str], input: &[u8]) -> Ran {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/dkim_tool.py");
+    run(Command::new("/usr/bin/python3").arg("-B").arg(script).args(args), "/usr/bin/python3", input)
 }
 
 pub(crate) fn run(command: &mut Command, name: &str, input: &[u8]) -> Ran {

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use rockdove_tests::{
     Authority, Bind, DOMAIN, Door, Https, Identity, Io, Manner, PASSWORD, Pop3, Postfix, Received, Server, Setup,
-    Signing, Sink, Submission, Zone, on_both, program, queue, replies, sha256, wait_until,
+    Signing, Sink, Submission, SignedZone, on_both, program, queue, replies, sha256, wait_until,
 };
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -45,8 +45,8 @@ impl Exchangers {
 }
 
 /// A zone whose only exchanger is `mx` there.
-fn zone(name: &str, signing: Signing, sink: SocketAddr, more: &str) -> Zone {
-    Zone::new(name, signing, &format!("@ IN MX 10 mx\nmx IN A {}\n{more}", sink.ip()))
+fn zone(name: &str, signing: Signing, sink: SocketAddr, more: &str) -> SignedZone {
+    SignedZone::new(name, signing, &format!("@ IN MX 10 mx\nmx IN A {}\n{more}", sink.ip()))
 }
 
 fn tlsa(port: u16, data: &str) -> String {
@@ -236,7 +236,7 @@ fn mail_that_requires_tls_goes_where_it_is_kept_to(io: Io) {
         ),
         zone("old.example", Signing::Good, old.address, &tlsa(port, &record)),
         zone("unproved.example", Signing::None, unproved.address, ""),
-        Zone::new("both.example", Signing::Good, &both),
+        SignedZone::new("both.example", Signing::Good, &both),
     ];
     let bind = Bind::start(&zones);
     let server = Server::start(setup(io, &bind, port));
@@ -389,7 +389,7 @@ fn what_is_published_is_looked_up(io: Io) {
          _25._tcp.mail IN TLSA 3 1 1 {}\n_imaps._tcp IN SRV 0 1 993 mail\n",
         "00".repeat(32)
     );
-    let bind = Bind::start(&[Zone::new(DOMAIN, Signing::Good, &records)]);
+    let bind = Bind::start(&[SignedZone::new(DOMAIN, Signing::Good, &records)]);
     let server = Server::start(setup(io, &bind, 25));
     let ran = server.rockdove(&["domain", "dns", DOMAIN, "--check", "--ca", "ca.example", "--json"], "");
     assert_eq!(ran.code, Some(4), "{}", ran.err);

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use rockdove_tests::{
     Authority, Bind, DOMAIN, Door, Https, Identity, Io, Manner, PASSWORD, Pop3, Postfix, Received, Server, Setup,
-    Signing, Sink, Submission, SignedZone, on_both, program, queue, replies, sha256, wait_until,
+    SignedZone, Signing, Sink, Submission, on_both, program, queue, replies, sha256, wait_until,
 };
 use serde_json::Value;
 use tempfile::NamedTempFile;

@@ -21,6 +21,7 @@ use crate::{
         Batch, Durability, Family, Read,
         keys::{self, KeyReader},
     },
+    memo::MemoKind,
     store::{octets::Take, parts::PART_IDS_PER_BLOCK},
 };
 
@@ -373,6 +374,7 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
             Some((&first, _)) => {
                 (keys::SYS_SETTING..=keys::SYS_LEAVING).contains(&first)
                     || [keys::SYS_GROUP, keys::SYS_PUBLIC, keys::SYS_ANNOTATION, keys::SYS_SIGNING].contains(&first)
+                    || first == keys::SYS_MEMO && MemoKind::of_key(key).is_some()
             }
             None => false,
         };

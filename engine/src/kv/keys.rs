@@ -16,6 +16,7 @@
 //! 0b domain…              -> the account whose mailboxes are public in the domain
 //! 0c entry…               -> shared annotation of the server
 //! 0d domain… 00 selector… -> signing key
+//! 0e kind1 name…          -> memo: what the server remembers beside mail, see memo.rs
 //! ```
 //!
 //! ## Account
@@ -105,6 +106,8 @@ pub const SYS_ANNOTATION: u8 = 0x0c;
 
 /// Sys: first byte of rows of signing keys.
 pub const SYS_SIGNING: u8 = 0x0d;
+/// Sys: first byte of memos.
+pub const SYS_MEMO: u8 = 0x0e;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -176,6 +179,11 @@ pub fn account(account: u32) -> Bytes {
 /// Sys: a signing key, by its normalised domain (which has no NUL) and selector.
 pub fn signing_key(domain: &str, selector: &str) -> Bytes {
     KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
+}
+
+/// Sys: a memo, by its kind and name.
+pub fn memo(kind: u8, name: &str) -> Bytes {
+    KeyWriter::kind(SYS_MEMO).u8(kind).raw(name.as_bytes()).done()
 }
 
 /// Sys: an alias, by its normalised address.

@@ -24,16 +24,19 @@ pub enum MemoKind {
     StsPolicy,
     /// How well connections to other domains were protected (RFC 8460), by day and domain.
     TlsResults,
+    /// What DMARC has found about mail of other domains (RFC 9990), by period and domain.
+    DmarcCounts,
 }
 
 impl MemoKind {
-    const ALL: [Self; 2] = [Self::StsPolicy, Self::TlsResults];
+    const ALL: [Self; 3] = [Self::StsPolicy, Self::TlsResults, Self::DmarcCounts];
 
     /// Its number in keys.
     const fn number(self) -> u8 {
         match self {
             Self::StsPolicy => 1,
             Self::TlsResults => 2,
+            Self::DmarcCounts => 3,
         }
     }
 

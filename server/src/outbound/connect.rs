@@ -17,8 +17,8 @@ use super::{
     sts::{Mode, Policies, Policy, Surroundings},
 };
 use crate::{
-    config::{Config, RouteTls},
-    dns::DnsFailure,
+    config::{Config, Route, RouteTls},
+    dns::{Dns, DnsFailure},
     net::{
         peer::{Identity, PeerDialer, Shown, Tlsa},
         tls::Handshake,
@@ -118,6 +118,22 @@ struct Found {
     vouched: bool,
 }
 
+/// The server of a route, at each of its addresses. It may be anywhere.
+///
+/// # Errors
+/// A reply in the place of its own, when it has none.
+pub(super) async fn of_route(dns: &Dns, route: &Route) -> Result<Vec<Target>, ServerReply> {
+    let name = route.host.clone().unwrap_or_default();
+    let answer = dns.addresses(&name).await.map_err(|failure| reply(&name, &failure))?;
+    let target = |address: IpAddr| Target {
+        name: name.clone(),
+        address: SocketAddr::new(address, route.port),
+        security: Security::Route(route.tls),
+        vouched: true,
+    };
+    Ok(answer.found.into_iter().map(target).collect())
+}
+
 /// Finds the servers of ways.
 pub(super) struct Finder<'a> {
     pub(super) around: Surroundings<'a>,
@@ -139,12 +155,7 @@ impl Finder<'_> {
         let here = match way {
             Way::Exchangers(domain) => self.exchangers(domain, dice, &mut targets).await?,
             Way::Server(route) => {
-                if let Some(name) = &route.host {
-                    let found = self.addresses(name, route.port, true, &mut targets).await;
-                    if let Some((addresses, _)) = found {
-                        targets.push(name, &addresses, &Security::Route(route.tls), true);
-                    }
-                }
+                targets.good = of_route(self.around.dns, route).await?;
                 false
             }
             Way::Unknown(name) => {
@@ -163,17 +174,12 @@ impl Finder<'_> {
     }
 
     /// Addresses of a server that may be tried, and whether DNSSEC vouches for them. `None` when it has none.
-    async fn addresses(
-        &self,
-        name: &str,
-        port: u16,
-        anywhere: bool,
-        targets: &mut Targets,
-    ) -> Option<(Vec<SocketAddr>, bool)> {
+    async fn addresses(&self, name: &str, targets: &mut Targets) -> Option<(Vec<SocketAddr>, bool)> {
+        let outbound = &self.around.config.outbound;
         match self.around.dns.addresses(name).await {
             Ok(answer) => {
-                let good = answer.found.into_iter().filter(|address| anywhere || is_elsewhere(*address));
-                let addresses = good.map(|address| SocketAddr::new(address, port)).collect();
+                let good = answer.found.into_iter().filter(|address| outbound.loopback || is_elsewhere(*address));
+                let addresses = good.map(|address| SocketAddr::new(address, outbound.port)).collect();
                 Some((addresses, answer.secure))
             }
             Err(failure) => {
@@ -196,11 +202,7 @@ impl Finder<'_> {
         let mut here = answer.found.is_empty();
         let mut found = Vec::new();
         for name in answer.found {
-            let Some((addresses, secure)) =
-                self.addresses(&name, config.outbound.port, config.outbound.loopback, targets).await
-            else {
-                continue;
-            };
+            let Some((addresses, secure)) = self.addresses(&name, targets).await else { continue };
             here |= addresses.is_empty();
             if addresses.is_empty() {
                 continue;

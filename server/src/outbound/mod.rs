@@ -10,6 +10,7 @@
 //! * Fails: what cannot be sent now waits in the queue; what cannot be sent at all comes back to its sender.
 
 mod attempt;
+mod callforward;
 mod connect;
 mod front;
 mod report;
@@ -22,5 +23,6 @@ mod sts;
 mod tls_report;
 mod visit;
 
+pub use callforward::{Callforward, Would};
 pub use route::{Way, next_hop, takes_unknown};
 pub use runner::start;

@@ -58,7 +58,8 @@ pub fn start(services: &Arc<Services>) -> io::Result<Side> {
     Side::start("outbound", Box::new(move |context| Box::pin(run(services, dialer, context))))
 }
 
-fn dialer(config: &Config) -> io::Result<PeerDialer> {
+/// Who servers are is found out so.
+pub(super) fn dialer(config: &Config) -> io::Result<PeerDialer> {
     let roots = config.outbound.tls_roots.as_deref().map(|path| {
         fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
     });

@@ -239,7 +239,7 @@ fn may_go_clear(security: &Security) -> bool {
     !security.insists() && !matches!(security, Security::Route(RouteTls::None))
 }
 
-fn client_config(config: &Config, way: &Way, tls: ClientTls) -> ClientConfig {
+pub(super) fn client_config(config: &Config, way: &Way, tls: ClientTls) -> ClientConfig {
     let Way::Server(route) = way else {
         return ClientConfig { name: config.hostname.clone(), lmtp: false, tls, login: None };
     };

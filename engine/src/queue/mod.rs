@@ -55,6 +55,7 @@ pub enum Content {
 
 /// A message that leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Outbound {
     /// The reverse-path; empty for `<>`.
     pub reverse_path: String,

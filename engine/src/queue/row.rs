@@ -39,6 +39,7 @@ const ORIGINAL: u8 = 32;
 
 /// What all recipients of a message have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Envelope {
     /// The reverse-path; empty for `<>`.
     pub reverse_path: String,

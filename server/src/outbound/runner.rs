@@ -86,6 +86,7 @@ async fn run(services: Arc<Services>, dialer: PeerDialer, context: SideContext) 
         connections: Cell::new(0),
         report_from_ms: Cell::new(0),
         reporting: Cell::new(false),
+        report_wanted: Cell::new(false),
         handle: Handle::current(),
     });
     runner.run(context.phase).await;
@@ -115,6 +116,7 @@ pub(super) struct Runner {
     /// When reports on the protection of connections are looked for next, and whether they are being sent.
     report_from_ms: Cell<u64>,
     reporting: Cell<bool>,
+    report_wanted: Cell<bool>,
     handle: Handle,
 }
 
@@ -216,13 +218,23 @@ impl Runner {
     fn report(self: &Rc<Self>, now: bool) {
         let at = clock::monotonic_ms();
         let is_due = self.services.config().outbound.tls_reports && at >= self.report_from_ms.get();
-        if (now || is_due) && !self.reporting.replace(true) {
+        // A wish that comes while reports are being sent is for what those have passed over.
+        if now {
+            self.report_wanted.set(true);
+        }
+        if self.reporting.get() {
+            return;
+        }
+        let now = self.report_wanted.replace(false);
+        if now || is_due {
+            self.reporting.set(true);
             self.report_from_ms.set(at.saturating_add(REPORT_EVERY_MS));
             let runner = Rc::clone(self);
             drop(tokio::task::spawn_local(async move {
                 runner.report_protection(now).await;
                 runner.sweep_policies().await;
                 runner.reporting.set(false);
+                runner.wake.notify_one();
             }));
         }
     }

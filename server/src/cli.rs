@@ -22,6 +22,7 @@ use crate::{
     serve,
     sharing::{AclAction, GroupAction},
     show::Show,
+    trace::TraceAction,
     transfer::command::{ExportAction, ImportAction},
 };
 
@@ -75,6 +76,8 @@ enum Action {
     /// Mail that waits to leave.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// Tell what happened to mail.
+    Trace(TraceAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -274,7 +277,7 @@ enum UndeleteAction {
 
 /// A moment: a time ago, or seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+pub(crate) enum Since {
     Ago(Span),
     At(i64),
 }
@@ -288,7 +291,7 @@ impl std::str::FromStr for Since {
 }
 
 impl Since {
-    fn unix_s(self) -> i64 {
+    pub(crate) fn unix_s(self) -> i64 {
         match self {
             Self::At(unix_s) => unix_s,
             Self::Ago(span) => {
@@ -351,6 +354,7 @@ impl Cli {
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
+            Action::Trace(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, QueuedFacts, Reply, Status, StorageFacts,
+        DomainFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
     },
     config::Size,
 };
@@ -119,6 +119,7 @@ impl Show {
                 self.line(format_args!("    {selector}._domainkey.{domain}  TXT  {record}"));
             }
             Reply::Queued(message) => self.queued(&message),
+            Reply::Traced(traced) => self.traced(&traced),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
             Reply::Group(group) => self.line(format_args!("{}  members: {}", group.name, group.members.join(", "))),
@@ -154,6 +155,15 @@ impl Show {
         }
     }
 
+    fn traced(&mut self, traced: &TraceFacts) {
+        self.line(format_args!("{}", if traced.id.is_empty() { "(no id)" } else { &traced.id }));
+        for event in &traced.events {
+            let when = date::date_time(i64::try_from(event.at_unix_ms / 1000).unwrap_or(0));
+            let facts: Vec<String> = event.facts.iter().map(|(name, text)| format!("{name}={text}")).collect();
+            self.line(format_args!("    {when}  {}  {}", event.what, facts.join(" ")));
+        }
+    }
+
     fn checked(&mut self, facts: &CheckFacts) {
         let CheckFacts { accounts, mailboxes, entries, messages, queued, events, parts, findings, repaired } = facts;
         self.line(format_args!(
@@ -185,13 +195,17 @@ impl Show {
     }
 
     fn status(&mut self, status: &Status) {
-        let Status { version, uptime_s, backend, pid, connections, listeners } = status;
+        let Status { version, uptime_s, backend, pid, connections, listeners, queue } = status;
         self.line(format_args!(
             "Rockdove {version}, process {pid}, up {uptime_s} s, {backend}, {connections} connections"
         ));
         for listener in listeners {
             self.line(format_args!("{:10}  {:8}  {}", listener.protocol, listener.tls, listener.address));
         }
+        let QueueStatus { messages, recipients, due, held, oldest_s } = queue;
+        self.line(format_args!(
+            "queue: {messages} messages to {recipients} recipients, {due} due, {held} on hold, the oldest {oldest_s} s old"
+        ));
     }
 
     fn value_of(&mut self, reply: Reply) {
@@ -204,6 +218,7 @@ impl Show {
             Reply::DeletedMessage(message) => json!(message),
             Reply::Dkim(key) => json!(key),
             Reply::Queued(message) => json!(message),
+            Reply::Traced(traced) => json!(traced),
             Reply::QueueHop(hop) => json!(hop),
             Reply::Alias(alias) => json!(alias),
             Reply::Group(group) => json!(group),

@@ -17,6 +17,7 @@ mod queue;
 mod request;
 mod sharing;
 mod stats;
+mod trace;
 mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
@@ -24,6 +25,6 @@ pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-    DomainFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply,
-    Request, Secret, Status, StorageFacts, UndeleteFilter,
+    DomainFacts, EventFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueueStatus,
+    QueuedFacts, Reply, Request, Secret, Status, StorageFacts, TraceFacts, TraceFilter, UndeleteFilter,
 };

@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::{
     Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
     OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
-    values::Span,
+    TraceSettings, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -99,6 +99,8 @@ struct File {
     dns: DnsSettings,
     #[serde(default)]
     inspect: InspectSettings,
+    #[serde(default)]
+    trace: TraceSettings,
     #[serde(default)]
     log: LogSettings,
 }
@@ -260,6 +262,7 @@ impl Check<'_> {
             routes,
             dns: file.dns,
             inspect: file.inspect,
+            trace: file.trace,
             log: file.log,
         }
     }

@@ -8,7 +8,7 @@ use rockdove_mail::header;
 use rockdove_smtp::{Address, RecipientOutcome, Refusal, received};
 
 use super::{
-    Job,
+    Job, Leaves,
     leave::{envelope_of, mail_domain, notify_when},
     trace::missing_fields,
 };
@@ -45,12 +45,16 @@ fn came_back() -> Refusal {
 const DELIVERED_TO: &str = "Delivered-To";
 
 /// What is sent on: an envelope for each alias or account that does it.
-pub(super) fn forward(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Outbound> {
+pub(super) fn forward(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Leaves> {
     let mut by: BTreeMap<&str, Vec<&Onward>> = BTreeMap::new();
     for onward in &job.onward {
         by.entry(&onward.by).or_default().push(onward);
     }
-    by.into_iter().filter_map(|(by, onward)| envelope(job, config, owner, by, &onward)).collect()
+    let leaves = |(by, onward): (&str, Vec<&Onward>)| {
+        let outbound = envelope(job, config, owner, by, &onward)?;
+        Some(Leaves { via: Some(by.to_owned()), outbound })
+    };
+    by.into_iter().filter_map(leaves).collect()
 }
 
 fn envelope(job: &Job, config: &Config, owner: Option<AccountId>, by: &str, onward: &[&Onward]) -> Option<Outbound> {

@@ -9,7 +9,7 @@ use rockdove_engine::{
 use rockdove_mail::{Flags, MailboxName};
 use rockdove_smtp::{Address, BodyKind, Notify, Recipient, ReturnContent, Role, received};
 
-use super::{Job, resolve::recipient_targets, trace::missing_fields};
+use super::{Job, Leaves, resolve::recipient_targets, trace::missing_fields};
 use crate::{config::Config, outbound, services::Services};
 
 /// Whether mail for an address that has no mailbox here is sent on: that of our own users, and that of a domain which
@@ -29,7 +29,7 @@ pub(super) fn mail_domain(address: &Address) -> Option<String> {
 }
 
 /// What leaves of a job. `owner`: the account whose submission it is.
-pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Outbound> {
+pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Leaves> {
     let envelope = &job.mail.envelope;
     let recipients: Vec<OutboundRecipient> = job
         .leaving
@@ -43,7 +43,7 @@ pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec
     let only = (recipients.len() == 1).then(|| recipients[0].address.clone());
     let trace = received(envelope, hostname, only.as_deref(), unix_s);
     let prefix = Bytes::from(format!("{trace}{}{}", job.verdict.fields, missing_fields(job)));
-    vec![Outbound { recipients, ..envelope_of(job, owner, prefix) }]
+    vec![Leaves { via: None, outbound: Outbound { recipients, ..envelope_of(job, owner, prefix) } }]
 }
 
 /// The envelope of a message that leaves, without recipients.

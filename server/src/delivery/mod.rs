@@ -3,7 +3,7 @@
 //! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`forward`] →
 //!   [`trace`] → [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
-//! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
+//! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and the events of its way.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
@@ -19,14 +19,17 @@ mod trace;
 
 use std::sync::Arc;
 
-use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
+use rockdove_engine::{AccountId, Engine, EngineError, Outbound, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
 pub use leave::{from_the_server, may_leave};
-pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
+pub use log::{
+    Appender, Leaving, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender,
+    reported,
+};
 pub use quota::{check_recipient, has_room, needs_quota};
 pub use resolve::{may_send_as, recipient_targets};
 
@@ -62,6 +65,13 @@ struct Copy {
     recipients: Vec<usize>,
     mailbox: MailboxName,
     trace_header: bytes::Bytes,
+}
+
+/// An envelope of what leaves.
+struct Leaves {
+    /// The address of ours that sends it on.
+    via: Option<String>,
+    outbound: Outbound,
 }
 
 impl Job {
@@ -142,7 +152,7 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     let Arrived { mail, message, config, owner, verdict } = arrived;
     let mut job = Job::new(mail, config, verdict);
     if let Some(refusal) = job.verdict.refusal.take() {
-        log::refused_by_policy(&job, &refusal);
+        log::refused_by_policy(engine, &job, &refusal);
         job.outcomes.fill(RecipientOutcome::Refused(refusal));
         return done(job.outcomes);
     }
@@ -151,7 +161,7 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     quota::check(&mut job, engine, message.size_bytes());
     forward::check_loops(&mut job, message.header());
     trace::trace(&mut job);
-    let mut outbound = leave::leave(&job, &job.config, owner);
-    outbound.append(&mut forward::forward(&job, &job.config, owner));
-    place::place(job, engine, message, outbound, done);
+    let mut leaves = leave::leave(&job, &job.config, owner);
+    leaves.append(&mut forward::forward(&job, &job.config, owner));
+    place::place(job, engine, message, leaves, done);
 }

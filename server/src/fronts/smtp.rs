@@ -122,7 +122,7 @@ impl SmtpFront {
         if self.who.account().is_some_and(|account| delivery::may_send_as(&directory, account, address)) {
             return SenderAnswer::Accepted;
         }
-        delivery::refused_sender(address, &self.who.address(), self.remote);
+        delivery::refused_sender(self.engine(), address, &self.who.address(), self.remote);
         SenderAnswer::NotYours
     }
 
@@ -130,14 +130,14 @@ impl SmtpFront {
         let octets = size.unwrap_or(0);
         let answer = delivery::check_recipient(self.engine(), &self.config, self.role, &address, octets, false);
         if let Some(answer) = answer {
-            return tell_recipient(id, &address, answer, self.remote, replier);
+            return tell_recipient(self.engine(), id, &address, answer, self.remote, replier);
         }
         let (engine, config, role, remote) =
             (Arc::clone(self.engine()), Arc::clone(&self.config), self.role, self.remote);
         let later = replier.clone();
         let busy = self.storage().run(move || {
             let answer = delivery::check_recipient(&engine, &config, role, &address, octets, true);
-            tell_recipient(id, &address, answer.unwrap_or(RecipientAnswer::TryLater), remote, &later);
+            tell_recipient(&engine, id, &address, answer.unwrap_or(RecipientAnswer::TryLater), remote, &later);
         });
         if busy.is_err() {
             replier.reply(id, Answer::Recipient(RecipientAnswer::TryLater));
@@ -177,7 +177,7 @@ impl SmtpFront {
 
     fn abandon(&mut self, abandoned: &Abandoned) {
         if let Some(why) = &abandoned.refusal {
-            delivery::refused_message(&abandoned.envelope, why);
+            delivery::refused_message(self.engine(), &abandoned.envelope, why);
         }
         let Some(spooled) = self.spooled.take() else { return };
         // What was spooled may be on disk; it is let go where blocking is allowed, or here when nobody has time.
@@ -188,6 +188,7 @@ impl SmtpFront {
 }
 
 fn tell_recipient(
+    engine: &Engine,
     id: AskId,
     address: &Address,
     answer: RecipientAnswer,
@@ -202,7 +203,7 @@ fn tell_recipient(
         RecipientAnswer::OverQuota => "the mailbox is full",
         RecipientAnswer::TryLater => "cannot check now",
     };
-    delivery::refused_recipient(address, remote, why);
+    delivery::refused_recipient(engine, address, remote, why);
 }
 
 /// Ends the staging and delivers, by way of the inspection where there is one.
@@ -217,7 +218,7 @@ fn deliver(
     let message = match delivery::stage(staging, &std::mem::take(&mut mail.chunks)) {
         Ok(message) => message,
         Err(error) => {
-            delivery::not_staged(&mail.envelope, &error);
+            delivery::not_staged(&engine, &mail.envelope, &error);
             return done(vec![RecipientOutcome::TryLater; mail.envelope.recipients.len()]);
         }
     };

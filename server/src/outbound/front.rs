@@ -6,14 +6,14 @@ use rockdove_engine::EngineError;
 use rockdove_mail::AskId;
 use rockdove_smtp::client::{ClientAnswer, ClientAsk, ClientSession};
 
-use super::{attempt::Attempt, runner::Runner, settle};
+use super::{attempt::Attempt, connect::Target, runner::Runner, settle};
 use crate::fronts::{Front, Replier};
 
 pub(super) struct OutboundFront {
     pub(super) runner: Rc<Runner>,
     pub(super) hop: String,
-    /// Whom we talk to, for the log.
-    pub(super) server: String,
+    /// Whom we talk to.
+    pub(super) target: Target,
     pub(super) attempt: Attempt,
 }
 
@@ -25,7 +25,7 @@ impl Front<ClientSession> for OutboundFront {
             ClientAsk::Result(result) => {
                 let Some(work) = self.attempt.take() else { return replier.reply(id, ClientAnswer::Noted) };
                 let later = replier.clone();
-                let outcome = settle::Came::of(&work, &result, &self.server);
+                let outcome = settle::Came::of(&work, &result, &self.target);
                 self.runner.settle(work.lease, outcome, move || later.reply(id, ClientAnswer::Noted));
             }
             ClientAsk::Unusable(stage, reply) => {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rockdove_engine::{Command, Engine, Lease};
+use rockdove_engine::{Command, Engine, EngineError, Lease};
 use rockdove_smtp::client::{ClientConfig, ClientLogin, ClientSession, ServerReply, Stage};
 use tokio::{
     runtime::Handle,
@@ -21,7 +21,7 @@ use super::{
     connect::{Dialers, Target, connect, targets},
     front::OutboundFront,
     route::Way,
-    settle::{self, Came, now_ms},
+    settle::{self, Came, Told, now_ms},
 };
 use crate::{
     config::{Config, RouteTls},
@@ -267,8 +267,8 @@ impl Runner {
         }
         let attempt = Attempt::default();
         let session = ClientSession::new(client_config(config, way, tls), implicit, clock::now());
-        let server = target.name.clone();
-        let front = OutboundFront { runner: Rc::clone(self), hop: name.to_owned(), server, attempt: attempt.clone() };
+        let (hop, target_here) = (name.to_owned(), target.clone());
+        let front = OutboundFront { runner: Rc::clone(self), hop, target: target_here, attempt: attempt.clone() };
         let context = ConnContext {
             tls: handshake,
             received: metrics::counter!("rockdove_received_octets_total", "protocol" => "outbound"),
@@ -356,9 +356,9 @@ fn note(note: Note) {
     let here = Arc::clone(&shared);
     let busy = services.storage.run(move || {
         let Some(note) = here.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() else { return };
-        let command = settle::command(&note.services, &note.lease, &note.came);
+        let planned = settle::command(&note.services, &note.lease, &note.came);
         let engine = Arc::clone(&note.services.engine);
-        submit(&engine, command, note);
+        submit(&engine, planned, note);
     });
     if busy.is_err()
         && let Some(note) = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
@@ -367,11 +367,15 @@ fn note(note: Note) {
     }
 }
 
-fn submit(engine: &Arc<Engine>, command: Result<Command, rockdove_engine::EngineError>, note: Note) {
-    match command {
-        Ok(command) => {
-            let done = move |outcome: Result<_, rockdove_engine::EngineError>| match outcome {
-                Ok(_) => (note.then)(),
+fn submit(engine: &Arc<Engine>, planned: Result<(Command, Told), EngineError>, note: Note) {
+    match planned {
+        Ok((command, told)) => {
+            let telling = Arc::clone(engine);
+            let done = move |outcome: Result<_, EngineError>| match outcome {
+                Ok(outcome) => {
+                    (note.then)();
+                    told.tell(&telling, &outcome);
+                }
                 Err(error) => {
                     tracing::warn!(message = note.lease.message.0, %error, "what came of mail could not be noted; trying again");
                     again(note);

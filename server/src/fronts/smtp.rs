@@ -218,7 +218,7 @@ fn deliver(
     let message = match delivery::stage(staging, &std::mem::take(&mut mail.chunks)) {
         Ok(message) => message,
         Err(error) => {
-            delivery::not_staged(&engine, &mail.envelope, &error);
+            delivery::not_staged(&services.engine, &mail.envelope, &error);
             return done(vec![RecipientOutcome::TryLater; mail.envelope.recipients.len()]);
         }
     };

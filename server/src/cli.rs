@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config, Size, Span},
     demo,
     failure::{Failure, refused},
+    lists::ListAction,
     publish::{self, DkimAction},
     queue::QueueAction,
     runtime::clock,
@@ -64,6 +65,9 @@ enum Action {
     /// Addresses that stand for others.
     #[command(subcommand)]
     Alias(AliasAction),
+    /// Distribution lists.
+    #[command(subcommand)]
+    List(ListAction),
     /// Groups of accounts, which can be granted rights together.
     #[command(subcommand)]
     Group(GroupAction),
@@ -350,6 +354,7 @@ impl Cli {
             Action::Domain(action) => domain(action, &path),
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
+            Action::List(action) => action.run(&path),
             Action::Group(action) => action.run(&path),
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),

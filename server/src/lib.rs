@@ -18,6 +18,7 @@ pub mod events;
 pub mod failure;
 pub mod fronts;
 pub mod inspect;
+mod lists;
 pub mod login;
 pub mod net;
 pub mod outbound;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
+        DomainFacts, ListFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
     },
     config::Size,
 };
@@ -121,6 +121,7 @@ impl Show {
             Reply::Queued(message) => self.queued(&message),
             Reply::Traced(traced) => self.traced(&traced),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
+            Reply::List(list) => self.list_facts(&list),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
             Reply::Group(group) => self.line(format_args!("{}  members: {}", group.name, group.members.join(", "))),
             Reply::Acl(AclLine { identifier, rights }) => self.line(format_args!("{identifier}  {rights}")),
@@ -152,6 +153,15 @@ impl Show {
             for recipient in &task.recipients {
                 self.line(format_args!("        <{}>  {}  {}", recipient.address, recipient.state, recipient.reply));
             }
+        }
+    }
+
+    fn list_facts(&mut self, list: &ListFacts) {
+        let ListFacts { list, owner, posting, posters, count, members } = list;
+        let also = if posters.is_empty() { String::new() } else { format!(", {}", posters.join(", ")) };
+        self.line(format_args!("{list}  owner: {owner}  may post: {posting}{also}  {count} members"));
+        for member in members {
+            self.line(format_args!("    {member}"));
         }
     }
 
@@ -220,6 +230,7 @@ impl Show {
             Reply::Queued(message) => json!(message),
             Reply::Traced(traced) => json!(traced),
             Reply::QueueHop(hop) => json!(hop),
+            Reply::List(list) => json!(list),
             Reply::Alias(alias) => json!(alias),
             Reply::Group(group) => json!(group),
             Reply::Acl(line) => json!(line),

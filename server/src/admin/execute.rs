@@ -14,7 +14,7 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, dkim, forwarding, queue,
+    accounts, backup, dkim, forwarding, lists, queue,
     request::{
         AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, QueueStatus, Reply, Request,
         Status,
@@ -191,6 +191,10 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
             return undelete::carry_out(host, request, emit);
         }
+        Request::ListSet { .. }
+        | Request::ListRemove { .. }
+        | Request::ListShow { .. }
+        | Request::ListMembers { .. } => return lists::carry_out(host, request, emit),
         Request::Trace { filter } => return trace::trace(host, filter, emit),
         Request::DkimCreate { .. }
         | Request::DkimList { .. }

@@ -13,6 +13,7 @@ mod dkim;
 mod execute;
 mod forwarding;
 mod link;
+mod lists;
 mod queue;
 mod request;
 mod sharing;
@@ -25,6 +26,6 @@ pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-    DomainFacts, EventFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueueStatus,
-    QueuedFacts, Reply, Request, Secret, Status, StorageFacts, TraceFacts, TraceFilter, UndeleteFilter,
+    DomainFacts, EventFacts, GroupFacts, ListFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts,
+    QueueStatus, QueuedFacts, Reply, Request, Secret, Status, StorageFacts, TraceFacts, TraceFilter, UndeleteFilter,
 };

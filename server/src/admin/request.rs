@@ -150,6 +150,38 @@ pub enum Request {
         /// The account gets a copy too.
         keep: bool,
     },
+    /// Makes a distribution list, or changes it.
+    ListSet {
+        /// Its address.
+        list: String,
+        /// Who answers for it; needed for a new one.
+        owner: Option<String>,
+        /// Who may post: `anyone`, `members` or `owner`.
+        posting: Option<String>,
+        /// And these.
+        posters: Option<Vec<String>>,
+        /// It is not there yet.
+        is_new: bool,
+    },
+    /// Removes a distribution list.
+    ListRemove {
+        /// Its address.
+        list: String,
+    },
+    /// One list with its members, or all without: [`Reply::List`].
+    ListShow {
+        /// Its address.
+        list: Option<String>,
+    },
+    /// Adds members to a list, or takes them out.
+    ListMembers {
+        /// Its address.
+        list: String,
+        /// Addresses.
+        members: Vec<String>,
+        /// Add.
+        member: bool,
+    },
     /// Makes an alias, or replaces its targets.
     AliasAdd {
         /// The address.
@@ -240,6 +272,23 @@ pub struct QueueFilter {
     pub next_hop: Option<String>,
     /// Whether it is on hold.
     pub held: Option<bool>,
+}
+
+/// A distribution list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListFacts {
+    /// Its address.
+    pub list: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Who may post: `anyone`, `members` or `owner`.
+    pub posting: String,
+    /// And these.
+    pub posters: Vec<String>,
+    /// How many members it has.
+    pub count: usize,
+    /// They, when one list was asked for.
+    pub members: Vec<String>,
 }
 
 /// Whose fate is asked for: all that is given must be true.
@@ -366,6 +415,8 @@ pub enum Reply {
     Traced(TraceFacts),
     /// A signing key.
     Dkim(DkimFacts),
+    /// One distribution list.
+    List(ListFacts),
     /// One alias.
     Alias(AliasFacts),
     /// One group.

@@ -6,12 +6,14 @@
 //! * Never: reads an environment variable, or accepts a key it does not know.
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
+mod forwarding;
 mod inspect;
 mod model;
 mod read;
 mod trace;
 mod values;
 
+pub use forwarding::ForwardingSettings;
 pub use inspect::InspectSettings;
 pub use model::{
     ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,

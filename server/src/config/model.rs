@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig, TraceSettings,
+    ForwardingSettings, InspectSettings, ListenerConfig, TraceSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -51,6 +51,8 @@ pub struct Config {
     pub dns: DnsSettings,
     /// `[inspect]`.
     pub inspect: InspectSettings,
+    /// `[forwarding]`.
+    pub forwarding: ForwardingSettings,
     /// `[trace]`.
     pub trace: TraceSettings,
     /// `[log]`.

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
-    TraceSettings, values::Span,
+    Config, DnsSettings, ForwardingSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
+    LogSettings, LoginSettings, OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings,
+    TimeoutSettings, TlsFiles, TlsMode, TraceSettings, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -99,6 +99,8 @@ struct File {
     dns: DnsSettings,
     #[serde(default)]
     inspect: InspectSettings,
+    #[serde(default)]
+    forwarding: ForwardingSettings,
     #[serde(default)]
     trace: TraceSettings,
     #[serde(default)]
@@ -262,6 +264,7 @@ impl Check<'_> {
             routes,
             dns: file.dns,
             inspect: file.inspect,
+            forwarding: file.forwarding,
             trace: file.trace,
             log: file.log,
         }

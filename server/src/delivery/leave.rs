@@ -9,7 +9,12 @@ use rockdove_engine::{
 use rockdove_mail::{Flags, MailboxName};
 use rockdove_smtp::{Address, BodyKind, Notify, Recipient, ReturnContent, Role, received};
 
-use super::{Job, Leaves, resolve::recipient_targets, trace::missing_fields};
+use super::{
+    Job, Leaves,
+    resolve::recipient_targets,
+    srs::{self, Returned},
+    trace::missing_fields,
+};
 use crate::{config::Config, outbound, services::Services};
 
 /// Whether mail for an address that has no mailbox here is sent on: that of our own users, and that of a domain which
@@ -93,6 +98,11 @@ pub fn from_the_server(services: &Services, to: &str, now_ms: u64) -> Option<(Ve
     let address = Address::parse(to).ok()?;
     let unix_s = i64::try_from(now_ms / 1000).unwrap_or(0);
     let directory = services.engine.directory();
+    match srs::returned(&services.engine, &address, unix_s) {
+        Returned::Ordinary => {}
+        Returned::To(sender) => return Some((Vec::new(), vec![report_to(&config, &sender.to_string(), now_ms)?])),
+        Returned::Nobody => return None,
+    }
     let resolution = recipient_targets(&directory, &address, &config.hostname);
     if let Resolution::Local(targets) = resolution {
         let delivery = |account: AccountId| Delivery {

@@ -103,6 +103,7 @@ pub(super) fn delivered(
             }
             let delivered = event(What::Delivered, &envelope.id)
                 .with(Fact::To, &recipient.address)
+                .with_some(Fact::Via, copy.list.as_ref())
                 .with(Fact::Account, &copy.address)
                 .with(Fact::Mailbox, &copy.mailbox)
                 .with(Fact::Uid, &place.uid);
@@ -110,6 +111,11 @@ pub(super) fn delivered(
         }
     }
     leaving.iter().zip(queued).for_each(|(leaving, queue)| leaving.tell(engine, &envelope.id, *queue));
+    for (account, position) in &job.full {
+        let via = envelope.recipients.get(*position).map(|recipient| &recipient.address);
+        let full = event(What::Refused, &envelope.id).with(Fact::To, account).with_some(Fact::Via, via);
+        tell(engine, full.with(Fact::Why, "the mailbox of a member is full"));
+    }
     refused(engine, job);
 }
 

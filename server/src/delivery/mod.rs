@@ -1,7 +1,7 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`forward`] →
-//!   [`trace`] → [`leave`] → [`place`].
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`list`] → [`junk`] → [`quota`] →
+//!   [`forward`] → [`trace`] → [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
 //! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and the events of its way.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
@@ -11,10 +11,12 @@
 mod forward;
 mod junk;
 mod leave;
+mod list;
 mod log;
 mod place;
 mod quota;
 mod resolve;
+mod srs;
 mod trace;
 
 use std::sync::Arc;
@@ -50,6 +52,10 @@ pub struct Job {
     leaving: Vec<usize>,
     /// Addresses elsewhere that aliases and accounts of ours send it on to, each once.
     onward: Vec<forward::Onward>,
+    /// Lists that recipients lead to, with the positions of these.
+    lists: Vec<(String, usize)>,
+    /// Members of lists whose mailbox is full, and the positions of the recipients that led to them.
+    full: Vec<(String, usize)>,
     /// What the inspection found.
     verdict: Verdict,
 }
@@ -65,6 +71,8 @@ struct Copy {
     recipients: Vec<usize>,
     mailbox: MailboxName,
     trace_header: bytes::Bytes,
+    /// The list that it comes from.
+    list: Option<String>,
 }
 
 /// An envelope of what leaves.
@@ -77,7 +85,17 @@ struct Leaves {
 impl Job {
     fn new(mail: Mail, config: Arc<Config>, verdict: Verdict) -> Self {
         let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
-        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), onward: Vec::new(), verdict }
+        Self {
+            mail,
+            config,
+            outcomes,
+            copies: Vec::new(),
+            leaving: Vec::new(),
+            onward: Vec::new(),
+            lists: Vec::new(),
+            full: Vec::new(),
+            verdict,
+        }
     }
 
     /// Whether the client gets one reply for all recipients, so that all or none must be served.
@@ -157,11 +175,12 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
         return done(job.outcomes);
     }
     resolve::resolve(&mut job, engine);
+    list::expand(&mut job, engine, message.header());
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
     forward::check_loops(&mut job, message.header());
-    trace::trace(&mut job);
+    trace::trace(&mut job, engine);
     let mut leaves = leave::leave(&job, &job.config, owner);
-    leaves.append(&mut forward::forward(&job, &job.config, owner));
+    leaves.append(&mut forward::forward(&job, engine, owner));
     place::place(job, engine, message, leaves, done);
 }

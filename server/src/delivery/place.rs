@@ -1,4 +1,4 @@
-//! Stage six: one command for all copies, and the answer when they are durable.
+//! Stage eight: one command for all copies, and the answer when they are durable.
 
 use std::sync::Arc;
 

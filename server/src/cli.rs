@@ -18,7 +18,9 @@ use crate::{
     failure::{Failure, refused},
     lists::ListAction,
     publish::{self, DkimAction},
+    quarantine::QuarantineAction,
     queue::QueueAction,
+    reports,
     runtime::clock,
     serve,
     sharing::{AclAction, GroupAction},
@@ -80,6 +82,9 @@ enum Action {
     /// Mail that waits to leave.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// Mail that is kept apart: what a scanner or a filter has found.
+    #[command(subcommand)]
+    Quarantine(QuarantineAction),
     /// Tell what happened to mail.
     Trace(TraceAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
@@ -140,6 +145,19 @@ enum DomainAction {
     Dns {
         /// The domain.
         name: String,
+        #[command(flatten)]
+        format: ListFormat,
+    },
+    /// Show the DMARC reports that others have sent to an account of a running server.
+    Reports {
+        /// Address of the account that gets them.
+        address: String,
+        /// Look into this mailbox only; any number of times.
+        #[arg(long)]
+        mailbox: Vec<String>,
+        /// Only reports about this domain.
+        #[arg(long)]
+        domain: Option<String>,
         #[command(flatten)]
         format: ListFormat,
     },
@@ -359,6 +377,7 @@ impl Cli {
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
+            Action::Quarantine(action) => action.run(&path),
             Action::Trace(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
@@ -415,6 +434,9 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
         DomainAction::Dkim(action) => action.run(path),
         DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
+        DomainAction::Reports { address, mailbox, domain, format } => {
+            reports::show(path, &address, &mailbox, domain.as_deref(), format.json)
+        }
         DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
         DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
         DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, ListFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
+        DomainFacts, ListFacts, QuarantinedFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
     },
     config::Size,
 };
@@ -118,6 +118,7 @@ impl Show {
                 self.line(format_args!("{selector}  {algorithm}  {active}"));
                 self.line(format_args!("    {selector}._domainkey.{domain}  TXT  {record}"));
             }
+            Reply::Quarantined(message) => self.quarantined(&message),
             Reply::Queued(message) => self.queued(&message),
             Reply::Traced(traced) => self.traced(&traced),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
@@ -140,6 +141,13 @@ impl Show {
         let kind = if *keeps { "also to" } else { "sent on to" };
         let forward = if forward.is_empty() { String::new() } else { format!("  {kind}: {}", forward.join(", ")) };
         self.line(format_args!("{address}{quota}{forward}"));
+    }
+
+    fn quarantined(&mut self, message: &QuarantinedFacts) {
+        let QuarantinedFacts { message, sender, size_bytes, received_unix_s, subject, reason, .. } = message;
+        let when = date::date_time(*received_unix_s);
+        self.line(format_args!("{message}  from: <{sender}>  {when}  {size_bytes} octets  {subject}"));
+        self.line(format_args!("    {reason}"));
     }
 
     fn queued(&mut self, message: &QueuedFacts) {
@@ -175,10 +183,11 @@ impl Show {
     }
 
     fn checked(&mut self, facts: &CheckFacts) {
-        let CheckFacts { accounts, mailboxes, entries, messages, queued, events, parts, findings, repaired } = facts;
+        let CheckFacts { accounts, mailboxes, entries, messages, queued, quarantined, events, .. } = facts;
+        let CheckFacts { parts, findings, repaired, .. } = facts;
         self.line(format_args!(
             "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {queued} in \
-             the queue, {events} events, {parts} parts"
+             the queue, {quarantined} in the quarantine, {events} events, {parts} parts"
         ));
         if *repaired > 0 {
             self.line(format_args!("{repaired} repaired"));
@@ -227,6 +236,7 @@ impl Show {
             Reply::DeletedMailbox(mailbox) => json!(mailbox),
             Reply::DeletedMessage(message) => json!(message),
             Reply::Dkim(key) => json!(key),
+            Reply::Quarantined(message) => json!(message),
             Reply::Queued(message) => json!(message),
             Reply::Traced(traced) => json!(traced),
             Reply::QueueHop(hop) => json!(hop),

@@ -14,6 +14,7 @@ mod execute;
 mod forwarding;
 mod link;
 mod lists;
+mod quarantine;
 mod queue;
 mod request;
 mod sharing;
@@ -22,8 +23,9 @@ mod trace;
 mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
-pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
+pub use execute::{Emit, Host, InForce, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
+pub use quarantine::{QuarantineRequest, QuarantineWish, QuarantinedFacts};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
     DomainFacts, EventFacts, GroupFacts, ListFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts,

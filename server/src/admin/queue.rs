@@ -166,7 +166,6 @@ fn change(host: &Host, messages: &[u64], filter: Option<&QueueFilter>, edit: &Qu
         found.map_err(|error| error.to_string())??;
     }
     let (mut done, mut busy) = (0_u64, 0_u64);
-    let _written = Written(host);
     for id in &ids {
         let before = host.engine.queued(*id).ok();
         match host.run(Command::EditQueue { message: *id, edit: edit.clone(), owner: None }) {
@@ -216,15 +215,4 @@ fn told(host: &Host, message: Option<&QueuedMessage>, edit: &Edit) {
     let event = event(what, &message.envelope.id).with(Fact::Queue, &message.id.0);
     let event = event.with(Fact::From, &message.envelope.reverse_path).with_some(Fact::Hop, hop);
     tell(&host.engine, event.with(Fact::By, "administrator"));
-}
-
-/// Writes the trace in the end: where no server runs, nobody else does.
-struct Written<'a>(&'a Host);
-
-impl Drop for Written<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.engine.write_trace() {
-            tracing::warn!(%error, "what was done is not in the trace");
-        }
-    }
 }

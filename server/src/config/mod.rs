@@ -7,20 +7,29 @@
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
 mod forwarding;
+mod gate;
 mod inspect;
 mod model;
 mod read;
+mod scan;
 mod trace;
+mod trust;
 mod values;
 
 pub use forwarding::ForwardingSettings;
+pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
 pub use inspect::InspectSettings;
 pub use model::{
     ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
+pub use scan::{
+    ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
+    ScannerAddress, Whose,
+};
 pub use trace::TraceSettings;
+pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};
 
 pub use crate::net::listeners::{ListenAddress, ListenerConfig, Protocol, TlsMode};

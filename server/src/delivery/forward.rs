@@ -68,8 +68,8 @@ fn envelope(job: &Job, engine: &Engine, owner: Option<AccountId>, by: &str, onwa
     let trace = received(&job.mail.envelope, hostname, Some(&first.address.to_string()), unix_s);
     let by_list = onward.first().is_some_and(|onward| onward.by_list);
     let list = if by_list { list::fields(&engine.directory(), by) } else { String::new() };
-    let found = &job.verdict.fields;
-    let prefix = format!("{DELIVERED_TO}: {by}\r\n{trace}{found}{list}{}", missing_fields(job));
+    let (seal, found) = (&job.verdict.seal, &job.verdict.fields);
+    let prefix = format!("{DELIVERED_TO}: {by}\r\n{trace}{seal}{found}{list}{}", missing_fields(job));
     let mut outbound = Outbound { recipients, ..envelope_of(job, owner, Bytes::from(prefix)) };
     if by_list {
         // RFC 3461 section 5.2.7.2: what a list sends is a message of its own.

@@ -119,6 +119,15 @@ pub(super) fn delivered(
     refused(engine, job);
 }
 
+/// The message is kept apart.
+pub(super) fn quarantined(engine: &Engine, job: &Job, id: QueueId, why: &str) {
+    let envelope = &job.mail.envelope;
+    for recipient in &envelope.recipients {
+        let kept = of_message(What::Quarantined, envelope).with(Fact::To, &recipient.address);
+        tell(engine, kept.with(Fact::Queue, &id.0).with(Fact::Size, &job.mail.size_bytes).with(Fact::Why, why));
+    }
+}
+
 /// Recipients that a stage refused.
 pub(super) fn refused(engine: &Engine, job: &Job) {
     let envelope = &job.mail.envelope;

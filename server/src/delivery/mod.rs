@@ -8,7 +8,9 @@
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod apart;
 mod forward;
+mod intake;
 mod junk;
 mod leave;
 mod list;
@@ -27,13 +29,15 @@ use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
+pub use apart::{Origin, release};
+pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
 pub use log::{
     Appender, Leaving, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender,
     reported,
 };
 pub use quota::{check_recipient, has_room, needs_quota};
-pub use resolve::{may_send_as, recipient_targets};
+pub use resolve::{may_send_as, passes_on, recipient_targets};
 
 /// Told the outcomes, in the order of the recipients, once.
 pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;
@@ -58,6 +62,8 @@ pub struct Job {
     full: Vec<(String, usize)>,
     /// What the inspection found.
     verdict: Verdict,
+    /// It was kept apart, and is let go.
+    release: Option<apart::Release>,
 }
 
 /// One account's copy. An account gets one, however many of the recipients lead to it.
@@ -95,6 +101,7 @@ impl Job {
             lists: Vec::new(),
             full: Vec::new(),
             verdict,
+            release: None,
         }
     }
 
@@ -141,15 +148,6 @@ pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), Engin
     chunks.iter().try_for_each(|chunk| staging.write(chunk))
 }
 
-/// Ends the staging of a message: `staging` holds what was spooled before, `chunks` the rest. May block.
-///
-/// # Errors
-/// When the engine cannot take it.
-pub fn stage(mut staging: Staging, chunks: &[bytes::Bytes]) -> Result<Arc<StagedMessage>, EngineError> {
-    spool(&mut staging, chunks)?;
-    staging.finish()
-}
-
 /// A complete message on its way into the store.
 pub struct Arrived {
     /// Its envelope; the chunks are in `message`.
@@ -167,12 +165,19 @@ pub struct Arrived {
 /// Delivers a message. May block on reading the store, but not on its sync: `done` is called from the committing thread,
 /// or at once when nothing is to be committed.
 pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
+    let arrived = match as_filtered(engine, arrived) {
+        Ok(arrived) => arrived,
+        Err(recipients) => return done(vec![RecipientOutcome::TryLater; recipients]),
+    };
     let Arrived { mail, message, config, owner, verdict } = arrived;
     let mut job = Job::new(mail, config, verdict);
     if let Some(refusal) = job.verdict.refusal.take() {
         log::refused_by_policy(engine, &job, &refusal);
         job.outcomes.fill(RecipientOutcome::Refused(refusal));
         return done(job.outcomes);
+    }
+    if let Some(reason) = job.verdict.quarantine.take() {
+        return apart::keep(job, engine, message, (owner, reason), done);
     }
     resolve::resolve(&mut job, engine);
     list::expand(&mut job, engine, message.header());
@@ -183,4 +188,22 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     let mut leaves = leave::leave(&job, &job.config, owner);
     leaves.append(&mut forward::forward(&job, engine, owner));
     place::place(job, engine, message, leaves, done);
+}
+
+/// A message that a filter of the operator has changed takes the place of the one that came. When it cannot be taken: how
+/// many recipients are to be told.
+fn as_filtered(engine: &Engine, mut arrived: Arrived) -> Result<Arrived, usize> {
+    let Some(octets) = arrived.verdict.octets.take() else { return Ok(arrived) };
+    let mut staging = engine.stage();
+    match staging.write(&octets).and_then(|()| staging.finish()) {
+        Ok(message) => {
+            arrived.mail.size_bytes = message.size_bytes();
+            arrived.message = message;
+            Ok(arrived)
+        }
+        Err(error) => {
+            not_staged(engine, &arrived.mail.envelope, &error);
+            Err(arrived.mail.envelope.recipients.len())
+        }
+    }
 }

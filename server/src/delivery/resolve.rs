@@ -29,6 +29,15 @@ pub fn recipient_targets(directory: &Directory, address: &Address, hostname: &st
     }
 }
 
+/// Whether mail for an address of ours goes on to another server, all of it or a copy.
+pub fn passes_on(resolution: &Resolution) -> bool {
+    match resolution {
+        Resolution::Local(targets) => !targets.onward.is_empty() || !targets.lists.is_empty(),
+        Resolution::UnknownRecipient => true,
+        Resolution::NotLocal => false,
+    }
+}
+
 /// Whether an account may send as `address`: mail for that address comes to it, directly or through aliases.
 pub fn may_send_as(directory: &Directory, account: AccountId, address: &Address) -> bool {
     directory.has_address(account, &address.local, &address.domain)

@@ -704,6 +704,9 @@ pub struct StorageFacts {
     /// Of these, octets that searching and sorting read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_bytes: Option<u64>,
+    /// Of these, octets of the trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_bytes: Option<u64>,
 }
 
 /// What a check went through and found.

@@ -106,6 +106,7 @@ impl Attempt {
             return_content: envelope
                 .full_return
                 .map(|full| if full { ReturnContent::Full } else { ReturnContent::Headers }),
+            ask_only: false,
         };
         let places = lease.state.waiting().map(|(place, _)| place).collect();
         let mut state = self.lock();

@@ -8,6 +8,7 @@
 //! * Fails: what cannot be sent now waits in the queue; what cannot be sent at all comes back to its sender.
 
 mod attempt;
+mod callforward;
 mod connect;
 mod front;
 mod report;
@@ -16,5 +17,6 @@ mod runner;
 mod schedule;
 mod settle;
 
+pub use callforward::{Callforward, Would};
 pub use route::{Way, next_hop, takes_unknown};
 pub use runner::start;

@@ -415,7 +415,7 @@ impl Drop for Connected {
     }
 }
 
-fn client_config(config: &Config, way: &Way, tls: rockdove_smtp::client::ClientTls) -> ClientConfig {
+pub(super) fn client_config(config: &Config, way: &Way, tls: rockdove_smtp::client::ClientTls) -> ClientConfig {
     let Way::Server(route) = way else {
         return ClientConfig { name: config.hostname.clone(), lmtp: false, tls, login: None };
     };

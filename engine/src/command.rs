@@ -10,6 +10,7 @@ use rockdove_mail::{
 use crate::{
     directory::{ListRecord, SigningKeyRecord},
     kv::KvError,
+    memo::MemoKind,
     queue::{Decided, Edit, Outbound, QueueId, Settled, Suspect},
     store::{annotations::AnnotationChange, ingest::StagedMessage},
 };
@@ -130,6 +131,11 @@ pub enum Command {
     SetSigningKey {
         /// The key, with its domain and selector.
         key: Box<SigningKeyRecord>,
+    },
+    /// Remembers small things, or forgets them (`None`), all in one batch.
+    Memo {
+        /// What.
+        changes: Vec<(MemoKind, String, Option<Bytes>)>,
     },
     /// Removes a signing key.
     RemoveSigningKey {

@@ -12,6 +12,7 @@ pub mod command;
 pub mod directory;
 pub mod engine;
 pub mod kv;
+pub mod memo;
 pub mod queue;
 pub mod rights;
 pub mod search;
@@ -25,6 +26,7 @@ pub use command::{
 };
 pub use directory::{AccountRecord, AliasRecord, Directory, DomainRecord, GroupRecord, Resolution, Target};
 pub use engine::{Done, Engine, EngineOptions, ReadyTexts};
+pub use memo::MemoKind;
 pub use queue::{Lease, Outbound, OutboundRecipient, QueueId, Settled};
 pub use store::{
     DeletedMailbox, DeletedMessage, DeletedUse, Entry, KEYWORDS_MAX, MailboxInfo, MailboxList, MailboxStatus,

@@ -2,10 +2,17 @@
 //! down and by what becomes of the mail.
 #![allow(clippy::disallowed_methods, reason = "a test waits for other processes, with a clock")]
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rockdove_tests::{
-    DOMAIN, Door, Imap, Io, PASSWORD, Pop3, Server, Setup, Sink, Smtp, Wire, Zone, dkim_tool, on_both, program,
+    DOMAIN, Door, Imap, Io, PASSWORD, Pop3, Server, Setup, Sink, Smtp, Wire, Zone, client_script, dkim_tool, on_both,
+    program,
 };
 
 on_both!(
@@ -14,6 +21,7 @@ on_both!(
     signatures_are_checked,
     many_signatures_cost_no_more_than_a_few,
     what_is_passed_on_is_sealed,
+    domains_are_told_what_came_in_their_name,
     what_cannot_be_found_out_is_said_or_put_off,
     nobody_writes_results_in_our_name,
     trusted_sealers_are_believed,
@@ -367,6 +375,84 @@ fn what_is_passed_on_is_sealed(io: Io) {
         let checked = tool(&["check", &known.to_string_lossy()], &received);
         let checked = String::from_utf8(checked).expect("UTF-8");
         assert!(checked.contains("dkim pass\narc pass"), "{checked}\n{text}");
+    }
+}
+
+/// What the domain of the test is told, in any number of reports: `... source count disposition ...` in the words of
+/// `dmarc_report.py`.
+const REPORTED: [(&str, u32); 3] = [
+    ("a.example reject 192.0.2.1 # pass fail pass a.example a.example a.example mfrom pass", 1),
+    ("a.example reject 198.51.100.9 # none fail fail sub.a.example nothing.example nothing.example mfrom none", 1),
+    ("a.example reject 198.51.100.9 # reject fail fail a.example nothing.example nothing.example mfrom none", 3),
+];
+
+fn domains_are_told_what_came_in_their_name(io: Io) {
+    let (sink, zone) = (Sink::start(), Zone::start(ZONE));
+    zone.add(
+        "_dmarc.told.example TXT v=DMARC1; p=none; rua=mailto:a@told.example,mailto:b@takes.example,mailto:c@not.example
+        told.example._report._dmarc.takes.example TXT v=DMARC1",
+    );
+    let route = format!(
+        "name = \"test\"\ndomains = [\"*\"]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"",
+        sink.address.port()
+    );
+    let reporting = format!("report_from = \"reports@{DOMAIN}\"\nreport_period = \"4 s\"");
+    let mut server = Server::start(setup(io, &zone, &reporting).with("[route]", &route));
+    for (address, sender, from) in [
+        (KNOWN, "x@a.example", "x@a.example"),
+        (STRANGER, "x@nothing.example", "x@a.example"),
+        (STRANGER, "x@nothing.example", "y@sub.a.example"),
+        (STRANGER, "x@nothing.example", "z@a.example"),
+        (STRANGER, "x@nothing.example", "z@told.example"),
+        (STRANGER, "x@nothing.example", "z@soft.example"),
+    ] {
+        send(&server, address, "x", sender, "ada", &letter(from, "counted"));
+    }
+    // What was counted survives a restart.
+    server.stop();
+    server.run();
+    send(&server, STRANGER, "x", "x@nothing.example", "ada", &letter("x@a.example", "counted"));
+    let mut counted = BTreeMap::new();
+    let mut read = 0;
+    let began = Instant::now();
+    while counted.values().sum::<u32>() < 5
+        || sink.received().iter().filter(|report| !report.to[0].starts_with('r')).count() < 2
+    {
+        assert!(began.elapsed().as_secs() < 60, "{counted:?}");
+        thread::sleep(Duration::from_millis(100));
+        let received = sink.received();
+        for report in &received[read..] {
+            assert_eq!((report.from.as_str(), report.to.len()), ("", 1));
+            if report.to[0] == "r@a.example" {
+                count(&server, &report.content, &mut counted);
+            }
+        }
+        read = received.len();
+    }
+    let expected = REPORTED.iter().map(|(line, number)| ((*line).to_owned(), *number)).collect();
+    assert_eq!(counted, expected);
+    let mut told: Vec<String> = sink.received().into_iter().map(|report| report.to[0].clone()).collect();
+    told.sort();
+    told.dedup();
+    assert_eq!(told, ["a@told.example", "b@takes.example", "r@a.example"]);
+    // And we read what we have written.
+    let report = sink.received().into_iter().find(|report| report.to[0] == "a@told.example").expect("a report").content;
+    let mut smtp = Smtp::hello(server.connect(Door::Mx), false).expect("a greeting");
+    smtp.deliver(&["ben"], &report).expect("delivered");
+    let shown = server.rockdove(&["domain", "reports", &format!("ben@{DOMAIN}")], "").ok();
+    assert!(shown.contains(&format!("told.example  by mail.{DOMAIN}: 1 messages, 0 pass\n")), "{shown}");
+    assert!(shown.contains("1  198.51.100.9  From: told.example  sender: nothing.example  delivered"), "{shown}");
+}
+
+/// Adds the lines of a report to what was counted.
+fn count(server: &Server, report: &[u8], counted: &mut BTreeMap<String, u32>) {
+    let path = server.path("report");
+    fs::write(&path, report).expect("written");
+    for line in client_script("dmarc_report.py", &[&path.to_string_lossy()]).ok().lines() {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        let number: u32 = words[3].parse().expect("a count");
+        words[3] = "#";
+        *counted.entry(words.join(" ")).or_insert(0) += number;
     }
 }
 

@@ -10,7 +10,7 @@ use rockdove_mail::MetadataScope;
 use super::{Done, Engine};
 use crate::{
     command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome, QuotaLimits},
-    directory,
+    directory, memo,
     queue::{Decided, Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
     store::{
@@ -146,6 +146,10 @@ impl Engine {
                 self.on_queue_of(now, Plan::default, done, |plan| plan.decide(&decided).map(|()| Outcome::Done))
             }
             Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
+            Command::Memo { changes } => {
+                self.push(Plan { batch: memo::plan(&changes)?, ..Plan::default() }, Outcome::Done, done);
+                Ok(())
+            }
             Command::Restore { account, which, to } => {
                 let limits = self.limits_of(account);
                 self.on_account(now, account, done, |plan| plan.restore(&which, to.as_ref(), limits))

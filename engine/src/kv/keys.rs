@@ -16,6 +16,7 @@
 //! 0b domain…              -> the account whose mailboxes are public in the domain
 //! 0c entry…               -> shared annotation of the server
 //! 0d domain… 00 selector… -> signing key
+//! 0e kind1 name…          -> memo: what the server remembers beside mail, see memo.rs
 //! 0f account4             -> where the mail of an account is sent on to
 //! 10 address…             -> distribution list
 //! 11 address… 00 member…  -> member of a list
@@ -115,6 +116,8 @@ pub const SYS_ANNOTATION: u8 = 0x0c;
 
 /// Sys: first byte of rows of signing keys.
 pub const SYS_SIGNING: u8 = 0x0d;
+/// Sys: first byte of memos.
+pub const SYS_MEMO: u8 = 0x0e;
 /// Sys: first byte of rows of forwarding.
 pub const SYS_FORWARD: u8 = 0x0f;
 
@@ -225,6 +228,11 @@ pub fn list_member(list: &str, member: &str) -> Bytes {
 /// Sys: where the mail of an account is sent on to.
 pub fn forward(account: u32) -> Bytes {
     KeyWriter::kind(SYS_FORWARD).u32(account).done()
+}
+
+/// Sys: a memo, by its kind and name.
+pub fn memo(kind: u8, name: &str) -> Bytes {
+    KeyWriter::kind(SYS_MEMO).u8(kind).raw(name.as_bytes()).done()
 }
 
 /// Sys: an alias, by its normalised address.

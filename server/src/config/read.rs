@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rockdove_smtp::Address;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -366,6 +367,13 @@ impl Check<'_> {
         if trust.time_limit < Span::seconds(1) || trust.time_limit >= timeout {
             let what = format!("trust.time_limit: at least \"1 s\", and less than inspect.timeout (\"{timeout}\")");
             self.say(span.clone(), what);
+        }
+        let address = trust.report_from.as_deref().map(Address::parse);
+        if address.is_some_and(|address| address.is_err()) {
+            self.say(span.clone(), "trust.report_from: an address, as in \"dmarc@example.org\"".to_owned());
+        }
+        if trust.report_period < Span::seconds(1) {
+            self.say(span.clone(), "trust.report_period: at least \"1 s\"".to_owned());
         }
         if trust.authserv_id.as_deref().is_some_and(|id| {
             id.is_empty() || !id.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"();".contains(&octet))

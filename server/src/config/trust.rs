@@ -49,6 +49,10 @@ pub struct TrustSettings {
     pub trusted_sealers: Vec<String>,
     /// What becomes of mail whose checks could not be made for now.
     pub on_temporary_error: OnTemporaryError,
+    /// Who sends reports about what DMARC finds (RFC 9990); nobody when missing.
+    pub report_from: Option<String>,
+    /// What time one report is about.
+    pub report_period: Span,
     /// For all checks of one message.
     pub time_limit: Span,
     /// Clients whose mail is not checked, and whose Authentication-Results are left alone.
@@ -67,6 +71,8 @@ impl Default for TrustSettings {
             arc: Check::Mark,
             trusted_sealers: Vec::new(),
             on_temporary_error: OnTemporaryError::Deliver,
+            report_from: None,
+            report_period: Span::seconds(24 * 60 * 60),
             time_limit: Span::seconds(20),
             exempt,
         }

@@ -134,6 +134,7 @@ fn report_to(config: &Config, to: &str, now_ms: u64) -> Option<Outbound> {
         next_hop: outbound::next_hop(config, &domain),
     };
     Some(Outbound {
+        id: format!("own.{now_ms:x}"),
         received_ms: now_ms,
         content: Content::EightBit,
         smtputf8: !to.is_ascii(),

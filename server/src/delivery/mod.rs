@@ -38,6 +38,7 @@ pub use log::{
 };
 pub use quota::{check_recipient, has_room, needs_quota};
 pub use resolve::{may_send_as, passes_on, recipient_targets};
+pub use srs::is_rewritten;
 
 /// Told the outcomes, in the order of the recipients, once.
 pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;

@@ -34,6 +34,11 @@ pub(super) fn rewritten(engine: &Engine, sender: &Address, ours: &str, unix_s: i
     (local.len() <= LOCAL_OCTETS_MAX).then(|| Address { local, domain: ours.to_owned() })
 }
 
+/// Whether an address has the form of one that we have written: nobody else is to be asked about it.
+pub fn is_rewritten(address: &Address) -> bool {
+    tagged(&address.local).is_some()
+}
+
 /// What an address of ours stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Returned {

@@ -250,7 +250,7 @@ impl Visitor {
     fn is_elsewhere(&self, address: &Address) -> bool {
         let directory = self.0.services.engine.directory();
         let resolution = delivery::recipient_targets(&directory, address, &self.0.config.hostname);
-        matches!(resolution, Resolution::UnknownRecipient)
+        !delivery::is_rewritten(address) && matches!(resolution, Resolution::UnknownRecipient)
     }
 
     fn recipient_counted(&self, address: &Address, account: Option<AccountId>) -> Option<Refusal> {

@@ -20,7 +20,7 @@ use crate::{
     delivery::{self, Arrived, Done},
     runtime::side::{Side, SideContext},
     services::Services,
-    trust::Checker,
+    trust::{self, Checker},
 };
 
 /// Messages that wait for their inspection or are in it; each is staged already. More would only be late.
@@ -79,15 +79,18 @@ async fn run(services: Arc<Services>, mut arrivals: Arrivals, mut context: SideC
     let checker = Checker::new(&services.config().dns);
     let tools = Tools { checker, engine: Arc::clone(&services.engine), turns: Turns::default() };
     let inspector = Rc::new(Inspector { services, tools, room });
+    let reporter = Rc::clone(&inspector);
+    drop(spawn_local(async move { trust::report(Arc::clone(&reporter.services), &reporter.tools.checker).await }));
     loop {
         tokio::select! {
-            _ = context.phase.changed() => return,
+            _ = context.phase.changed() => break,
             waiting = arrivals.0.recv() => match waiting {
                 Some(waiting) => drop(spawn_local(inspect(Rc::clone(&inspector), waiting))),
-                None => return,
+                None => break,
             },
         }
     }
+    trust::write_counts(&inspector.services, &inspector.tools.checker).await;
 }
 
 async fn inspect(inspector: Rc<Inspector>, waiting: Waiting) {

@@ -34,6 +34,17 @@ enum At {
     Body,
 }
 
+/// How much of a field there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// More may come.
+    Some,
+    /// As much as is waited for.
+    Enough,
+    /// The whole field.
+    All,
+}
+
 /// Renames the fields of one message, which comes in pieces of any size.
 pub struct Forged {
     ours: Vec<String>,
@@ -67,8 +78,8 @@ impl Forged {
     /// What is left at the end of a message.
     pub fn finish(&mut self) -> Bytes {
         let mut out = Vec::new();
-        if matches!(self.at, At::Field(_)) {
-            self.decide(&mut out, true);
+        if matches!(self.at, At::Field(_) | At::FieldLineStart(_)) {
+            self.decide(&mut out, Known::All);
         }
         out.append(&mut self.held);
         Bytes::from(out)
@@ -89,7 +100,7 @@ impl Forged {
             At::LineStart => self.at = if octet == b'\r' { At::Blank } else { At::Name },
             At::FieldLineStart(lines) if matches!(octet, b' ' | b'\t') => self.at = At::Field(lines + 1),
             At::FieldLineStart(_) => {
-                self.decide(out, true);
+                self.decide(out, Known::All);
                 self.at = At::LineStart;
                 return 0;
             }
@@ -102,9 +113,9 @@ impl Forged {
             At::Name => self.read_name(out),
             At::Field(lines) if octet == b'\n' => {
                 self.at = At::FieldLineStart(lines);
-                self.decide(out, lines >= FIELD_LINES_MAX);
+                self.decide(out, if lines >= FIELD_LINES_MAX { Known::Enough } else { Known::Some });
             }
-            At::Field(_) if self.held.len() >= FIELD_OCTETS_MAX => self.decide(out, true),
+            At::Field(_) if self.held.len() >= FIELD_OCTETS_MAX => self.decide(out, Known::Enough),
             _ => {}
         }
         1
@@ -126,9 +137,9 @@ impl Forged {
         }
     }
 
-    /// Passes the field on when it is known whose it is, or `now`; a field that has not said it by then is renamed, unless
-    /// it has nothing in it.
-    fn decide(&mut self, out: &mut Vec<u8>, now: bool) {
+    /// Passes the field on when it is known whose it is, or no more is waited for: a field that has not said it by then is
+    /// renamed, unless there is nothing in it.
+    fn decide(&mut self, out: &mut Vec<u8>, known: Known) {
         let colon = memchr(b':', &self.held).map_or(self.held.len(), |at| at + 1);
         let value = &self.held[colon..];
         let ours = match authserv_id(value) {
@@ -136,8 +147,11 @@ impl Forged {
                 let id = id.strip_suffix('.').unwrap_or(&id);
                 self.ours.iter().any(|ours| ours.eq_ignore_ascii_case(id))
             }
-            None if now => !value.trim_ascii().is_empty(),
-            None => return,
+            None => match known {
+                Known::Some => return,
+                Known::Enough => true,
+                Known::All => !value.trim_ascii().is_empty(),
+            },
         };
         if ours {
             self.held[..NAME.len()].copy_from_slice(RENAMED);

@@ -9,11 +9,13 @@
 //! * Fails: mail that cannot be signed leaves without a signature, and the log says so; a check that cannot be made is a
 //!   temporary error, and `on_temporary_error` says what becomes of the mail.
 
+mod aggregate;
 pub mod dkim;
 mod dmarc;
 mod forged;
 mod judge;
 pub mod records;
+mod reports;
 mod results;
 mod seal;
 mod signatures;
@@ -22,7 +24,7 @@ mod verify;
 #[cfg(test)]
 mod zone;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use mail_auth::AuthenticatedMessage;
 use rockdove_engine::Engine;
@@ -35,6 +37,7 @@ use crate::{
     config::{Check, Config},
     delivery::{self, recipient_targets},
     inspect::{self, Verdict},
+    services::Services,
 };
 
 /// Whether what this client sends is checked.
@@ -77,6 +80,9 @@ pub async fn inspect(checker: &Checker, engine: &Engine, arrival: &inspect::Arri
     let message = AuthenticatedMessage::parse(&arrival.octets).unwrap_or_default();
     let (found, chain) = Box::pin(checker.check(settings, facts, &message)).await;
     let judgement = judge::judge(settings, &facts, &found);
+    if settings.report_from.is_some() {
+        checker.counts().borrow_mut().note(settings, &facts, &found, &judgement);
+    }
     let results = judge::results(settings, &facts, &found, &judgement);
     verdict.fields.push_str(&results.field());
     verdict.junk |= judgement.junk;
@@ -97,4 +103,14 @@ fn passes_on<'a>(engine: &Engine, arrival: &'a inspect::Arrival) -> Option<&'a s
         delivery::passes_on(&resolution)
     };
     arrival.envelope.recipients.iter().find(leaves).map(|recipient| recipient.address.domain.as_str())
+}
+
+/// Writes what DMARC finds and sends reports about it, for ever.
+pub async fn report(services: Arc<Services>, checker: &Checker) {
+    reports::run(services, checker.counts()).await;
+}
+
+/// Writes what DMARC has found since it was last written.
+pub async fn write_counts(services: &Arc<Services>, checker: &Checker) {
+    reports::write(services, checker.counts()).await;
 }

@@ -1,12 +1,13 @@
 //! All checks of one message, in the time that they are given.
 
-use std::{net::IpAddr, time::Duration};
+use std::{cell::RefCell, net::IpAddr, time::Duration};
 
 use mail_auth::{ArcOutput, AuthenticatedMessage, DkimResult, DnsError, Error, MessageAuthenticator};
 use rockdove_smtp::Address;
 use tokio::time::timeout;
 
 use super::{
+    aggregate::Counts,
     dmarc::{self, Dmarc, DmarcResult, Identity},
     results::Method,
     signatures::{self, Chain, Signed},
@@ -60,6 +61,8 @@ pub(super) struct Found {
 pub struct Checker {
     /// `None` when no name server is known.
     tools: Option<(Dns, MessageAuthenticator)>,
+    /// What DMARC found, for reports.
+    counts: RefCell<Counts>,
 }
 
 impl Checker {
@@ -71,7 +74,12 @@ impl Checker {
         });
         let failed =
             |error| tracing::error!(%error, "mail is not checked: name servers cannot be asked ([dns] servers)");
-        Self { tools: tools.map_err(failed).ok() }
+        Self { tools: tools.map_err(failed).ok(), counts: RefCell::default() }
+    }
+
+    /// What DMARC found, for reports.
+    pub(super) fn counts(&self) -> &RefCell<Counts> {
+        &self.counts
     }
 
     /// Makes the checks that are on, of a message that was read. What is not found out in time is a temporary error. The

@@ -8,7 +8,7 @@ use rockdove_mail::{
 };
 
 use crate::{
-    directory::SigningKeyRecord,
+    directory::{ListRecord, SigningKeyRecord},
     kv::KvError,
     memo::MemoKind,
     queue::{Decided, Edit, Outbound, QueueId, Settled, Suspect},
@@ -176,6 +176,27 @@ pub enum Command {
         alias: String,
         /// Addresses, here or elsewhere.
         targets: Vec<String>,
+    },
+    /// Makes a distribution list, or changes one; its members stay.
+    SetList {
+        /// The list.
+        list: Box<ListRecord>,
+        /// It must not be there yet; otherwise it must.
+        is_new: bool,
+    },
+    /// Removes a distribution list.
+    RemoveList {
+        /// Its address.
+        list: String,
+    },
+    /// Adds members to a distribution list, or takes them out, all or none.
+    SetListMembers {
+        /// Its address.
+        list: String,
+        /// Addresses, here or elsewhere.
+        members: Vec<String>,
+        /// Add or take out.
+        member: bool,
     },
     /// Sends the mail of an account on to `targets`, instead of earlier ones; none: to nobody.
     SetForward {

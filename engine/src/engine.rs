@@ -188,6 +188,12 @@ impl Engine {
         &self.trace
     }
 
+    /// A secret of this store for one purpose, the same after every start.
+    pub fn secret(&self, purpose: &str) -> [u8; 32] {
+        let own = self.parts.hasher().update(purpose.as_bytes()).finalize();
+        blake3::derive_key(purpose, own.as_bytes())
+    }
+
     /// Domains, accounts and aliases, as last published.
     pub fn directory(&self) -> Arc<Directory> {
         self.directory.published()

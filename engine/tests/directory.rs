@@ -3,7 +3,8 @@
 use rockdove_engine::{
     command::{AccountId, Command, Credential, EngineError, Outcome},
     directory::{
-        ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, Directory, FORWARD_TARGETS_MAX, Resolution, Target, Targets, plan,
+        ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, Directory, FORWARD_TARGETS_MAX, LIST_MEMBERS_MAX, ListRecord, Posting,
+        Resolution, Target, Targets, plan,
     },
     kv::{Durability, Kv, memory::MemoryKv},
 };
@@ -228,7 +229,7 @@ fn the_postmaster_is_always_somebody() {
     let anna = Target { account: AccountId(1), address: "anna@example.org".into(), detail: None };
     assert_eq!(
         house.directory.resolve_postmaster(),
-        Resolution::Local(Targets { accounts: vec![anna], onward: Vec::new() })
+        Resolution::Local(Targets { accounts: vec![anna], ..Targets::default() })
     );
     house.run(&Command::RemoveAccount { address: "anna@example.org".into() }).expect("removed");
     assert_eq!(house.resolve("postmaster@example.org"), to(&[2]));
@@ -340,4 +341,73 @@ fn accounts_send_mail_on_and_lose_none() {
     assert_eq!(house.both(anna), (vec![1], vec![]));
     house.run(&Command::RemoveAccount { address: bert.into() }).expect("removed");
     assert_eq!(house.directory.forward(AccountId(2)), None);
+}
+
+fn list(address: &str, owner: &str) -> ListRecord {
+    let (address, owner) = (address.to_owned(), owner.to_owned());
+    ListRecord { address, owner, posting: Posting::Members, posters: vec!["Boss@Far.example".to_owned()] }
+}
+
+fn members(list: &str, members: &[&str], member: bool) -> Command {
+    let members = members.iter().map(|&member| member.to_owned()).collect();
+    Command::SetListMembers { list: list.to_owned(), members, member }
+}
+
+#[test]
+fn lists_have_members_here_and_away_and_an_owner() {
+    let mut house = House::with_domain();
+    for name in ["anna", "bert"] {
+        house.account(&format!("{name}@example.org")).expect("created");
+    }
+    let news = "News@example.org";
+    house.run(&Command::SetList { list: Box::new(list(news, "anna@example.org")), is_new: true }).expect("made");
+    let again =
+        house.run(&Command::SetList { list: Box::new(list("news@example.org", "anna@example.org")), is_new: true });
+    assert_eq!(again, Err(EngineError::Exists("list news@example.org".into())));
+    assert_eq!(
+        house.alias("news@example.org", &["anna@example.org"]),
+        Err(EngineError::Exists("list news@example.org".into()))
+    );
+    assert_eq!(house.account("news@example.org"), Err(EngineError::Exists("list news@example.org".into())));
+    house.run(&members(news, &["bert@example.org", "Eve@far.example", "fay@far.example"], true)).expect("added");
+    house.run(&members(news, &["EVE@far.example"], true)).expect("the same");
+    assert_eq!(house.directory.lists()[0].1, 3);
+    assert!(house.directory.is_list_member("news@example.org", "BERT@example.org"));
+    house.run(&members(news, &["Fay@far.example"], false)).expect("taken out");
+    assert!(matches!(house.run(&members(news, &["fay@far.example"], false)), Err(EngineError::NotFound(_))));
+    assert!(house.run(&members(news, &["cora@example.org"], true)).is_err(), "nobody of that name");
+    assert!(house.run(&members(news, &[news], true)).is_err(), "a list in a list");
+    let targets = house.directory.list_targets(news);
+    assert_eq!(targets.accounts.iter().map(|target| target.account.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(
+        targets.onward.iter().map(|onward| (&*onward.address, &*onward.by)).collect::<Vec<_>>(),
+        [("EVE@far.example", news)]
+    );
+    let lists = |house: &House, address: &str| {
+        let (local, domain) = address.rsplit_once('@').expect("an address");
+        match house.directory.resolve_parts(local, domain) {
+            Resolution::Local(targets) => targets.lists,
+            _ => Vec::new(),
+        }
+    };
+    house.alias("all@example.org", &["news@example.org", "anna@example.org"]).expect("set");
+    assert_eq!(
+        (lists(&house, "news@example.org"), lists(&house, "ALL@example.org")),
+        (vec![news.to_owned()], vec![news.to_owned()])
+    );
+    for owner in ["news-owner@example.org", "NEWS-bounces@example.org", "news-request@example.org"] {
+        assert_eq!(house.resolve(owner), to(&[1]), "{owner}");
+    }
+    assert_eq!(house.resolve("news-x@example.org"), Err(Resolution::UnknownRecipient));
+    assert!(house.run(&Command::RemoveDomain { domain: "example.org".into() }).is_err());
+    house.run(&Command::RemoveList { list: "news@example.org".into() }).expect("removed");
+    assert!(house.directory.lists().is_empty());
+    house.run(&Command::SetList { list: Box::new(list(news, "anna@example.org")), is_new: true }).expect("made anew");
+    assert_eq!(house.directory.list_members(news).count(), 0, "without the members of the old one");
+    let many: Vec<String> = (0..=LIST_MEMBERS_MAX).map(|number| format!("m{number}@far.example")).collect();
+    let too_many = Command::SetListMembers { list: news.into(), members: many.clone(), member: true };
+    assert!(matches!(house.run(&too_many), Err(EngineError::Limit(_))));
+    let most = Command::SetListMembers { list: news.into(), members: many[1..].to_vec(), member: true };
+    house.run(&most).expect("added");
+    assert_eq!(house.directory.list_targets(news).onward.len(), LIST_MEMBERS_MAX);
 }

@@ -216,5 +216,5 @@ fn damage_is_found_and_what_leads_to_events_is_made_anew() {
     kv.write(&batch, Durability::Synced).expect("written");
     let mut told = Vec::new();
     engine.fsck(true, &mut |finding| told.push(finding.what)).expect("looked");
-    assert_eq!(told, ["nobody knows this row", "the event cannot be read"]);
+    assert_eq!(told, ["the event cannot be read", "nobody knows this row"]);
 }

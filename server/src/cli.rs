@@ -16,6 +16,7 @@ use crate::{
     config::{self, Config, Size, Span},
     demo,
     failure::{Failure, refused},
+    lists::ListAction,
     publish::{self, DkimAction},
     quarantine::QuarantineAction,
     queue::QueueAction,
@@ -24,6 +25,7 @@ use crate::{
     serve,
     sharing::{AclAction, GroupAction},
     show::Show,
+    trace::TraceAction,
     transfer::command::{ExportAction, ImportAction},
 };
 
@@ -65,6 +67,9 @@ enum Action {
     /// Addresses that stand for others.
     #[command(subcommand)]
     Alias(AliasAction),
+    /// Distribution lists.
+    #[command(subcommand)]
+    List(ListAction),
     /// Groups of accounts, which can be granted rights together.
     #[command(subcommand)]
     Group(GroupAction),
@@ -80,6 +85,8 @@ enum Action {
     /// Mail that is kept apart: what a scanner or a filter has found.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// Tell what happened to mail.
+    Trace(TraceAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -287,7 +294,7 @@ enum UndeleteAction {
 
 /// A moment: a time ago, or seconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
+pub(crate) enum Since {
     Ago(Span),
     At(i64),
 }
@@ -301,7 +308,7 @@ impl std::str::FromStr for Since {
 }
 
 impl Since {
-    fn unix_s(self) -> i64 {
+    pub(crate) fn unix_s(self) -> i64 {
         match self {
             Self::At(unix_s) => unix_s,
             Self::Ago(span) => {
@@ -360,11 +367,13 @@ impl Cli {
             Action::Domain(action) => domain(action, &path),
             Action::Account(action) => account(action, &path),
             Action::Alias(action) => alias(action, &path),
+            Action::List(action) => action.run(&path),
             Action::Group(action) => action.run(&path),
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
             Action::Quarantine(action) => action.run(&path),
+            Action::Trace(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),

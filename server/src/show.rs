@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, QuarantinedFacts, QueuedFacts, Reply, Status, StorageFacts,
+        DomainFacts, ListFacts, QuarantinedFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
     },
     config::Size,
 };
@@ -120,7 +120,9 @@ impl Show {
             }
             Reply::Quarantined(message) => self.quarantined(&message),
             Reply::Queued(message) => self.queued(&message),
+            Reply::Traced(traced) => self.traced(&traced),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
+            Reply::List(list) => self.list_facts(&list),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
             Reply::Group(group) => self.line(format_args!("{}  members: {}", group.name, group.members.join(", "))),
             Reply::Acl(AclLine { identifier, rights }) => self.line(format_args!("{identifier}  {rights}")),
@@ -162,6 +164,24 @@ impl Show {
         }
     }
 
+    fn list_facts(&mut self, list: &ListFacts) {
+        let ListFacts { list, owner, posting, posters, count, members } = list;
+        let also = if posters.is_empty() { String::new() } else { format!(", {}", posters.join(", ")) };
+        self.line(format_args!("{list}  owner: {owner}  may post: {posting}{also}  {count} members"));
+        for member in members {
+            self.line(format_args!("    {member}"));
+        }
+    }
+
+    fn traced(&mut self, traced: &TraceFacts) {
+        self.line(format_args!("{}", if traced.id.is_empty() { "(no id)" } else { &traced.id }));
+        for event in &traced.events {
+            let when = date::date_time(i64::try_from(event.at_unix_ms / 1000).unwrap_or(0));
+            let facts: Vec<String> = event.facts.iter().map(|(name, text)| format!("{name}={text}")).collect();
+            self.line(format_args!("    {when}  {}  {}", event.what, facts.join(" ")));
+        }
+    }
+
     fn checked(&mut self, facts: &CheckFacts) {
         let CheckFacts { accounts, mailboxes, entries, messages, queued, quarantined, events, .. } = facts;
         let CheckFacts { parts, findings, repaired, .. } = facts;
@@ -188,19 +208,25 @@ impl Show {
             self.line(format_args!("parts that no message refers to: {waiting} octets"));
         }
         if let Some(disk) = facts.disk_bytes {
-            let search = facts.search_bytes.unwrap_or_default();
-            self.line(format_args!("on disk, without the log: {disk} octets, {search} of them to search and sort by"));
+            let (search, trace) = (facts.search_bytes.unwrap_or_default(), facts.trace_bytes.unwrap_or_default());
+            self.line(format_args!(
+                "on disk, without the log: {disk} octets, {search} of them to search and sort by, {trace} for the trace"
+            ));
         }
     }
 
     fn status(&mut self, status: &Status) {
-        let Status { version, uptime_s, backend, pid, connections, listeners } = status;
+        let Status { version, uptime_s, backend, pid, connections, listeners, queue } = status;
         self.line(format_args!(
             "Rockdove {version}, process {pid}, up {uptime_s} s, {backend}, {connections} connections"
         ));
         for listener in listeners {
             self.line(format_args!("{:10}  {:8}  {}", listener.protocol, listener.tls, listener.address));
         }
+        let QueueStatus { messages, recipients, due, held, oldest_s } = queue;
+        self.line(format_args!(
+            "queue: {messages} messages to {recipients} recipients, {due} due, {held} on hold, the oldest {oldest_s} s old"
+        ));
     }
 
     fn value_of(&mut self, reply: Reply) {
@@ -214,7 +240,9 @@ impl Show {
             Reply::Dkim(key) => json!(key),
             Reply::Quarantined(message) => json!(message),
             Reply::Queued(message) => json!(message),
+            Reply::Traced(traced) => json!(traced),
             Reply::QueueHop(hop) => json!(hop),
+            Reply::List(list) => json!(list),
             Reply::Alias(alias) => json!(alias),
             Reply::Group(group) => json!(group),
             Reply::Acl(line) => json!(line),

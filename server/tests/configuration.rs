@@ -42,7 +42,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 const OPTIONAL: [&str; 6] = ["memory", "source_v4", "source_v6", "tls_roots", "tls_reports_from", "trust_anchor"];
 
 /// Everything in brackets.
-const SECTIONS: [&str; 21] = [
+const SECTIONS: [&str; 23] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -63,6 +63,8 @@ const SECTIONS: [&str; 21] = [
     "[rspamd]",
     "[[milter]]",
     "[quarantine]",
+    "[forwarding]",
+    "[trace]",
     "[log]",
 ];
 

@@ -13,6 +13,7 @@ on_both!(
     accounts_send_on_and_keep_or_not,
     what_comes_back_is_refused,
     bounces_are_sent_on_and_end_there,
+    senders_are_rewritten_and_bounces_find_back,
     nothing_is_lost_or_sent_twice_through_a_kill,
 );
 
@@ -174,4 +175,41 @@ fn nothing_is_lost_or_sent_twice_through_a_kill(io: Io) {
     wait_until("an empty queue", || is_queue_empty(&server));
     assert_eq!((received.len(), sink.received().len()), (1, 1));
     assert_eq!(Pop3::inbox(&server, "ada").len(), 1);
+}
+
+fn senders_are_rewritten_and_bounces_find_back(io: Io) {
+    let sink = Sink::with(
+        |address, _| if address.starts_with("bad") { "550 5.1.1 no such user" } else { "250 2.1.5 ok" },
+        |_| End::Say("250 2.0.0 taken"),
+    );
+    let server = start(io, &sink);
+    server.rockdove(&["account", "forward", &at("ada"), "--to", "ada@far.example"], "").ok();
+    server.rockdove(&["account", "forward", &at("ben"), "--to", "bad@far.example"], "").ok();
+    let mut talk = Talk::as_stranger(&server, Door::Mx);
+    assert!(talk.offer("Buyer@shop.example", &[&at("ada")], "Subject: x\r\n\r\n").starts_with("250"));
+    let sender = sink.wait_for(1)[0].from.clone();
+    assert!(sender.starts_with("SRS0=") && sender.ends_with(&format!("=shop.example=Buyer@{DOMAIN}")), "{sender}");
+    // A bounce finds back, also from a server that has changed the case.
+    for to in [sender.clone(), sender.to_lowercase()] {
+        assert!(talk.offer("", &[&to], "Subject: failed\r\n\r\n").starts_with("250"), "{to}");
+    }
+    let received = sink.wait_for(3);
+    let mut back: Vec<(&str, &str)> = received[1..].iter().map(|message| (&*message.from, &*message.to[0])).collect();
+    back.sort_unstable();
+    assert_eq!(back, [("", "Buyer@shop.example"), ("", "buyer@shop.example")]);
+    // Nothing else does, and nobody can make such an address.
+    let answer = talk.offer("spam@b.example", &[&sender], "Subject: buy\r\n\r\n");
+    assert!(answer.starts_with("550 5.7.1"), "{answer}");
+    assert!(talk.say("MAIL FROM:<>").starts_with("250"));
+    for forged in [sender.replace("Buyer", "other"), format!("SRS0=AAAAAAAA=AA=shop.example=x@{DOMAIN}")] {
+        let answer = talk.say(&format!("RCPT TO:<{forged}>"));
+        assert!(answer.starts_with("550"), "{answer}");
+    }
+    talk.say("RSET");
+    // What is refused where it was sent on to comes back to the sender itself.
+    assert!(talk.offer("buyer@shop.example", &[&at("ben")], "Subject: y\r\n\r\n").starts_with("250"));
+    let received = sink.wait_for(4);
+    assert_eq!((&*received[3].from, &*received[3].to[0]), ("", "buyer@shop.example"));
+    assert!(text(&received[3]).contains("bad@far.example"), "{}", text(&received[3]));
+    wait_until("an empty queue", || is_queue_empty(&server));
 }

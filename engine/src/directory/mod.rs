@@ -1,6 +1,7 @@
 //! The directory: who lives here and where their mail goes.
 //!
-//! * What: local domains, accounts with their credentials and quotas, aliases, catch-all addresses, groups.
+//! * What: local domains, accounts with their credentials and quotas, aliases, forwarding, distribution lists, catch-all
+//!   addresses, groups.
 //! * In: directory commands, and the rows of [`Family::Sys`].
 //! * Out: a [`Directory`] value that answers from memory; for a command, the rows to write and the next directory.
 //! * Never: reads the store after start, changes anything in place, or gives an account id to a second account.
@@ -13,6 +14,7 @@
 mod annotations;
 mod circles;
 mod forwarding;
+mod lists;
 mod names;
 mod password;
 mod plan;
@@ -27,6 +29,7 @@ use bytes::Bytes;
 
 pub use circles::{ADMINISTRATORS, GROUP_MEMBERS_MAX, GROUP_NAME_OCTETS_MAX, GROUPS_MAX};
 pub use forwarding::{FORWARD_TARGETS_MAX, ForwardRecord};
+pub use lists::{LIST_MEMBERS_MAX, LIST_POSTERS_MAX, ListRecord, Posting, list_id};
 pub use names::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX, domain_key, fold_local};
 pub use password::{
     ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_OUTPUT_OCTETS, ARGON2_PASSES, PASSWORD_OCTETS_MAX, SCRAM_ITERATIONS,
@@ -78,6 +81,8 @@ pub struct Directory {
     aliases: Shards<Arc<AliasRecord>>,
     /// By account.
     forwards: Shards<Arc<ForwardRecord>, AccountId>,
+    /// By folded address.
+    lists: Shards<lists::List>,
     next_account: u32,
     circles: circles::Circles,
     /// Of the server, by what follows `/shared` in their names.
@@ -93,6 +98,7 @@ impl Default for Directory {
             logins: Shards::default(),
             aliases: Shards::default(),
             forwards: Shards::default(),
+            lists: Shards::default(),
             // 0 is never an account: its key range stays free for rows of the whole server.
             next_account: 1,
             circles: circles::Circles::default(),
@@ -108,7 +114,7 @@ impl Directory {
         let mut directory = Self::default();
         let mut damage = None;
         // What lies between the two is not of the directory.
-        for (first, last) in [(keys::SYS_DOMAIN, keys::SYS_SIGNING), (keys::SYS_FORWARD, keys::SYS_FORWARD)] {
+        for (first, last) in [(keys::SYS_DOMAIN, keys::SYS_SIGNING), (keys::SYS_FORWARD, keys::SYS_LIST_MEMBER)] {
             store.scan(Family::Sys, &[first], &[last + 1], &mut |key, value| match directory.load_row(key, value) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -143,6 +149,8 @@ impl Directory {
             Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
             Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
             Some(&keys::SYS_FORWARD) => self.put_forward(ForwardRecord::decode(key, value)?),
+            Some(&keys::SYS_LIST) => self.put_list(ListRecord::decode(key, value)?),
+            Some(&keys::SYS_LIST_MEMBER) => self.load_member(key, value)?,
             // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
             Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),

@@ -56,6 +56,9 @@ pub fn plan(command: &Command, directory: &Directory, now_unix_s: i64) -> Result
         Command::SetPublicAccount { domain, address } => planned.set_public(domain, address.as_deref())?,
         Command::SetAlias { alias, targets } => planned.set_alias(alias, targets)?,
         Command::RemoveAlias { alias } => planned.remove_alias(alias)?,
+        Command::SetList { list, is_new } => planned.set_list(list, *is_new)?,
+        Command::RemoveList { list } => planned.remove_list(list)?,
+        Command::SetListMembers { list, members, member } => planned.set_list_members(list, members, *member)?,
         Command::SetForward { address, targets, keep } => planned.set_forward(address, targets, *keep)?,
         Command::SetSigningKey { key } => planned.set_signing_key(key)?,
         Command::RemoveSigningKey { domain, selector } => planned.remove_signing_key(domain, selector)?,
@@ -65,11 +68,11 @@ pub fn plan(command: &Command, directory: &Directory, now_unix_s: i64) -> Result
 }
 
 /// An address in the forms that are needed here.
-struct Name {
+pub(super) struct Name {
     local: String,
     domain: String,
     /// As it is shown: local part as given, domain normalised.
-    shown: String,
+    pub(super) shown: String,
     /// As it is compared.
     key: String,
 }
@@ -89,7 +92,9 @@ impl Planned {
         let found = self.next.domains.get(&*name).ok_or_else(|| missing_domain(&name))?;
         if found.accounts > 0 || found.aliases > 0 {
             let (accounts, aliases) = (found.accounts, found.aliases);
-            let what = format!("domain {name} still has {accounts} accounts and {aliases} aliases; remove them first");
+            let what = format!(
+                "domain {name} still has {accounts} accounts and {aliases} aliases or lists; remove them first"
+            );
             return Err(EngineError::Invalid(what));
         }
         self.put_public(&name, None);
@@ -167,6 +172,9 @@ impl Planned {
         if self.next.logins.get(&*name.key).is_some() {
             return Err(EngineError::Exists(format!("account {}", name.shown)));
         }
+        if self.next.list(&name.shown).is_some() {
+            return Err(EngineError::Exists(format!("list {}", name.shown)));
+        }
         if targets.is_empty() {
             return Err(EngineError::Invalid(format!("alias {} needs a target", name.shown)));
         }
@@ -223,13 +231,16 @@ impl Planned {
     }
 
     /// An address in one of our domains that nobody has.
-    fn free_address(&self, address: &str) -> Result<Name, EngineError> {
+    pub(super) fn free_address(&self, address: &str) -> Result<Name, EngineError> {
         let name = self.local_name(address)?;
         if self.next.logins.get(&*name.key).is_some() {
             return Err(EngineError::Exists(format!("account {}", name.shown)));
         }
         if self.next.aliases.get(&*name.key).is_some() {
             return Err(EngineError::Exists(format!("alias {}", name.shown)));
+        }
+        if self.next.list(&name.shown).is_some() {
+            return Err(EngineError::Exists(format!("list {}", name.shown)));
         }
         Ok(name)
     }
@@ -259,7 +270,7 @@ pub(super) fn domain_name(domain: &str) -> Result<String, EngineError> {
     domain_key(domain).ok_or_else(|| EngineError::Invalid(format!("{domain:?} is not a domain name")))
 }
 
-fn parsed(address: &str) -> Result<Name, EngineError> {
+pub(super) fn parsed(address: &str) -> Result<Name, EngineError> {
     let invalid = || EngineError::Invalid(format!("{address:?} is not an address"));
     let (local, domain) = address.rsplit_once('@').ok_or_else(invalid)?;
     if local.len() > LOCAL_PART_OCTETS_MAX {

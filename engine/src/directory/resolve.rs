@@ -30,6 +30,8 @@ pub struct Targets {
     pub accounts: Vec<Target>,
     /// Addresses elsewhere that it is sent on to.
     pub onward: Vec<Onward>,
+    /// Addresses of distribution lists.
+    pub lists: Vec<String>,
 }
 
 /// An account that gets the mail.
@@ -55,7 +57,7 @@ pub struct Onward {
 impl Targets {
     /// Whether nobody gets the mail.
     pub const fn is_empty(&self) -> bool {
-        self.accounts.is_empty() && self.onward.is_empty()
+        self.accounts.is_empty() && self.onward.is_empty() && self.lists.is_empty()
     }
 
     const fn len(&self) -> usize {
@@ -64,7 +66,7 @@ impl Targets {
 }
 
 /// What is known while following aliases.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     directory: &'a Directory,
     /// Addresses on the way and behind us: each is looked at once, so a loop ends.
     seen: BTreeSet<String>,
@@ -133,8 +135,9 @@ impl Directory {
     /// Whether an address is taken by an account or alias, or leads to one by its `+`.
     pub(super) fn is_taken(&self, local: &str, domain: &str) -> bool {
         let named = |local: &str| {
-            key_of(local, domain)
-                .is_some_and(|key| self.logins.get(&*key).is_some() || self.aliases.get(&*key).is_some())
+            key_of(local, domain).is_some_and(|key| {
+                self.logins.get(&*key).is_some() || self.aliases.get(&*key).is_some() || self.list(&key).is_some()
+            })
         };
         named(local) || split_detail(local).is_some_and(|(base, _)| named(base))
     }
@@ -151,7 +154,7 @@ impl Directory {
 }
 
 impl<'a> Walk<'a> {
-    fn new(directory: &'a Directory, forwards: bool) -> Self {
+    pub(super) fn new(directory: &'a Directory, forwards: bool) -> Self {
         Self {
             directory,
             seen: BTreeSet::new(),
@@ -165,13 +168,17 @@ impl<'a> Walk<'a> {
     }
 
     /// Follows where an alias or account of ours leads: to another of us, or away.
-    fn follow_target(&mut self, target: &str, by: &str, detail: Option<&str>, depth: usize) {
+    pub(super) fn follow_target(&mut self, target: &str, by: &str, detail: Option<&str>, depth: usize) {
         let Some((local, domain)) = target.rsplit_once('@') else { return };
         if self.directory.domains.get(domain).is_some() {
             self.follow(local, domain, detail, depth);
         } else if self.has_room() && self.elsewhere.insert(target.to_owned()) {
             self.targets.onward.push(Onward { address: target.to_owned(), by: by.to_owned() });
         }
+    }
+
+    pub(super) fn into_targets(self) -> Targets {
+        self.targets
     }
 
     /// Whether one more may be added.
@@ -196,11 +203,29 @@ impl<'a> Walk<'a> {
             return true;
         }
         let directory = self.directory;
-        let Some(alias) = directory.aliases.get(&*key) else { return false };
+        let Some(alias) = directory.aliases.get(&*key) else { return self.follow_list(key, depth) };
         if depth >= ALIAS_DEPTH_MAX {
             self.broken = true;
         } else if self.seen.insert(key) {
             alias.targets.iter().for_each(|target| self.follow_target(target, &alias.address, detail, depth + 1));
+        }
+        true
+    }
+
+    /// A list, or the addresses of its owner.
+    fn follow_list(&mut self, key: String, depth: usize) -> bool {
+        let directory = self.directory;
+        if let Some(list) = directory.list(&key) {
+            if self.seen.insert(key) {
+                self.targets.lists.push(list.address.clone());
+            }
+            return true;
+        }
+        let Some(list) = directory.list_of_owner(&key) else { return false };
+        if depth >= ALIAS_DEPTH_MAX {
+            self.broken = true;
+        } else if self.seen.insert(key.clone()) {
+            self.follow_target(&list.owner, &key, None, depth + 1);
         }
         true
     }

@@ -18,6 +18,8 @@
 //! 0d domain… 00 selector… -> signing key
 //! 0e kind1 name…          -> memo: what the server remembers beside mail, see memo.rs
 //! 0f account4             -> where the mail of an account is sent on to
+//! 10 address…             -> distribution list
+//! 11 address… 00 member…  -> member of a list
 //! ```
 //!
 //! ## Account
@@ -208,14 +210,29 @@ pub fn signing_key(domain: &str, selector: &str) -> Bytes {
     KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
 }
 
-/// Sys: a memo, by its kind and name.
-pub fn memo(kind: u8, name: &str) -> Bytes {
-    KeyWriter::kind(SYS_MEMO).u8(kind).raw(name.as_bytes()).done()
+/// Sys: first byte of rows of distribution lists.
+pub const SYS_LIST: u8 = 0x10;
+/// Sys: first byte of rows of members of lists.
+pub const SYS_LIST_MEMBER: u8 = 0x11;
+
+/// Sys: a distribution list, by its normalised address.
+pub fn list(address: &str) -> Bytes {
+    KeyWriter::kind(SYS_LIST).raw(address.as_bytes()).done()
+}
+
+/// Sys: a member of a list, by both normalised addresses (which have no NUL).
+pub fn list_member(list: &str, member: &str) -> Bytes {
+    KeyWriter::kind(SYS_LIST_MEMBER).raw(list.as_bytes()).u8(0).raw(member.as_bytes()).done()
 }
 
 /// Sys: where the mail of an account is sent on to.
 pub fn forward(account: u32) -> Bytes {
     KeyWriter::kind(SYS_FORWARD).u32(account).done()
+}
+
+/// Sys: a memo, by its kind and name.
+pub fn memo(kind: u8, name: &str) -> Bytes {
+    KeyWriter::kind(SYS_MEMO).u8(kind).raw(name.as_bytes()).done()
 }
 
 /// Sys: an alias, by its normalised address.

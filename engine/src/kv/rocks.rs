@@ -144,6 +144,8 @@ pub struct RocksFigures {
     pub blob_bytes: u64,
     /// Of both, what searching and sorting read.
     pub search_bytes: u64,
+    /// Of both, what is kept of what happened to mail.
+    pub trace_bytes: u64,
     /// Of the blob files, what nobody needs any more.
     pub blob_garbage_bytes: u64,
     /// Write buffers in memory.
@@ -231,13 +233,13 @@ impl RocksKv {
         };
         let sum = |name: &str| -> u64 { Family::ALL.into_iter().filter_map(|family| of(family, name)).sum() };
         let one = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or_default();
+        let files = ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size"];
+        let on_disk = |family: Family| -> u64 { files.into_iter().filter_map(|name| of(family, name)).sum() };
         RocksFigures {
             table_bytes: sum("rocksdb.total-sst-files-size"),
             blob_bytes: sum("rocksdb.total-blob-file-size"),
-            search_bytes: ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size"]
-                .into_iter()
-                .filter_map(|name| of(Family::Text, name))
-                .sum(),
+            search_bytes: on_disk(Family::Text),
+            trace_bytes: on_disk(Family::Trace),
             blob_garbage_bytes: sum("rocksdb.live-blob-file-garbage-size"),
             write_buffer_bytes: sum("rocksdb.cur-size-all-mem-tables"),
             block_cache_bytes: one("rocksdb.block-cache-usage"),

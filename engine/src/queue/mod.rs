@@ -28,7 +28,7 @@ pub(crate) use memory::Queue;
 pub(crate) use plan::QueuePlan;
 pub use quarantine::{Decided, Quarantined, QuarantinedRecipient, Suspect};
 pub use row::{Envelope, RecipientState, Task, TaskRecipient};
-pub use view::{QueueUse, QueuedMessage};
+pub use view::{QueueTotals, QueueUse, QueuedMessage};
 
 /// Recipients of one task: what every server takes in one transaction (RFC 5321 section 4.5.3.1.8).
 pub const TASK_RECIPIENTS_MAX: usize = 100;

@@ -48,7 +48,43 @@ pub struct QueueUse {
     pub next_due_ms: Option<u64>,
 }
 
+/// What waits, counted one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTotals {
+    /// Messages.
+    pub messages: u64,
+    /// Recipients that wait.
+    pub recipients: u64,
+    /// Those of them that are due.
+    pub due: u64,
+    /// Those of them that are on hold.
+    pub held: u64,
+    /// When the oldest message was accepted, in milliseconds since 1970.
+    pub oldest_ms: Option<u64>,
+}
+
 impl Engine {
+    /// Counts what waits. Reads every task.
+    pub fn queue_totals(&self, now_ms: u64) -> Result<QueueTotals, EngineError> {
+        let mut totals = QueueTotals { messages: self.queue_use().messages, ..QueueTotals::default() };
+        let read = self.kv().snapshot();
+        // Numbers rise, so the first message is the oldest.
+        read.scan(Family::Queue, &[keys::QUEUE_ENVELOPE], &[keys::QUEUE_ENVELOPE + 1], &mut |_, row| {
+            totals.oldest_ms = Envelope::decode(row).map(|envelope| envelope.received_ms);
+            ControlFlow::Break(())
+        })?;
+        read.scan(Family::Queue, &[keys::QUEUE_TASK], &[keys::QUEUE_TASK + 1], &mut |_, row| {
+            if let Some(task) = Task::decode(row) {
+                let waiting = task.waiting().count() as u64;
+                totals.recipients += waiting;
+                totals.held += if task.held { waiting } else { 0 };
+                totals.due += if !task.held && task.due_ms <= now_ms { waiting } else { 0 };
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(totals)
+    }
+
     /// Takes what is due at `now_ms`, at most `max` tasks; `wanted` says how many more of a next hop may be taken. Give
     /// each to [`Engine::return_lease`], or settle it with a command.
     pub fn lease(

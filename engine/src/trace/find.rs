@@ -33,9 +33,9 @@ pub struct Sought {
     pub message_id: Option<String>,
     /// The IP address of the client.
     pub ip: Option<String>,
-    /// Something happened to it at this moment or later, in milliseconds since 1970.
+    /// What is found (of several of the above, the first) was at this moment or later, in milliseconds since 1970.
     pub since_ms: Option<u64>,
-    /// Something happened to it before this moment, in milliseconds since 1970.
+    /// It was before this moment, in milliseconds since 1970.
     pub until_ms: Option<u64>,
 }
 

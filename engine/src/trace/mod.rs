@@ -134,6 +134,10 @@ words! {
         Cancelled = 13 "cancelled",
         /// What was found about it.
         Judged = 14 "judged",
+        /// It is kept apart instead of being delivered.
+        Quarantined = 15 "quarantined",
+        /// Somebody has deleted it from where it was kept apart.
+        Discarded = 16 "discarded",
     }
 }
 

@@ -1,6 +1,9 @@
 //! Carrying out a request, whichever way it came.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -11,9 +14,12 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, dkim, forwarding, quarantine, queue,
-    request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
-    sharing, stats, undelete,
+    accounts, backup, dkim, forwarding, lists, quarantine, queue,
+    request::{
+        AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, QueueStatus, Reply, Request,
+        Status,
+    },
+    sharing, stats, trace, undelete,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
@@ -46,7 +52,12 @@ pub struct ServerFacts {
     pub(super) checkpoints: Arc<Checkpoints>,
     pub(super) services: Arc<Services>,
     started_ms: u64,
+    /// What waits in the queue, and when it was counted.
+    queue: Mutex<(Option<u64>, QueueStatus)>,
 }
+
+/// How old the figures of the queue may be: counting takes a while when a million messages wait.
+const QUEUE_AGE_MS: u64 = 10_000;
 
 /// The name of a backend, as in the configuration.
 pub fn backend_name(backend: Backend) -> &'static str {
@@ -67,10 +78,11 @@ impl ServerFacts {
         checkpoints: Arc<Checkpoints>,
         services: Arc<Services>,
     ) -> Self {
-        Self { backend, limits, listeners, metrics, kv, checkpoints, services, started_ms: clock::monotonic_ms() }
+        let (started_ms, queue) = (clock::monotonic_ms(), Mutex::default());
+        Self { backend, limits, listeners, metrics, kv, checkpoints, services, started_ms, queue }
     }
 
-    fn status(&self) -> Status {
+    fn status(&self, engine: &Engine) -> Status {
         let listener = |listener: &ListenerConfig| ListenerFacts {
             protocol: listener.protocol.name().to_owned(),
             tls: listener.tls.name().to_owned(),
@@ -83,21 +95,38 @@ impl ServerFacts {
             pid: std::process::id(),
             connections: self.limits.total(),
             listeners: self.listeners.iter().map(listener).collect(),
+            queue: self.count_queue(engine, 0),
         }
     }
 
-    fn metrics(&self) -> String {
-        let figures = self.kv.figures();
+    /// What waits, counted at most so many milliseconds ago.
+    fn count_queue(&self, engine: &Engine, age_ms: u64) -> QueueStatus {
+        let mut counted = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock::monotonic_ms();
+        if age_ms == 0 || counted.0.is_none_or(|at| now.saturating_sub(at) > age_ms) {
+            *counted = (Some(now), queue::status(engine));
+        }
+        counted.1
+    }
+
+    fn metrics(&self, engine: &Engine) -> String {
+        let (figures, queue) = (self.kv.figures(), self.count_queue(engine, QUEUE_AGE_MS));
         let shown = [
             ("rockdove_store_table_bytes", figures.table_bytes),
             ("rockdove_store_blob_bytes", figures.blob_bytes),
             ("rockdove_store_search_bytes", figures.search_bytes),
+            ("rockdove_store_trace_bytes", figures.trace_bytes),
             ("rockdove_store_blob_garbage_bytes", figures.blob_garbage_bytes),
             ("rockdove_store_write_buffer_bytes", figures.write_buffer_bytes),
             ("rockdove_store_block_cache_bytes", figures.block_cache_bytes),
             ("rockdove_store_compaction_debt_bytes", figures.compaction_debt_bytes),
             ("rockdove_store_background_errors", figures.background_errors),
             ("rockdove_store_write_stopped", u64::from(figures.write_stopped)),
+            ("rockdove_queue_messages", queue.messages),
+            ("rockdove_queue_recipients", queue.recipients),
+            ("rockdove_queue_recipients_due", queue.due),
+            ("rockdove_queue_recipients_held", queue.held),
+            ("rockdove_queue_oldest_seconds", queue.oldest_s),
         ];
         for (name, value) in shown {
             // Exact up to 2^53, which is 8 PiB.
@@ -144,6 +173,12 @@ pub fn execute(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<()> 
         Ok(line) => Reply::Done(line),
         Err(error) => Reply::Refused(error),
     };
+    // Where no server runs, nobody else does.
+    if host.server.is_none()
+        && let Err(error) = host.engine.write_trace()
+    {
+        tracing::warn!(%error, "what was done is not in the trace");
+    }
     emit(done)
 }
 
@@ -171,6 +206,11 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::UndeleteList { .. } | Request::UndeleteRestore { .. } | Request::UndeletePurge { .. } => {
             return undelete::carry_out(host, request, emit);
         }
+        Request::ListSet { .. }
+        | Request::ListRemove { .. }
+        | Request::ListShow { .. }
+        | Request::ListMembers { .. } => return lists::carry_out(host, request, emit),
+        Request::Trace { filter } => return trace::trace(host, filter, emit),
         Request::DkimCreate { .. }
         | Request::DkimList { .. }
         | Request::DkimActivate { .. }
@@ -241,8 +281,8 @@ fn facts(host: &Host, request: &Request, emit: Emit<'_>) -> io::Result<Result<St
         return Ok(Err("no server is running".to_owned()));
     };
     emit(match request {
-        Request::Metrics => Reply::Metrics(server.metrics()),
-        _ => Reply::Status(server.status()),
+        Request::Metrics => Reply::Metrics(server.metrics(&host.engine)),
+        _ => Reply::Status(server.status(&host.engine)),
     })?;
     Ok(Ok(String::new()))
 }

@@ -13,11 +13,13 @@ mod dkim;
 mod execute;
 mod forwarding;
 mod link;
+mod lists;
 mod quarantine;
 mod queue;
 mod request;
 mod sharing;
 mod stats;
+mod trace;
 mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
@@ -26,6 +28,6 @@ pub use link::{Link, Reach};
 pub use quarantine::{QuarantineRequest, QuarantineWish, QuarantinedFacts};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-    DomainFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply,
-    Request, Secret, Status, StorageFacts, UndeleteFilter,
+    DomainFacts, EventFacts, GroupFacts, ListFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts,
+    QueueStatus, QueuedFacts, Reply, Request, Secret, Status, StorageFacts, TraceFacts, TraceFilter, UndeleteFilter,
 };

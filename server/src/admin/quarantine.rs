@@ -5,6 +5,7 @@ use std::{io, sync::mpsc, time::Duration};
 use rockdove_engine::{
     AccountId, Command, EngineError, QueueId, Resolution,
     queue::{Decided, Quarantined},
+    trace::{Fact, What},
 };
 use rockdove_mail::header;
 use rockdove_smtp::{Address, RecipientOutcome};
@@ -14,7 +15,11 @@ use super::{
     execute::{Emit, Host},
     request::Reply,
 };
-use crate::{delivery, runtime::clock};
+use crate::{
+    delivery,
+    events::{event, tell},
+    runtime::clock,
+};
 
 /// Messages read from the store at once.
 const PAGE: usize = 200;
@@ -232,7 +237,7 @@ fn each(
 
 fn delete(host: &Host, message: &Quarantined, addresses: Vec<String>) -> Result<Vec<String>, EngineError> {
     host.run(Command::Discard(Decided { message: message.id, addresses }))?;
-    tracing::info!(quarantine = message.id.0, "deleted from the quarantine");
+    told(host, message, What::Discarded);
     Ok(Vec::new())
 }
 
@@ -243,7 +248,7 @@ fn release(host: &Host, message: &Quarantined, addresses: Vec<String>) -> Result
         let outcomes = release_at_once(host, message, wanted.clone())?;
         let bad = outcomes.iter().any(|outcome| *outcome != RecipientOutcome::Delivered);
         if !bad {
-            tracing::info!(quarantine = message.id.0, recipients = wanted.len(), "released from the quarantine");
+            told(host, message, What::Released);
             break;
         }
         let mut served = Vec::new();
@@ -279,4 +284,10 @@ fn release_at_once(
             }
         }
     }
+}
+
+fn told(host: &Host, message: &Quarantined, what: What) {
+    let released = event(what, &message.envelope.id).with(Fact::Queue, &message.id.0);
+    let released = released.with(Fact::From, &message.envelope.reverse_path).with(Fact::By, "administrator");
+    tell(&host.engine, released);
 }

@@ -3,18 +3,23 @@
 use std::io;
 
 use rockdove_engine::{
-    AccountId, Command, EngineError, QueueId,
-    queue::{Edit, QueuedMessage, RecipientState, Selection, Task},
+    AccountId, Command, Engine, EngineError, QueueId,
+    queue::{Edit, QueueTotals, QueuedMessage, RecipientState, Selection, Task},
+    trace::{Fact, What},
 };
 use rockdove_mail::header;
 
 use super::{
     execute::{Emit, Host},
     request::{
-        QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, QueuedRecipientFacts, QueuedTaskFacts, Reply, Request,
+        QueueEdit, QueueFilter, QueueHopFacts, QueueStatus, QueuedFacts, QueuedRecipientFacts, QueuedTaskFacts, Reply,
+        Request,
     },
 };
-use crate::runtime::clock;
+use crate::{
+    events::{event, tell},
+    runtime::clock,
+};
 
 /// Messages read from the store at once.
 const PAGE: usize = 500;
@@ -169,8 +174,12 @@ fn change(host: &Host, messages: &[u64], filter: Option<&QueueFilter>, edit: &Qu
     }
     let (mut done, mut busy) = (0_u64, 0_u64);
     for id in &ids {
+        let before = host.engine.queued(*id).ok();
         match host.run(Command::EditQueue { message: *id, edit: edit.clone(), owner: None }) {
-            Ok(_) => done += 1,
+            Ok(_) => {
+                done += 1;
+                told(host, before.as_ref(), &edit);
+            }
             Err(EngineError::Unavailable(_)) => busy += 1,
             // It has left, which is what it was for.
             Err(EngineError::NotFound(_)) if filter.is_some() => {}
@@ -181,4 +190,36 @@ fn change(host: &Host, messages: &[u64], filter: Option<&QueueFilter>, edit: &Qu
         return Err(format!("{done} messages {what}; {busy} are being sent right now and stay as they are"));
     }
     Ok(format!("{done} messages {what}"))
+}
+
+/// How much waits. Zeros when it cannot be read: a status must come then too.
+pub(super) fn status(engine: &Engine) -> QueueStatus {
+    let now_ms = clock::unix_ms();
+    let totals = engine.queue_totals(now_ms).unwrap_or_else(|error| {
+        tracing::error!(%error, "the queue cannot be counted");
+        QueueTotals::default()
+    });
+    QueueStatus {
+        messages: totals.messages,
+        recipients: totals.recipients,
+        due: totals.due,
+        held: totals.held,
+        oldest_s: totals.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms) / 1000),
+    }
+}
+
+/// Tells of an intervention.
+fn told(host: &Host, message: Option<&QueuedMessage>, edit: &Edit) {
+    let Some(message) = message else { return };
+    let what = match edit {
+        Edit::Hold => What::Held,
+        Edit::Release(_) => What::Released,
+        Edit::Retry(_) => What::Retried,
+        Edit::Reroute(..) => What::Rerouted,
+        Edit::Cancel => What::Cancelled,
+    };
+    let hop = if let Edit::Reroute(hop, _) = edit { Some(hop) } else { None };
+    let event = event(what, &message.envelope.id).with(Fact::Queue, &message.id.0);
+    let event = event.with(Fact::From, &message.envelope.reverse_path).with_some(Fact::Hop, hop);
+    tell(&host.engine, event.with(Fact::By, "administrator"));
 }

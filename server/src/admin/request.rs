@@ -154,6 +154,38 @@ pub enum Request {
         /// The account gets a copy too.
         keep: bool,
     },
+    /// Makes a distribution list, or changes it.
+    ListSet {
+        /// Its address.
+        list: String,
+        /// Who answers for it; needed for a new one.
+        owner: Option<String>,
+        /// Who may post: `anyone`, `members` or `owner`.
+        posting: Option<String>,
+        /// And these.
+        posters: Option<Vec<String>>,
+        /// It is not there yet.
+        is_new: bool,
+    },
+    /// Removes a distribution list.
+    ListRemove {
+        /// Its address.
+        list: String,
+    },
+    /// One list with its members, or all without: [`Reply::List`].
+    ListShow {
+        /// Its address.
+        list: Option<String>,
+    },
+    /// Adds members to a list, or takes them out.
+    ListMembers {
+        /// Its address.
+        list: String,
+        /// Addresses.
+        members: Vec<String>,
+        /// Add.
+        member: bool,
+    },
     /// Makes an alias, or replaces its targets.
     AliasAdd {
         /// The address.
@@ -221,6 +253,11 @@ pub enum Request {
         /// What.
         edit: QueueEdit,
     },
+    /// What happened to mail: [`Reply::Traced`].
+    Trace {
+        /// To which.
+        filter: TraceFilter,
+    },
     /// What is stored and for whom.
     Stats,
     /// Makes a checkpoint of the store for a backup.
@@ -241,6 +278,66 @@ pub struct QueueFilter {
     pub next_hop: Option<String>,
     /// Whether it is on hold.
     pub held: Option<bool>,
+}
+
+/// A distribution list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListFacts {
+    /// Its address.
+    pub list: String,
+    /// Who answers for it.
+    pub owner: String,
+    /// Who may post: `anyone`, `members` or `owner`.
+    pub posting: String,
+    /// And these.
+    pub posters: Vec<String>,
+    /// How many members it has.
+    pub count: usize,
+    /// They, when one list was asked for.
+    pub members: Vec<String>,
+}
+
+/// Whose fate is asked for: all that is given must be true.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TraceFilter {
+    /// What the message is called in the log.
+    pub id: Option<String>,
+    /// Its sender.
+    pub from: Option<String>,
+    /// One of its recipients.
+    pub to: Option<String>,
+    /// Its Message-ID.
+    pub message_id: Option<String>,
+    /// The IP address of the client.
+    pub ip: Option<String>,
+    /// At this moment or later, in seconds since 1970.
+    pub since_unix_s: Option<i64>,
+    /// Before this moment, in seconds since 1970.
+    pub until_unix_s: Option<i64>,
+    /// So many messages, the newest.
+    pub limit: usize,
+}
+
+/// What happened to a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceFacts {
+    /// What it is called in the log; empty when it was refused before it had a name.
+    pub id: String,
+    /// In their order.
+    pub events: Vec<EventFacts>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventFacts {
+    /// When, in milliseconds since 1970.
+    pub at_unix_ms: u64,
+    /// What: the word of the log.
+    pub what: String,
+    /// The rest, by its name in the log.
+    #[serde(flatten)]
+    pub facts: std::collections::BTreeMap<String, String>,
 }
 
 /// What is to be done with a message that waits.
@@ -322,8 +419,12 @@ pub enum Reply {
     Queued(QueuedFacts),
     /// How much waits for a next hop.
     QueueHop(QueueHopFacts),
+    /// What happened to a message.
+    Traced(TraceFacts),
     /// A signing key.
     Dkim(DkimFacts),
+    /// One distribution list.
+    List(ListFacts),
     /// One alias.
     Alias(AliasFacts),
     /// One group.
@@ -373,6 +474,24 @@ pub struct Status {
     pub connections: usize,
     /// Where it listens in fact.
     pub listeners: Vec<ListenerFacts>,
+    /// Mail that waits to leave.
+    #[serde(default)]
+    pub queue: QueueStatus,
+}
+
+/// How much mail waits to leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// Messages.
+    pub messages: u64,
+    /// Recipients that wait.
+    pub recipients: u64,
+    /// Those that are due.
+    pub due: u64,
+    /// Those that are on hold.
+    pub held: u64,
+    /// Seconds since the oldest message was accepted.
+    pub oldest_s: u64,
 }
 
 /// A listener that is open.
@@ -587,6 +706,9 @@ pub struct StorageFacts {
     /// Of these, octets that searching and sorting read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search_bytes: Option<u64>,
+    /// Of these, octets of the trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_bytes: Option<u64>,
 }
 
 /// What a check went through and found.

@@ -6,14 +6,17 @@
 //! * Never: reads an environment variable, or accepts a key it does not know.
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
+mod forwarding;
 mod gate;
 mod inspect;
 mod model;
 mod read;
 mod scan;
+mod trace;
 mod trust;
 mod values;
 
+pub use forwarding::ForwardingSettings;
 pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
 pub use inspect::InspectSettings;
 pub use model::{
@@ -25,6 +28,7 @@ pub use scan::{
     ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
     ScannerAddress, Whose,
 };
+pub use trace::TraceSettings;
 pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};
 

@@ -8,7 +8,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    DnsList, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit, ScanSettings, TrustSettings,
+    DnsList, ForwardingSettings, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit,
+    ScanSettings, TraceSettings, TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -63,6 +64,10 @@ pub struct Config {
     pub trust: TrustSettings,
     /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.
     pub scan: ScanSettings,
+    /// `[forwarding]`.
+    pub forwarding: ForwardingSettings,
+    /// `[trace]`.
+    pub trace: TraceSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

@@ -12,9 +12,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
-    LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings,
-    ScanSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TrustSettings, gate,
+    Config, DnsSettings, ForwardingSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings,
+    ListenAddress, ListenerConfig, LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route,
+    RouteTls, RuntimeSettings, ScanSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TraceSettings,
+    TrustSettings, gate,
     scan::{ClamdSection, MilterSection, RspamdSection},
     values::Span,
 };
@@ -118,6 +119,10 @@ struct File {
     quarantine: QuarantineSettings,
     #[serde(default)]
     trust: Placed<TrustSettings>,
+    #[serde(default)]
+    forwarding: ForwardingSettings,
+    #[serde(default)]
+    trace: TraceSettings,
     #[serde(default)]
     log: LogSettings,
 }
@@ -296,6 +301,8 @@ impl Check<'_> {
             inspect: file.inspect,
             trust: file.trust.value,
             scan,
+            forwarding: file.forwarding,
+            trace: file.trace,
             log: file.log,
         }
     }

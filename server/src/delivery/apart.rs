@@ -13,7 +13,7 @@ use rockdove_smtp::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Job, forward, leave, log, place, quota, resolve, trace};
+use super::{Done, Job, forward, leave, list, log, place, quota, resolve, trace};
 use crate::{config::Config, inspect::Verdict};
 
 /// Octets read at once.
@@ -79,29 +79,32 @@ pub(super) fn keep(
     resolve::resolve(&mut job, engine);
     job.drop_refused();
     if job.outcomes.iter().any(|outcome| *outcome != RecipientOutcome::Delivered) {
-        log::refused(&job);
+        log::refused(engine, &job);
         return done(job.outcomes);
     }
     job.leaving = (0..job.outcomes.len()).collect();
     let recipients = job.leaving.len();
-    let mut parts = leave::leave(&job, &job.config, owner).into_iter();
-    let Some(mut outbound) = parts.next() else { return place::refuse(job, &unplaced(), done) };
+    let mut parts = leave::leave(&job, &job.config, owner).into_iter().map(|leaves| leaves.outbound);
+    let Some(mut outbound) = parts.next() else {
+        return place::refuse(engine, job, &unplaced(), done);
+    };
     outbound.recipients.extend(parts.flat_map(|part| part.recipients));
     if outbound.recipients.len() != recipients {
-        return place::refuse(job, &unplaced(), done);
+        return place::refuse(engine, job, &unplaced(), done);
     }
     outbound.prefix = Bytes::from(format!("{}{}", job.verdict.fields, trace::missing_fields(&job)));
     let client = serde_json::to_string(&Origin::of(&job.mail.envelope)).unwrap_or_default();
     let messages_max = job.config.scan.quarantine.messages_max;
     let suspect = Box::new(Suspect { outbound, reason: reason.clone(), client, messages_max });
     let now = job.mail.received_unix_s;
+    let telling = Arc::clone(engine);
     let answered = move |result| match result {
         Ok(Outcome::Quarantined(id)) => {
             done(job.outcomes.clone());
-            log::quarantined(&job, id, &reason);
+            log::quarantined(&telling, &job, id, &reason);
         }
-        Ok(_) => place::refuse(job, &unplaced(), done),
-        Err(error) => place::refuse(job, &error, done),
+        Ok(_) => place::refuse(&telling, job, &unplaced(), done),
+        Err(error) => place::refuse(&telling, job, &error, done),
     };
     engine.submit(now, Command::Quarantine { message, suspect }, Box::new(answered));
 }
@@ -124,15 +127,16 @@ pub fn release(
     let mut job = Job::new(mail, Arc::clone(config), Verdict::default());
     job.release = Some(Release { decided: Decided { message: kept.id, addresses }, now_unix_s });
     resolve::resolve(&mut job, engine);
+    list::expand(&mut job, engine, message.header());
     quota::check(&mut job, engine, message.size_bytes());
     forward::check_loops(&mut job, message.header());
-    trace::trace(&mut job);
-    let mut outbound = leave::leave(&job, &job.config, kept.envelope.owner);
-    outbound.append(&mut forward::forward(&job, &job.config, kept.envelope.owner));
-    for outbound in &mut outbound {
-        as_it_came(outbound, kept);
+    trace::trace(&mut job, engine);
+    let mut leaves = leave::leave(&job, &job.config, kept.envelope.owner);
+    leaves.append(&mut forward::forward(&job, engine, kept.envelope.owner));
+    for leaves in &mut leaves {
+        as_it_came(&mut leaves.outbound, kept);
     }
-    place::place(job, engine, message, outbound, done);
+    place::place(job, engine, message, leaves, done);
     Ok(())
 }
 

@@ -1,15 +1,16 @@
-//! Stage three: mail that aliases and accounts of ours send on to addresses elsewhere.
+//! Stage five: mail that aliases and accounts of ours send on to addresses elsewhere.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rockdove_engine::{AccountId, Outbound, OutboundRecipient, queue::NotifyWhen};
+use rockdove_engine::{AccountId, Engine, Outbound, OutboundRecipient, directory::ListRecord, queue::NotifyWhen};
 use rockdove_mail::header;
 use rockdove_smtp::{Address, RecipientOutcome, Refusal, received};
 
 use super::{
-    Job,
+    Job, Leaves,
     leave::{envelope_of, mail_domain, notify_when},
+    list, srs,
     trace::missing_fields,
 };
 use crate::{config::Config, outbound};
@@ -17,10 +18,12 @@ use crate::{config::Config, outbound};
 /// An address elsewhere that a message is sent on to.
 pub(super) struct Onward {
     pub(super) address: String,
-    /// The alias or account of ours that sends it there.
+    /// The alias, account or list of ours that sends it there.
     pub(super) by: String,
     /// Position of the recipient that led here.
     pub(super) recipient: usize,
+    /// It is a list that does.
+    pub(super) by_list: bool,
 }
 
 /// Refuses what was sent on before and has come back: it would come again.
@@ -45,34 +48,62 @@ fn came_back() -> Refusal {
 const DELIVERED_TO: &str = "Delivered-To";
 
 /// What is sent on: an envelope for each alias or account that does it.
-pub(super) fn forward(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Outbound> {
+pub(super) fn forward(job: &Job, engine: &Engine, owner: Option<AccountId>) -> Vec<Leaves> {
     let mut by: BTreeMap<&str, Vec<&Onward>> = BTreeMap::new();
     for onward in &job.onward {
         by.entry(&onward.by).or_default().push(onward);
     }
-    by.into_iter().filter_map(|(by, onward)| envelope(job, config, owner, by, &onward)).collect()
+    let leaves = |(by, onward): (&str, Vec<&Onward>)| {
+        let outbound = envelope(job, engine, owner, by, &onward)?;
+        Some(Leaves { via: Some(by.to_owned()), outbound })
+    };
+    by.into_iter().filter_map(leaves).collect()
 }
 
-fn envelope(job: &Job, config: &Config, owner: Option<AccountId>, by: &str, onward: &[&Onward]) -> Option<Outbound> {
+fn envelope(job: &Job, engine: &Engine, owner: Option<AccountId>, by: &str, onward: &[&Onward]) -> Option<Outbound> {
     let first = job.mail.envelope.recipients.get(onward.first()?.recipient)?;
     let recipients: Vec<OutboundRecipient> =
-        onward.iter().filter_map(|one| outbound_recipient(job, config, one, onward.len() == 1)).collect();
+        onward.iter().filter_map(|one| outbound_recipient(job, &job.config, one, onward.len() == 1)).collect();
     let (hostname, unix_s) = (&job.config.hostname, job.mail.received_unix_s);
     let trace = received(&job.mail.envelope, hostname, Some(&first.address.to_string()), unix_s);
-    let prefix = Bytes::from(format!(
-        "{DELIVERED_TO}: {by}\r\n{trace}{}{}{}",
-        job.verdict.seal,
-        job.verdict.fields,
-        missing_fields(job)
-    ));
-    let outbound = Outbound { recipients, ..envelope_of(job, owner, prefix) };
+    let by_list = onward.first().is_some_and(|onward| onward.by_list);
+    let list = if by_list { list::fields(&engine.directory(), by) } else { String::new() };
+    let (seal, found) = (&job.verdict.seal, &job.verdict.fields);
+    let prefix = format!("{DELIVERED_TO}: {by}\r\n{trace}{seal}{found}{list}{}", missing_fields(job));
+    let mut outbound = Outbound { recipients, ..envelope_of(job, owner, Bytes::from(prefix)) };
+    if by_list {
+        // RFC 3461 section 5.2.7.2: what a list sends is a message of its own.
+        (outbound.envelope_id, outbound.full_return) = (None, None);
+    }
+    let sender = if by_list { bounce_address(engine, by) } else { sender(job, engine, by) };
+    outbound.reverse_path = sender.unwrap_or(outbound.reverse_path);
     let smtputf8 = outbound.smtputf8 || outbound.recipients.iter().any(|recipient| !recipient.address.is_ascii());
     (!outbound.recipients.is_empty()).then_some(Outbound { smtputf8, ..outbound })
+}
+
+/// The sender that what `by` sends on has instead of its own. The null sender stays.
+fn sender(job: &Job, engine: &Engine, by: &str) -> Option<String> {
+    let sender = job.mail.envelope.reverse_path.as_ref().filter(|_| job.config.forwarding.srs)?;
+    let (_, ours) = by.rsplit_once('@')?;
+    srs::rewritten(engine, sender, ours, job.mail.received_unix_s).map(|sender| sender.to_string())
+}
+
+/// Where bounces of what a list sends come to: not to who has posted.
+fn bounce_address(engine: &Engine, list: &str) -> Option<String> {
+    engine.directory().list(list).map(ListRecord::bounce_address)
 }
 
 fn outbound_recipient(job: &Job, config: &Config, onward: &Onward, alone: bool) -> Option<OutboundRecipient> {
     let recipient = job.mail.envelope.recipients.get(onward.recipient)?;
     let address = Address::parse(&onward.address).ok()?;
+    if onward.by_list {
+        return Some(OutboundRecipient {
+            next_hop: outbound::next_hop(config, &mail_domain(&address)?),
+            address: address.to_string(),
+            notify: NotifyWhen { success: false, failure: true, delay: false },
+            original_recipient: None,
+        });
+    }
     let notify = notify_when(recipient.notify);
     //= rfc3461#section-5.2.7.3
     //# The NOTIFY

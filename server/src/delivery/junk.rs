@@ -1,4 +1,4 @@
-//! Stage two: a message that the inspection calls junk goes into the mailbox for that.
+//! Stage three: a message that the inspection calls junk goes into the mailbox for that.
 
 use rockdove_engine::{AccountId, Command, Engine, EngineError, Outcome};
 use rockdove_mail::{MailboxName, SpecialUse};

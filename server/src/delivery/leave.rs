@@ -9,7 +9,12 @@ use rockdove_engine::{
 use rockdove_mail::{Flags, MailboxName};
 use rockdove_smtp::{Address, BodyKind, Notify, Recipient, ReturnContent, Role, received};
 
-use super::{Job, resolve::recipient_targets, trace::missing_fields};
+use super::{
+    Job, Leaves,
+    resolve::recipient_targets,
+    srs::{self, Returned},
+    trace::missing_fields,
+};
 use crate::{config::Config, outbound, services::Services};
 
 /// Whether mail for an address that has no mailbox here is sent on: that of our own users, and that of a domain which
@@ -29,7 +34,7 @@ pub(super) fn mail_domain(address: &Address) -> Option<String> {
 }
 
 /// What leaves of a job. `owner`: the account whose submission it is.
-pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Outbound> {
+pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec<Leaves> {
     let envelope = &job.mail.envelope;
     let recipients: Vec<OutboundRecipient> = job
         .leaving
@@ -43,7 +48,7 @@ pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec
     let only = (recipients.len() == 1).then(|| recipients[0].address.clone());
     let trace = received(envelope, hostname, only.as_deref(), unix_s);
     let prefix = Bytes::from(format!("{trace}{}{}{}", job.verdict.seal, job.verdict.fields, missing_fields(job)));
-    vec![Outbound { recipients, ..envelope_of(job, owner, prefix) }]
+    vec![Leaves { via: None, outbound: Outbound { recipients, ..envelope_of(job, owner, prefix) } }]
 }
 
 /// The envelope of a message that leaves, without recipients.
@@ -95,6 +100,11 @@ pub fn from_the_server(services: &Services, to: &str, now_ms: u64) -> Option<(Ve
     let address = Address::parse(to).ok()?;
     let unix_s = i64::try_from(now_ms / 1000).unwrap_or(0);
     let directory = services.engine.directory();
+    match srs::returned(&services.engine, &address, unix_s) {
+        Returned::Ordinary => {}
+        Returned::To(sender) => return Some((Vec::new(), vec![report_to(&config, &sender.to_string(), now_ms)?])),
+        Returned::Nobody => return None,
+    }
     let resolution = recipient_targets(&directory, &address, &config.hostname);
     if let Resolution::Local(targets) = resolution {
         let delivery = |account: AccountId| Delivery {
@@ -126,6 +136,7 @@ fn report_to(config: &Config, to: &str, now_ms: u64) -> Option<Outbound> {
         next_hop: outbound::next_hop(config, &domain),
     };
     Some(Outbound {
+        id: format!("own.{now_ms:x}"),
         received_ms: now_ms,
         content: Content::EightBit,
         smtputf8: !to.is_ascii(),

@@ -1,9 +1,9 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`forward`] →
-//!   [`trace`] → [`leave`] → [`place`].
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`list`] → [`junk`] → [`quota`] →
+//!   [`forward`] → [`trace`] → [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
-//! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
+//! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and the events of its way.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
@@ -13,15 +13,17 @@ mod forward;
 mod intake;
 mod junk;
 mod leave;
+mod list;
 mod log;
 mod place;
 mod quota;
 mod resolve;
+mod srs;
 mod trace;
 
 use std::sync::Arc;
 
-use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
+use rockdove_engine::{AccountId, Engine, EngineError, Outbound, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
@@ -30,9 +32,13 @@ use crate::{config::Config, inspect::Verdict};
 pub use apart::{Origin, release};
 pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
-pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
+pub use log::{
+    Appender, Leaving, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender,
+    reported,
+};
 pub use quota::{check_recipient, has_room, needs_quota};
 pub use resolve::{may_send_as, passes_on, recipient_targets};
+pub use srs::is_rewritten;
 
 /// Told the outcomes, in the order of the recipients, once.
 pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;
@@ -51,6 +57,10 @@ pub struct Job {
     leaving: Vec<usize>,
     /// Addresses elsewhere that aliases and accounts of ours send it on to, each once.
     onward: Vec<forward::Onward>,
+    /// Lists that recipients lead to, with the positions of these.
+    lists: Vec<(String, usize)>,
+    /// Members of lists whose mailbox is full, and the positions of the recipients that led to them.
+    full: Vec<(String, usize)>,
     /// What the inspection found.
     verdict: Verdict,
     /// It was kept apart, and is let go.
@@ -68,6 +78,15 @@ struct Copy {
     recipients: Vec<usize>,
     mailbox: MailboxName,
     trace_header: bytes::Bytes,
+    /// The list that it comes from.
+    list: Option<String>,
+}
+
+/// An envelope of what leaves.
+struct Leaves {
+    /// The address of ours that sends it on.
+    via: Option<String>,
+    outbound: Outbound,
 }
 
 impl Job {
@@ -80,6 +99,8 @@ impl Job {
             copies: Vec::new(),
             leaving: Vec::new(),
             onward: Vec::new(),
+            lists: Vec::new(),
+            full: Vec::new(),
             verdict,
             release: None,
         }
@@ -152,7 +173,7 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     let Arrived { mail, message, config, owner, verdict } = arrived;
     let mut job = Job::new(mail, config, verdict);
     if let Some(refusal) = job.verdict.refusal.take() {
-        log::refused_by_policy(&job, &refusal);
+        log::refused_by_policy(engine, &job, &refusal);
         job.outcomes.fill(RecipientOutcome::Refused(refusal));
         return done(job.outcomes);
     }
@@ -160,13 +181,14 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
         return apart::keep(job, engine, message, (owner, reason), done);
     }
     resolve::resolve(&mut job, engine);
+    list::expand(&mut job, engine, message.header());
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
     forward::check_loops(&mut job, message.header());
-    trace::trace(&mut job);
-    let mut outbound = leave::leave(&job, &job.config, owner);
-    outbound.append(&mut forward::forward(&job, &job.config, owner));
-    place::place(job, engine, message, outbound, done);
+    trace::trace(&mut job, engine);
+    let mut leaves = leave::leave(&job, &job.config, owner);
+    leaves.append(&mut forward::forward(&job, engine, owner));
+    place::place(job, engine, message, leaves, done);
 }
 
 /// A message that a filter of the operator has changed takes the place of the one that came. When it cannot be taken: how
@@ -181,7 +203,7 @@ fn as_filtered(engine: &Engine, mut arrived: Arrived) -> Result<Arrived, usize> 
             Ok(arrived)
         }
         Err(error) => {
-            not_staged(&arrived.mail.envelope, &error);
+            not_staged(engine, &arrived.mail.envelope, &error);
             Err(arrived.mail.envelope.recipients.len())
         }
     }

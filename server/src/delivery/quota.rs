@@ -1,12 +1,19 @@
-//! Stage two: is there room.
+//! Stage four: is there room.
 //!
 //! The engine keeps the quota for good when it commits; looking before gives each recipient an answer of its own.
+
+use std::collections::BTreeSet;
 
 use rockdove_engine::{AccountId, Directory, Engine, EngineError, Resolution, Target};
 use rockdove_smtp::{Address, RecipientAnswer, RecipientOutcome, Role};
 
-use super::{Job, leave::may_leave, resolve::recipient_targets};
-use crate::config::Config;
+use super::{
+    Job,
+    leave::may_leave,
+    resolve::recipient_targets,
+    srs::{self, Returned},
+};
+use crate::{config::Config, runtime::clock};
 
 /// Whether any of these accounts has a quota, so that looking for room is worth reading the store.
 pub fn needs_quota(directory: &Directory, targets: &[Target]) -> bool {
@@ -29,6 +36,11 @@ pub fn check_recipient(
     octets: u64,
     may_block: bool,
 ) -> Option<RecipientAnswer> {
+    match srs::returned(engine, address, clock::now().unix_s) {
+        Returned::Ordinary => {}
+        Returned::To(_) => return Some(RecipientAnswer::Accepted),
+        Returned::Nobody => return Some(RecipientAnswer::UnknownRecipient),
+    }
     let directory = engine.directory();
     let targets = match recipient_targets(&directory, address, &config.hostname) {
         Resolution::Local(targets) => targets.accounts,
@@ -55,19 +67,43 @@ pub fn check_recipient(
 
 pub(super) fn check(job: &mut Job, engine: &Engine, size_bytes: u64) {
     let directory = engine.directory();
-    let mut found = Vec::new();
+    let (mut found, mut full) = (Vec::new(), BTreeSet::new());
     for copy in &job.copies {
         if directory.account(copy.account).is_none_or(|account| account.quota_bytes.is_none()) {
             continue;
         }
         match has_room(engine, copy.account, size_bytes) {
             Ok(true) => {}
+            // One full mailbox does not keep a list from the others.
+            Ok(false) if copy.list.is_some() => {
+                full.insert(copy.account);
+            }
             Ok(false) => found.push((copy.recipients.clone(), RecipientOutcome::OverQuota)),
             Err(_) => found.push((copy.recipients.clone(), RecipientOutcome::TryLater)),
         }
     }
+    leave_out(job, &full);
     for (recipients, outcome) in found {
         job.fail(&recipients, &outcome);
     }
     job.drop_refused();
+}
+
+/// Members of lists who have no room get no copy; a list where nobody has is full itself.
+fn leave_out(job: &mut Job, full: &BTreeSet<AccountId>) {
+    if full.is_empty() {
+        return;
+    }
+    let copies = std::mem::take(&mut job.copies);
+    let (without, kept): (Vec<_>, Vec<_>) = copies.into_iter().partition(|copy| full.contains(&copy.account));
+    job.copies = kept;
+    for copy in without {
+        job.full.extend(copy.recipients.first().map(|position| (copy.address.clone(), *position)));
+        let is_served = |position: &usize| {
+            job.copies.iter().any(|copy| copy.recipients.contains(position))
+                || job.onward.iter().any(|onward| onward.recipient == *position)
+        };
+        let alone: Vec<usize> = copy.recipients.iter().copied().filter(|position| !is_served(position)).collect();
+        job.fail(&alone, &RecipientOutcome::OverQuota);
+    }
 }

@@ -1,16 +1,18 @@
-//! Stage four: the header each copy gets in front (RFC 5321 section 4.4).
+//! Stage six: the header each copy gets in front (RFC 5321 section 4.4).
 
 use bytes::Bytes;
+use rockdove_engine::{Engine, directory::ListRecord};
 use rockdove_mail::date::date_time;
 use rockdove_smtp::{Address, Role, received};
 
-use super::Job;
+use super::{Job, list};
 
 //= rfc5321#section-4.4
 //# When the delivery SMTP server makes the "final delivery" of a
 //# message, it inserts a return-path line at the beginning of the mail
 //# data.
-pub(super) fn trace(job: &mut Job) {
+pub(super) fn trace(job: &mut Job, engine: &Engine) {
+    let directory = engine.directory();
     let envelope = &job.mail.envelope;
     let return_path = envelope.reverse_path.as_ref().map(Address::to_string).unwrap_or_default();
     let (missing, found) = (missing_fields(job), &job.verdict.fields);
@@ -22,9 +24,13 @@ pub(super) fn trace(job: &mut Job) {
             let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
             let received = received(envelope, &job.config.hostname, Some(&recipient), job.mail.received_unix_s);
             let delivered_to = &copy.address;
-            let header =
-                format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{found}{missing}");
-            Bytes::from(header)
+            let list = copy.list.as_deref().and_then(|list| directory.list(list));
+            let bounces = list.map(ListRecord::bounce_address);
+            let return_path = bounces.as_ref().unwrap_or(&return_path);
+            let list = list.map(|list| list::fields(&directory, &list.address)).unwrap_or_default();
+            Bytes::from(format!(
+                "Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{found}{list}{missing}"
+            ))
         })
         .collect();
     for (copy, header) in job.copies.iter_mut().zip(headers) {

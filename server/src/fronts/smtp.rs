@@ -131,7 +131,7 @@ impl SmtpFront {
         let may_send = |address| account.is_some_and(|account| delivery::may_send_as(&directory, account, address));
         // The null reverse-path is how a client reports on mail it received (RFC 8098); it names nobody.
         if let Some(address) = address.filter(|address| self.role == Role::Submission && !may_send(address)) {
-            delivery::refused_sender(address, &self.who.address(), self.remote);
+            delivery::refused_sender(self.engine(), address, &self.who.address(), self.remote);
             return replier.reply(id, Answer::Sender(SenderAnswer::NotYours));
         }
         let later = replier.clone();
@@ -144,7 +144,8 @@ impl SmtpFront {
     fn check_recipient(&self, id: AskId, address: Address, size: Option<u64>, replier: &Replier<Answer>) {
         let octets = size.unwrap_or(0);
         let answer = delivery::check_recipient(self.engine(), &self.config, self.role, &address, octets, false);
-        let asked = Asked { id, address, replier: replier.clone(), remote: self.remote, account: self.who.account() };
+        let (engine, account) = (Arc::clone(self.engine()), self.who.account());
+        let asked = Asked { id, address, replier: replier.clone(), remote: self.remote, account, engine };
         if let Some(answer) = answer {
             return asked.pass_gate(&self.visitor, answer);
         }
@@ -197,7 +198,7 @@ impl SmtpFront {
 
     fn abandon(&mut self, abandoned: &Abandoned) {
         if let Some(why) = &abandoned.refusal {
-            delivery::refused_message(&abandoned.envelope, why);
+            delivery::refused_message(self.engine(), &abandoned.envelope, why);
         }
         let Some(spooled) = self.spooled.take() else { return };
         // What was spooled may be on disk; it is let go where blocking is allowed, or here when nobody has time.
@@ -214,6 +215,7 @@ struct Asked {
     replier: Replier<Answer>,
     remote: Option<SocketAddr>,
     account: Option<AccountId>,
+    engine: Arc<Engine>,
 }
 
 impl Asked {
@@ -243,7 +245,7 @@ impl Asked {
             RecipientAnswer::Refused(refusal) => Some(refusal.text.as_str()),
         };
         if let Some(why) = why {
-            delivery::refused_recipient(&self.address, self.remote, why);
+            delivery::refused_recipient(&self.engine, &self.address, self.remote, why);
         }
         self.replier.reply(self.id, Answer::Recipient(answer));
     }
@@ -261,7 +263,7 @@ fn deliver(
     let message = match intake.finish(&std::mem::take(&mut mail.chunks)) {
         Ok(message) => message,
         Err(error) => {
-            delivery::not_staged(&mail.envelope, &error);
+            delivery::not_staged(&services.engine, &mail.envelope, &error);
             return done(vec![RecipientOutcome::TryLater; mail.envelope.recipients.len()]);
         }
     };

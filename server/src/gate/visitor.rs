@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rockdove_engine::{AccountId, Resolution, directory::domain_key};
+use rockdove_engine::{
+    AccountId, Resolution,
+    directory::domain_key,
+    trace::{Fact, What},
+};
 use rockdove_mail::Peer;
 use rockdove_smtp::{Address, Greeting, Refusal, Tarpit};
 
@@ -22,6 +26,7 @@ use super::{
 use crate::{
     config::{Config, Counted, Per},
     delivery,
+    events::{event, tell},
     net::listeners::Protocol,
     outbound::{self, Would},
     services::Services,
@@ -245,7 +250,7 @@ impl Visitor {
     fn is_elsewhere(&self, address: &Address) -> bool {
         let directory = self.0.services.engine.directory();
         let resolution = delivery::recipient_targets(&directory, address, &self.0.config.hostname);
-        matches!(resolution, Resolution::UnknownRecipient)
+        !delivery::is_rewritten(address) && matches!(resolution, Resolution::UnknownRecipient)
     }
 
     fn recipient_counted(&self, address: &Address, account: Option<AccountId>) -> Option<Refusal> {
@@ -369,9 +374,10 @@ impl Visitor {
     }
 
     fn log(&self, to: &str, why: &str) {
-        let from = locked(&self.0.transaction).sender.as_ref().map(ToString::to_string).unwrap_or_default();
-        let peer = self.0.remote.map(tracing::field::display);
-        tracing::info!(from, to, peer, protocol = self.0.protocol.name(), why, "refused");
+        let from = locked(&self.0.transaction).sender.as_ref().map(ToString::to_string);
+        let refused = event(What::Refused, "").with_some(Fact::From, from).with_some(Fact::Peer, self.0.remote);
+        let to = Some(to).filter(|to| !to.is_empty());
+        tell(&self.0.services.engine, refused.with_some(Fact::To, to).with(Fact::Why, why));
     }
 }
 

@@ -6,14 +6,14 @@ use rockdove_engine::{EngineError, Lease};
 use rockdove_mail::AskId;
 use rockdove_smtp::client::{ClientAnswer, ClientAsk, ClientSession, RecipientResult, ServerReply, TransactionResult};
 
-use super::{attempt::Attempt, runner::Runner, settle};
+use super::{attempt::Attempt, connect::Target, runner::Runner, settle};
 use crate::fronts::{Front, Replier};
 
 pub(super) struct OutboundFront {
     pub(super) runner: Rc<Runner>,
     pub(super) hop: String,
-    /// Whom we talk to, for the log.
-    pub(super) server: String,
+    /// Whom we talk to.
+    pub(super) target: Target,
     pub(super) attempt: Attempt,
 }
 
@@ -29,7 +29,7 @@ impl Front<ClientSession> for OutboundFront {
                     return replier.reply(id, ClientAnswer::Noted);
                 }
                 let later = replier.clone();
-                let outcome = settle::Came::of(&work, &result, &self.server);
+                let outcome = settle::Came::of(&work, &result, &self.target);
                 self.runner.settle(work.lease, outcome, move || later.reply(id, ClientAnswer::Noted));
             }
             ClientAsk::Unusable(stage, reply) => {
@@ -73,7 +73,7 @@ impl OutboundFront {
             }
             if self.attempt.is_last() {
                 let reply = ServerReply::new(550, "5.7.10", "no server of the domain has proved who it is over TLS");
-                let came = settle::Came::nothing(&lease, &reply, &self.server);
+                let came = settle::Came::nothing(&lease, &reply, &self.target.name);
                 self.runner.settle(lease, came, || {});
             } else {
                 self.attempt.is_unfit_for(lease);

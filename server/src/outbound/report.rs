@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rockdove_engine::{
-    AccountId, Delivery, EngineError, Lease, Outbound, StagedMessage, Staging,
+    AccountId, Delivered, Delivery, Engine, EngineError, Lease, Outbound, StagedMessage, Staging,
     queue::{QueueId, TaskRecipient},
 };
 use rockdove_smtp::{
@@ -47,6 +47,28 @@ pub(super) struct Posted {
     pub(super) message: Arc<StagedMessage>,
     pub(super) deliveries: Vec<Delivery>,
     pub(super) outbound: Vec<Outbound>,
+    pub(super) report: PostedReport,
+}
+
+/// What is told of a report.
+pub(super) struct PostedReport {
+    id: String,
+    to: String,
+    /// What the message is called that it is about.
+    about: String,
+    accounts: Vec<String>,
+    leaving: Vec<delivery::Leaving>,
+}
+
+impl PostedReport {
+    pub(super) fn tell(&self, engine: &Engine, places: &[Delivered], queued: &[QueueId]) {
+        delivery::reported(
+            engine,
+            (&self.id, &self.to, &self.about),
+            (&self.accounts, places),
+            (&self.leaving, queued),
+        );
+    }
 }
 
 /// A report to the sender of a lease. `None` when there is nobody to tell: a report is never answered by a report
@@ -83,13 +105,23 @@ pub(super) fn post(
     returned(services, &mut staging, lease.message, end)?;
     staging.write(report.tail().as_bytes())?;
     let message = staging.finish()?;
-    let place = delivery::from_the_server(services, &report.to, now_ms());
-    Ok(place.map(|(deliveries, mut outbound)| {
-        for outbound in &mut outbound {
-            outbound.require_tls = require_tls;
-        }
-        Posted { message, deliveries, outbound }
-    }))
+    let Some((deliveries, mut outbound)) = delivery::from_the_server(services, &report.to, now_ms()) else {
+        return Ok(None);
+    };
+    let directory = services.engine.directory();
+    let address = |delivery: &Delivery| directory.account(delivery.account).map(|account| account.address.clone());
+    for outbound in &mut outbound {
+        outbound.id.clone_from(&report.id);
+        outbound.require_tls = require_tls;
+    }
+    let posted = PostedReport {
+        about: lease.envelope.id.clone(),
+        accounts: deliveries.iter().map(|delivery| address(delivery).unwrap_or_default()).collect(),
+        leaving: outbound.iter().map(|outbound| delivery::Leaving::of(None, outbound)).collect(),
+        id: report.id,
+        to: report.to,
+    };
+    Ok(Some(Posted { message, deliveries, outbound, report: posted }))
 }
 
 fn returned(services: &Services, staging: &mut Staging, message: QueueId, end: u64) -> Result<(), EngineError> {

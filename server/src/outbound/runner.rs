@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rockdove_engine::{Command, Engine, Lease};
+use rockdove_engine::{Command, Engine, EngineError, Lease};
 use rockdove_smtp::client::ServerReply;
 use tokio::{
     runtime::Handle,
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     results::Results,
-    settle::{self, Came, now_ms},
+    settle::{self, Came, Told, now_ms},
     sts::Policies,
 };
 use crate::{
@@ -311,9 +311,9 @@ fn note(note: Note) {
     let here = Arc::clone(&shared);
     let busy = services.storage.run(move || {
         let Some(note) = here.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() else { return };
-        let command = settle::command(&note.services, &note.lease, &note.came);
+        let planned = settle::command(&note.services, &note.lease, &note.came);
         let engine = Arc::clone(&note.services.engine);
-        submit(&engine, command, note);
+        submit(&engine, planned, note);
     });
     if busy.is_err()
         && let Some(note) = shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
@@ -322,11 +322,15 @@ fn note(note: Note) {
     }
 }
 
-fn submit(engine: &Arc<Engine>, command: Result<Command, rockdove_engine::EngineError>, note: Note) {
-    match command {
-        Ok(command) => {
-            let done = move |outcome: Result<_, rockdove_engine::EngineError>| match outcome {
-                Ok(_) => (note.then)(),
+fn submit(engine: &Arc<Engine>, planned: Result<(Command, Told), EngineError>, note: Note) {
+    match planned {
+        Ok((command, told)) => {
+            let telling = Arc::clone(engine);
+            let done = move |outcome: Result<_, EngineError>| match outcome {
+                Ok(outcome) => {
+                    (note.then)();
+                    told.tell(&telling, &outcome);
+                }
                 Err(error) => {
                     tracing::warn!(message = note.lease.message.0, %error, "what came of mail could not be noted; trying again");
                     again(note);

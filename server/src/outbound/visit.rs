@@ -152,7 +152,7 @@ impl Runner {
         let front = OutboundFront {
             runner: Rc::clone(self),
             hop: visit.hop.to_owned(),
-            server: target.name.clone(),
+            target: target.clone(),
             attempt: attempt.clone(),
         };
         let context = ConnContext {

@@ -25,6 +25,13 @@ pub fn now() -> Tick {
     Tick { monotonic_ms: monotonic_ms(), unix_s }
 }
 
+/// Milliseconds since 1970.
+#[allow(clippy::disallowed_methods, reason = "this file is the clock")]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds since the first use of this clock; never goes back.
 pub fn monotonic_ms() -> u64 {
     u64::try_from(start().elapsed().as_millis()).unwrap_or(u64::MAX)

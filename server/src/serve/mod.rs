@@ -15,6 +15,7 @@ mod listen;
 mod reload;
 mod room;
 pub mod store;
+mod trace;
 mod upkeep;
 
 use std::{
@@ -188,12 +189,16 @@ impl Threads {
         let sweeping = Arc::clone(&checkpoints);
         let (removing, stopping) = (Arc::clone(&services), Arc::new(AtomicBool::new(false)));
         let stop = Arc::clone(&stopping);
+        let (tracing_of, mut swept) = (Arc::clone(&services), 0);
+        trace::run(&tracing_of, &mut swept);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
             Periodic::start("upkeep", UPKEEP_EVERY, move || upkeep::run(&removing, &stop)).map_err(failed())?,
             Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
             Periodic::start("checkpoints", CHECKPOINTS_EVERY, move || sweeping.sweep()).map_err(failed())?,
             Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
+            Periodic::start("trace", trace::WRITE_EVERY, move || trace::run(&tracing_of, &mut swept))
+                .map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
         let inspect = inspect::start(&services, arrivals).map_err(failed())?;
@@ -212,6 +217,7 @@ impl Threads {
         self.services.login.stop();
         self.services.storage.stop();
         self.committer.stop();
+        trace::run(&self.services, &mut 0);
     }
 }
 

@@ -222,13 +222,13 @@ impl Conversation {
                     // The answer first: whoever waits for it need not wait for the log.
                     answers.reply(id, Answer::Appended { uid_validity, uids: uids.iter().copied().collect() });
                     for (uid, size_bytes) in uids.into_iter().zip(sizes) {
-                        delivery::appended(&by, &name, (uid_validity, uid), size_bytes);
+                        delivery::appended(talk.engine(), &by, &name, (uid_validity, uid), size_bytes);
                     }
                 }
                 Ok(_) => answers.reply(id, Answer::Refused(Refusal::TryLater)),
                 Err(error) => {
                     answers.reply(id, talk.refused(&error).into_answer());
-                    delivery::refused_append(&by, &name, sizes.iter().sum(), &error);
+                    delivery::refused_append(talk.engine(), &by, &name, sizes.iter().sum(), &error);
                 }
             }
         });

@@ -17,6 +17,7 @@ use crate::{
     demo,
     failure::{Failure, refused},
     publish::{self, DkimAction},
+    quarantine::QuarantineAction,
     queue::QueueAction,
     reports,
     runtime::clock,
@@ -76,6 +77,9 @@ enum Action {
     /// Mail that waits to leave.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// Mail that is kept apart: what a scanner or a filter has found.
+    #[command(subcommand)]
+    Quarantine(QuarantineAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -201,6 +205,20 @@ enum AccountAction {
         #[command(flatten)]
         password: PasswordSource,
     },
+    /// Show or change where the mail of an account is sent on to.
+    Forward {
+        /// Address of the account.
+        address: String,
+        /// An address, here or elsewhere, that gets its mail from now on; may be given several times.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "none")]
+        to: Vec<String>,
+        /// The account gets its mail too.
+        #[arg(long, requires = "to")]
+        keep: bool,
+        /// Nobody else gets it any more.
+        #[arg(long)]
+        none: bool,
+    },
     /// Change a quota.
     Quota {
         /// Address of the account.
@@ -216,7 +234,7 @@ enum AliasAction {
     Add {
         /// The address.
         alias: String,
-        /// Local addresses that receive its mail.
+        /// Addresses, here or elsewhere, that receive its mail.
         #[arg(required = true)]
         targets: Vec<String>,
     },
@@ -351,6 +369,7 @@ impl Cli {
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
+            Action::Quarantine(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
@@ -458,6 +477,12 @@ fn account(action: AccountAction, path: &Path) -> Result<(), Failure> {
             let config = config::read(path)?;
             let password = password.read(&address)?;
             ask(&mut Link::open(&config)?, Request::AccountPassword { address, password }, text)
+        }
+        AccountAction::Forward { address, to, keep: _, none: false } if to.is_empty() => {
+            simply(path, Request::AccountShow { address }, text)
+        }
+        AccountAction::Forward { address, to: targets, keep, none: _ } => {
+            simply(path, Request::AccountForward { address, targets, keep }, text)
         }
         AccountAction::Quota { address, size } => {
             simply(path, Request::AccountQuota { address, quota_bytes: size.0 }, text)

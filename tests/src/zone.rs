@@ -95,8 +95,8 @@ fn reverse_name(address: &str) -> String {
         return format!("{d}.{c}.{b}.{a}.in-addr.arpa");
     }
     let six: Ipv6Addr = address.parse().expect("an address");
-    let nibble = |octet: &u8| format!("{:x}.{:x}.", octet & 15, octet >> 4);
-    six.octets().iter().rev().map(nibble).collect::<String>() + "ip6.arpa"
+    let nibbles = six.octets().into_iter().rev().map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
+    nibbles.collect::<Vec<String>>().concat() + "ip6.arpa"
 }
 
 fn record(kind: &str, data: &str) -> Record {

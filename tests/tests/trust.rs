@@ -348,11 +348,12 @@ fn trusted_sealers_are_believed(io: Io) {
 fn what_is_passed_on_is_sealed(io: Io) {
     let (sink, zone) = (Sink::start(), Zone::start(ZONE));
     let route = format!(
-        "name = \"test\"\ndomains = [\"{DOMAIN}\"]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"",
+        "name = \"test\"\ndomains = [\"{DOMAIN}\", \"far.example\"]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"",
         sink.address.port()
     );
     let server = Server::start(setup(io, &zone, "").with("[route]", &route));
     server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "one"], "").ok();
+    server.rockdove(&["account", "forward", &format!("ben@{DOMAIN}"), "--to", "eve@far.example"], "").ok();
     let folder = server.path("keys");
     fs::create_dir(&folder).expect("a folder");
     let mut records = published(&folder, &zone, &["a.example", "list.example"]);
@@ -365,8 +366,10 @@ fn what_is_passed_on_is_sealed(io: Io) {
     let signed = tool(&["sign", &folder, "rsa", "a.example"], &letter("x@a.example", "for  another\r\n system"));
     let heard = b"Authentication-Results: mx.list.example; dmarc=pass header.from=a.example\r\n";
     let sealed = tool(&["seal", &folder, "list.example", "mx.list.example"], &[&heard[..], &signed].concat());
-    for (place, (message, set)) in [(&signed, "i=1"), (&sealed, "i=2")].into_iter().enumerate() {
-        let sent = send(&server, STRANGER, "x", "x@nothing.example", "dora", message);
+    // To a recipient at another system of the domain, and to one whose mail is sent on.
+    let passed_on = [(&signed, "dora", "i=1"), (&sealed, "dora", "i=2"), (&signed, "ben", "i=1")];
+    for (place, (message, to, set)) in passed_on.into_iter().enumerate() {
+        let sent = send(&server, STRANGER, "x", "x@nothing.example", to, message);
         assert!(sent.last().starts_with("250 "), "{}", sent.last());
         let received = sink.wait_for(place + 1).remove(place).content;
         let text = String::from_utf8_lossy(&received).into_owned();

@@ -6,7 +6,7 @@ use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
-use super::{Arrival, Verdict, room::later};
+use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns};
 use crate::{
     config::Config,
     trust::{self, Checker},
@@ -18,6 +18,8 @@ pub(super) struct Tools {
     pub(super) checker: Checker,
     /// For what is known of recipients and their domains.
     pub(super) engine: Arc<Engine>,
+    /// Connections to scanners.
+    pub(super) turns: Turns,
 }
 
 /// A stage at work.
@@ -34,11 +36,16 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 1] = [Stage {
-    name: "trust",
-    wants: trust::wanted,
-    run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
-}];
+pub(super) const STAGES: [Stage; 4] = [
+    Stage {
+        name: "trust",
+        wants: trust::wanted,
+        run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
+    },
+    Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
+    Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
+    Stage { name: "milter", wants: milter::wants, run: milter::run },
+];
 
 /// Runs the stages until one refuses the message, or the time is over.
 pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {
@@ -48,6 +55,10 @@ pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {
         metrics::counter!("rockdove_inspect_timeouts_total").increment(1);
         tracing::warn!(id = %arrival.envelope.id, ?limit, "a message was not inspected in time ([inspect] timeout)");
         verdict.refusal = Some(later("the message cannot be inspected now, try again later"));
+    }
+    if verdict.octets.is_some() {
+        // It is about the message that came in, not about what a filter has made of it.
+        verdict.seal.clear();
     }
     verdict
 }

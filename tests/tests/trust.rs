@@ -509,6 +509,18 @@ fn the_message_of_the_rfc_passes(io: Io) {
     ] {
         assert!(found.contains(expected), "wanted {expected}\nfound  {found}");
     }
+    // A large message, which is read elsewhere than a small one.
+    let folder = server.path("keys");
+    fs::create_dir(&folder).expect("a folder");
+    published(&folder, &zone, &["example.com"]);
+    let large = [&letter("x@example.com", "large")[..], &b"0123456789 abcdef \r\n".repeat(60_000)].concat();
+    let signed = tool(&["sign", &folder.to_string_lossy(), "rsa", "example.com"], &large);
+    let sent = send(&server, STRANGER, "x", "x@nothing.example", "ben", &signed);
+    assert!(sent.last().starts_with("250 "), "{}", sent.last());
+    let found = results(&newest(&server, "ben"));
+    assert!(found.contains("dkim=pass header.d=example.com header.s=rsa"), "{found}");
+    let sent = send(&server, STRANGER, "x", "x@nothing.example", "ben", &[&signed[..], b"more\r\n"].concat());
+    assert!(sent.last().starts_with("550 5.7.1 "), "{}", sent.last());
     for changed in [("Joe.", "Jim."), ("dinner", "supper"), ("Joe SixPack", "Joe  Sixpack")] {
         let message = message.replacen(changed.0, changed.1, 1);
         let sent = send(&server, STRANGER, "x", "x@nothing.example", "ada", message.as_bytes());

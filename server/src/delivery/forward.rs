@@ -60,7 +60,7 @@ fn envelope(job: &Job, config: &Config, owner: Option<AccountId>, by: &str, onwa
     let (hostname, unix_s) = (&job.config.hostname, job.mail.received_unix_s);
     let trace = received(&job.mail.envelope, hostname, Some(&first.address.to_string()), unix_s);
     let prefix = Bytes::from(format!(
-        "{DELIVERED_TO}: {by}\r\n{trace}{}{}{}",
+        "{}{}{DELIVERED_TO}: {by}\r\n{trace}{}",
         job.verdict.seal,
         job.verdict.fields,
         missing_fields(job)

@@ -10,6 +10,7 @@ use super::Job;
 //# When the delivery SMTP server makes the "final delivery" of a
 //# message, it inserts a return-path line at the beginning of the mail
 //# data.
+/// What was found out stands above our `Received`, which tells where it was found out (RFC 8601 section 4.1).
 pub(super) fn trace(job: &mut Job) {
     let envelope = &job.mail.envelope;
     let return_path = envelope.reverse_path.as_ref().map(Address::to_string).unwrap_or_default();
@@ -23,7 +24,7 @@ pub(super) fn trace(job: &mut Job) {
             let received = received(envelope, &job.config.hostname, Some(&recipient), job.mail.received_unix_s);
             let delivered_to = &copy.address;
             let header =
-                format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{found}{missing}");
+                format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{found}{received}{missing}");
             Bytes::from(header)
         })
         .collect();

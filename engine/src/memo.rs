@@ -112,5 +112,6 @@ mod tests {
         assert_eq!(engine.memos(kind, "a.example", 10).expect("read"), ["b.example"]);
         assert!(engine.memos(MemoKind::TlsResults, "", 10).expect("read").is_empty());
         assert!(change("", Some("x")).is_err());
+        assert!(crate::directory::Directory::load(engine.kv_read()).is_ok(), "they are no rows of the directory");
     }
 }

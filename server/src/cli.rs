@@ -135,12 +135,7 @@ enum DomainAction {
     #[command(subcommand)]
     Dkim(DkimAction),
     /// Print every DNS record that a domain is to publish.
-    Dns {
-        /// The domain.
-        name: String,
-        #[command(flatten)]
-        format: ListFormat,
-    },
+    Dns(publish::DnsArgs),
     /// Show the DMARC reports that others have sent to an account of a running server.
     Reports {
         /// Address of the account that gets them.
@@ -424,7 +419,7 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::Remove { name } => simply(path, Request::DomainRemove { name }, text),
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
         DomainAction::Dkim(action) => action.run(path),
-        DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
+        DomainAction::Dns(args) => publish::dns(path, &args),
         DomainAction::Reports { address, mailbox, domain, format } => {
             reports::show(path, &address, &mailbox, domain.as_deref(), format.json)
         }

@@ -23,6 +23,7 @@ pub mod login;
 pub mod net;
 pub mod outbound;
 mod publish;
+mod published;
 mod quarantine;
 mod queue;
 mod reports;

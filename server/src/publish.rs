@@ -8,10 +8,14 @@ use serde_json::json;
 use crate::{
     admin::{Link, Reply, Request},
     cli::{ListFormat, print, simply},
-    config,
-    failure::Failure,
+    config::{self, Config},
+    dns::Dns,
+    failure::{Failure, refused},
+    net::peer::first_key_hash,
+    published::{self, POLICY, State},
+    runtime::side::block_on,
     show::Show,
-    trust::records::records,
+    trust::records::{DnsRecord, Facts, records},
 };
 
 #[derive(Debug, Subcommand)]
@@ -80,9 +84,25 @@ impl DkimAction {
     }
 }
 
-/// Prints every record that a domain is to publish.
-pub(crate) fn dns(path: &Path, domain: &str, as_json: bool) -> Result<(), Failure> {
+/// What `rockdove domain dns` was asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DnsArgs {
+    /// The domain.
+    name: String,
+    /// Look every record up, and say what differs and what to do about it. Exit code 4 when something is to be done.
+    #[arg(long)]
+    check: bool,
+    /// The certificate authority that may vouch for this server, as in letsencrypt.org: adds the CAA record.
+    #[arg(long, value_name = "DOMAIN")]
+    ca: Option<String>,
+    #[command(flatten)]
+    format: ListFormat,
+}
+
+/// Prints every record that a domain is to publish, or how those are that it does publish.
+pub(crate) fn dns(path: &Path, args: &DnsArgs) -> Result<(), Failure> {
     let config = config::read(path)?;
+    let domain = args.name.as_str();
     let mut link = Link::open(&config)?;
     let mut keys = Vec::new();
     link.ask(Request::DkimList { domain: domain.to_owned() }, &mut |reply| {
@@ -91,8 +111,18 @@ pub(crate) fn dns(path: &Path, domain: &str, as_json: bool) -> Result<(), Failur
         }
         Ok(())
     })?;
-    let records = records(domain, &config.hostname, &keys);
-    if as_json {
+    let certificate_key = config.tls.as_ref().map(|files| key_of(&files.certificate)).transpose()?;
+    let records = records(&Facts {
+        domain,
+        hostname: &config.hostname,
+        keys: &keys,
+        certificate_key: certificate_key.as_deref(),
+        authority: args.ca.as_deref(),
+    });
+    if args.check {
+        return check(&config, args, &records);
+    }
+    if args.format.json {
         return print(&format!("{:#}\n", json!(records)));
     }
     let mut text = String::new();
@@ -104,6 +134,10 @@ pub(crate) fn dns(path: &Path, domain: &str, as_json: bool) -> Result<(), Failur
             text.push_str(why);
             text.push('\n');
         }
+        if record.kind == POLICY {
+            record.data.lines().for_each(|line| text.extend([";   ", line, "\n"]));
+            continue;
+        }
         for piece in [&record.name, ". 3600 IN ", record.kind, " ", &record.data, "\n"] {
             text.push_str(piece);
         }
@@ -114,4 +148,39 @@ pub(crate) fn dns(path: &Path, domain: &str, as_json: bool) -> Result<(), Failur
         text.push('\n');
     }
     print(&text)
+}
+
+/// The hash of the public key of the first certificate in a file.
+fn key_of(path: &Path) -> Result<Vec<u8>, Failure> {
+    let named = |error: std::io::Error| Failure::Refused(format!("{}: {error}", path.display()));
+    let pem = std::fs::read(path).map_err(named)?;
+    first_key_hash(&pem).ok_or_else(|| named(std::io::Error::other("there is no certificate in it")))
+}
+
+fn check(config: &Config, args: &DnsArgs, records: &[DnsRecord]) -> Result<(), Failure> {
+    let checked = block_on(async {
+        let dns = Dns::new(&config.dns)?;
+        Ok(published::check(&dns, config, &args.name, records).await)
+    });
+    let checked = checked.map_err(refused("the name servers cannot be asked"))?;
+    if args.format.json {
+        print(&format!("{:#}\n", json!(checked)))?;
+    } else {
+        let mut text = String::new();
+        for one in &checked {
+            let state = match one.state {
+                State::Good => "good",
+                State::Other => "other",
+                State::Missing => "missing",
+                State::Unknown => "unknown",
+            };
+            text.extend([format!("{state:8} {:6} {}\n", one.record.kind, one.record.name)]);
+            one.found.iter().for_each(|found| text.extend(["         there is: ", found, "\n"]));
+            if !one.advice.is_empty() {
+                text.extend(["         ", &one.advice, "\n"]);
+            }
+        }
+        print(&text)?;
+    }
+    if checked.iter().all(|one| one.state == State::Good) { Ok(()) } else { Err(Failure::Found) }
 }

@@ -43,6 +43,8 @@ pub(crate) enum QueueAction {
         #[command(flatten)]
         which: Which,
     },
+    /// Tell other domains now, not once a day, how well connections to them were protected (TLS-RPT).
+    TlsReports,
     /// Take messages out of the queue. Nobody is told.
     Cancel(Which),
 }
@@ -97,6 +99,7 @@ impl QueueAction {
             Self::Release(which) => which.edit(path, QueueEdit::Release),
             Self::Retry(which) => which.edit(path, QueueEdit::Retry),
             Self::Reroute { way, which } => which.edit(path, QueueEdit::Reroute { next_hop: way }),
+            Self::TlsReports => simply(path, Request::TlsReports, Show::new(false)),
             Self::Cancel(which) => which.edit(path, QueueEdit::Cancel),
         }
     }

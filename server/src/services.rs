@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use rockdove_engine::Engine;
+use tokio::sync::Notify;
 
 use crate::{
     config::Config,
@@ -31,6 +32,8 @@ pub struct Services {
     pub administered: AccountLocks,
     /// Where complete messages are looked at before they are delivered.
     pub inspection: Door,
+    /// Reports on the protection of connections are to be sent now.
+    pub tls_reports_wanted: Notify,
     config: RwLock<Arc<Config>>,
 }
 
@@ -53,6 +56,7 @@ impl Services {
             gate: Gate::default(),
             administered: AccountLocks::default(),
             inspection,
+            tls_reports_wanted: Notify::new(),
             config: RwLock::new(config),
         }
     }

@@ -7,33 +7,43 @@
 //! * Fails: as a test does, saying what to do about it.
 #![allow(clippy::disallowed_methods, reason = "a test waits for another process, so it reads the clock")]
 
+mod authority;
 mod binary;
+mod bind;
 mod crowd;
 mod dice;
+mod https;
 mod imap;
 mod names;
 mod pop3;
+mod postfix;
 mod program;
 mod scanner;
 mod server;
 mod sink;
 mod smtp;
+mod submission;
 mod talk;
 mod transcript;
 mod wire;
 mod zone;
 
+pub use authority::{Authority, Identity, sha256};
 pub use binary::binary;
+pub use bind::{Bind, SignedZone, Signing};
 pub use crowd::{Lived, Until, crowd};
 pub use dice::Dice;
+pub use https::Https;
 pub use imap::{Imap, Reply};
 pub use names::{Names, Record};
 pub use pop3::Pop3;
+pub use postfix::Postfix;
 pub use program::{Ran, client_script, dkim_tool, program};
 pub use scanner::{Kind, Scanner, eicar, gtube};
 pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
-pub use sink::{End, OnEnd, OnRecipient, Received, Sink};
+pub use sink::{End, Manner, OnEnd, OnRecipient, Received, Sink};
 pub use smtp::Smtp;
+pub use submission::{Submission, queue, replies, wait_until};
 pub use talk::Talk;
 pub use transcript::play;
 pub use wire::{Wire, certificate_of};

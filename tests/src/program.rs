@@ -7,13 +7,17 @@ use std::{
 };
 
 /// Programs the tests need, and the Debian package of each.
-const PACKAGES: [(&str, &str); 6] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("/usr/bin/python3", "python3-dkim"),
     ("python3", "python3"),
     ("curl", "curl"),
     ("mbsync", "isync"),
     ("swaks", "swaks"),
     ("openssl", "openssl"),
+    ("named", "bind9"),
+    ("dnssec-keygen", "bind9-utils"),
+    ("dnssec-signzone", "bind9-utils"),
+    ("postfix", "postfix"),
 ];
 
 /// How a program ended.

@@ -1,12 +1,16 @@
 //! Another mail server, as good or as bad as a test wants it.
 
 use std::{
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead, BufReader, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
+
+use rustls::{ServerConnection, StreamOwned};
+
+use crate::Identity;
 
 /// How long a message may take to come. Only a hung server takes this long.
 const WAIT: Duration = Duration::from_mins(1);
@@ -20,6 +24,19 @@ pub struct Received {
     pub to: Vec<String>,
     /// The content, with dots unstuffed.
     pub content: Vec<u8>,
+    /// It came over TLS.
+    pub tls: bool,
+    /// What stood behind the reverse-path.
+    pub parameters: String,
+}
+
+/// How it meets its clients.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    /// Who it is; without one it does not offer STARTTLS.
+    pub identity: Option<Identity>,
+    /// It offers REQUIRETLS over TLS.
+    pub require_tls: bool,
 }
 
 /// What happens behind the end of a message.
@@ -64,7 +81,17 @@ impl Sink {
 
     /// One that answers so.
     pub fn with(on_recipient: OnRecipient, on_end: OnEnd) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = "127.0.0.1:0".parse().expect("an address");
+        Self::meet(address, Manner::default(), on_recipient, on_end)
+    }
+
+    /// One that takes everything, there and in this manner. Port 0 for any.
+    pub fn at(address: SocketAddr, manner: Manner) -> Self {
+        Self::meet(address, manner, |_, _| "250 2.1.5 ok", |_| End::Say("250 2.0.0 taken"))
+    }
+
+    fn meet(address: SocketAddr, manner: Manner, on_recipient: OnRecipient, on_end: OnEnd) -> Self {
+        let listener = TcpListener::bind(address).unwrap_or_else(|error| unreachable!("{address}: {error}"));
         let address = listener.local_addr().expect("an address");
         let state = Arc::new(Mutex::new(State::default()));
         let shared = Arc::clone(&state);
@@ -72,7 +99,10 @@ impl Sink {
             for stream in listener.incoming().flatten() {
                 let state = Arc::clone(&shared);
                 // A client that goes away is no news here.
-                thread::spawn(move || serve(stream, &state, on_recipient, on_end).unwrap_or_default());
+                let manner = manner.clone();
+                thread::spawn(move || {
+                    Conversation::new(stream, manner).serve(&state, on_recipient, on_end).unwrap_or_default();
+                });
             }
         });
         Self { address, state }
@@ -97,60 +127,124 @@ impl Sink {
     }
 }
 
-fn serve(stream: TcpStream, state: &Mutex<State>, on_recipient: OnRecipient, on_end: OnEnd) -> std::io::Result<()> {
-    let mut out = stream.try_clone()?;
-    let mut lines = BufReader::new(stream);
-    let mut say = |text: &str| out.write_all(format!("{text}\r\n").as_bytes());
-    say("220 sink.example ESMTP")?;
-    let (mut from, mut to) = (String::new(), Vec::new());
-    loop {
-        let mut line = String::new();
-        if lines.read_line(&mut line)? == 0 {
-            return Ok(());
+/// What is between a client and us.
+enum Line {
+    Clear(BufReader<TcpStream>),
+    Tls(Box<BufReader<StreamOwned<ServerConnection, TcpStream>>>),
+}
+
+struct Conversation {
+    /// `None` only while TLS begins.
+    line: Option<Line>,
+    manner: Manner,
+}
+
+impl Conversation {
+    fn new(stream: TcpStream, manner: Manner) -> Self {
+        Self { line: Some(Line::Clear(BufReader::new(stream))), manner }
+    }
+
+    fn is_tls(&self) -> bool {
+        matches!(self.line, Some(Line::Tls(_)))
+    }
+
+    fn reader(&mut self) -> std::io::Result<&mut dyn BufRead> {
+        match &mut self.line {
+            Some(Line::Clear(line)) => Ok(line),
+            Some(Line::Tls(line)) => Ok(line),
+            None => Err(std::io::ErrorKind::NotConnected.into()),
         }
-        let path = line.split_once('<').and_then(|(_, rest)| rest.split_once('>')).map(|(path, _)| path.to_owned());
-        match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
-            "EHLO" => say("250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 10000000")?,
-            "MAIL" => {
-                (from, to) = (path.unwrap_or_default(), Vec::new());
-                say("250 2.1.0 ok")?;
+    }
+
+    fn say(&mut self, text: &str) -> std::io::Result<()> {
+        let octets = format!("{text}\r\n");
+        match &mut self.line {
+            Some(Line::Clear(line)) => line.get_mut().write_all(octets.as_bytes()),
+            Some(Line::Tls(line)) => {
+                line.get_mut().write_all(octets.as_bytes())?;
+                line.get_mut().flush()
             }
-            "RCPT" => {
-                let address = path.unwrap_or_default();
-                let before = {
-                    let mut state = locked(state);
-                    state.recipients.push(address.clone());
-                    state.recipients.iter().filter(|asked| **asked == address).count() - 1
-                };
-                let answer = on_recipient(&address, before);
-                if answer.starts_with('2') {
-                    to.push(address);
+            None => Err(std::io::ErrorKind::NotConnected.into()),
+        }
+    }
+
+    fn hello(&mut self) -> std::io::Result<()> {
+        let mut offers = String::from("250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n");
+        if self.manner.identity.is_some() && !self.is_tls() {
+            offers += "250-STARTTLS\r\n";
+        }
+        if self.manner.require_tls && self.is_tls() {
+            offers += "250-REQUIRETLS\r\n";
+        }
+        self.say(&(offers + "250 SIZE 10000000"))
+    }
+
+    fn start_tls(&mut self) -> std::io::Result<()> {
+        let Some(identity) = self.manner.identity.clone() else { return self.say("502 5.5.1 no") };
+        self.say("220 2.0.0 go on")?;
+        let Some(Line::Clear(line)) = self.line.take() else { return Ok(()) };
+        let connection = ServerConnection::new(identity.server()).map_err(std::io::Error::other)?;
+        self.line = Some(Line::Tls(Box::new(BufReader::new(StreamOwned::new(connection, line.into_inner())))));
+        Ok(())
+    }
+
+    fn serve(mut self, state: &Mutex<State>, on_recipient: OnRecipient, on_end: OnEnd) -> std::io::Result<()> {
+        self.say("220 sink.example ESMTP")?;
+        let (mut from, mut to, mut parameters) = (String::new(), Vec::new(), String::new());
+        loop {
+            let mut line = String::new();
+            if self.reader()?.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let path = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+            let (path, rest) = path.map_or((String::new(), ""), |(path, rest)| (path.to_owned(), rest.trim()));
+            match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
+                "EHLO" => self.hello()?,
+                "STAR" => self.start_tls()?,
+                "MAIL" => {
+                    (from, to, parameters) = (path, Vec::new(), rest.to_owned());
+                    self.say("250 2.1.0 ok")?;
                 }
-                say(answer)?;
-            }
-            "DATA" if to.is_empty() => say("554 5.5.1 nobody")?,
-            "DATA" => {
-                say("354 go on")?;
-                let content = read_content(&mut lines)?;
-                let before = {
-                    let mut state = locked(state);
-                    state.received.push(Received { from: from.clone(), to: to.clone(), content });
-                    state.received.len() - 1
-                };
-                match on_end(before) {
-                    End::Say(text) => say(text)?,
-                    End::HangUp => return Ok(()),
-                    End::Silence => thread::sleep(WAIT),
+                "RCPT" => {
+                    let answer = on_recipient(&path, asked_before(state, &path));
+                    if answer.starts_with('2') {
+                        to.push(path);
+                    }
+                    self.say(answer)?;
                 }
+                "DATA" if to.is_empty() => self.say("554 5.5.1 nobody")?,
+                "DATA" => {
+                    self.say("354 go on")?;
+                    let content = read_content(self.reader()?)?;
+                    let (tls, parameters) = (self.is_tls(), parameters.clone());
+                    let received = Received { from: from.clone(), to: to.clone(), content, tls, parameters };
+                    let before = {
+                        let mut state = locked(state);
+                        state.received.push(received);
+                        state.received.len() - 1
+                    };
+                    match on_end(before) {
+                        End::Say(text) => self.say(text)?,
+                        End::HangUp => return Ok(()),
+                        End::Silence => thread::sleep(WAIT),
+                    }
+                }
+                "RSET" => self.say("250 2.0.0 ok")?,
+                "QUIT" => return self.say("221 2.0.0 bye"),
+                _ => self.say("500 5.5.1 what?")?,
             }
-            "RSET" => say("250 2.0.0 ok")?,
-            "QUIT" => return say("221 2.0.0 bye"),
-            _ => say("500 5.5.1 what?")?,
         }
     }
 }
 
-fn read_content(lines: &mut impl std::io::BufRead) -> std::io::Result<Vec<u8>> {
+/// How many times a recipient was asked for before.
+fn asked_before(state: &Mutex<State>, address: &str) -> usize {
+    let mut state = locked(state);
+    state.recipients.push(address.to_owned());
+    state.recipients.iter().filter(|asked| *asked == address).count() - 1
+}
+
+fn read_content(lines: &mut dyn BufRead) -> std::io::Result<Vec<u8>> {
     let mut content = Vec::new();
     loop {
         let mut line = Vec::new();

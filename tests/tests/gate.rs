@@ -2,12 +2,13 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits, with a clock")]
 
 use std::{
+    net::TcpListener,
     thread,
     time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use rockdove_tests::{DOMAIN, Door, Io, Names, PASSWORD, Pop3, Record, Server, Setup, Wire, on_both};
+use rockdove_tests::{DOMAIN, Door, End, Io, Names, PASSWORD, Pop3, Record, Server, Setup, Sink, Wire, on_both};
 
 on_both!(who_speaks_before_the_greeting_is_sent_off, mistakes_wait_for_their_replies);
 
@@ -358,4 +359,41 @@ fn names_and_senders_of_ours_are_not_for_strangers() {
     here.reply();
     assert!(here.say("HELO mail.rockdove.test").starts_with("250 "));
     assert!(here.say("MAIL FROM:<ada@rockdove.test>").starts_with("250 "));
+}
+
+#[test]
+fn what_another_system_of_ours_refuses_is_refused_at_once() {
+    let sink = Sink::with(
+        |address, before| match (address.split('@').next().unwrap_or_default(), before) {
+            ("nobody" | "once", 0) => "550 5.1.1 no such user over there",
+            ("busy", _) => "451 4.2.1 not now",
+            _ => "250 2.1.5 ok",
+        },
+        |_| End::Say("250 2.0.0 taken"),
+    );
+    let route = |port| format!("name = \"other\"\ndomains = [\"{DOMAIN}\"]\nhost = \"127.0.0.1\"\nport = {port}");
+    let server = Server::start(setup().with("[route]", &route(sink.address.port())));
+    let mut client = Client::from(&server, FAR);
+    starts(&client.attempt("a@far.example", "nobody@rockdove.test"), "250 ", "550 5.1.1 no such user over there");
+    starts(&client.attempt("a@far.example", "busy@rockdove.test"), "250 ", "451 4.4.3 ");
+    starts(&client.attempt("a@far.example", "once@rockdove.test"), "250 ", "550 5.1.1 ");
+    starts(&client.attempt("a@far.example", "once@rockdove.test"), "250 ", "550 5.1.1 ");
+    assert!(client.deliver("a@far.example", "dora@rockdove.test", "Subject: x\r\n").starts_with("250 "));
+    // From our own machines as well; our own recipients and those of nobody are not asked for.
+    let mut here = Client { wire: server.connect(Door::Mx) };
+    here.reply();
+    here.say("HELO x");
+    starts(&here.attempt("a@far.example", "once@rockdove.test"), "250 ", "550 5.1.1 ");
+    starts(&here.attempt("a@far.example", ADA), "250 ", "250 ");
+    starts(&here.attempt("a@far.example", "dora@else.example"), "250 ", "554 5.7.1 ");
+    let received = sink.wait_for(1);
+    assert_eq!(
+        (received[0].to.clone(), received[0].from.as_str()),
+        (vec!["dora@rockdove.test".to_owned()], "a@far.example")
+    );
+    assert!(Pop3::inbox(&server, "ada").is_empty());
+    // A system that is not there.
+    let nowhere = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
+    let server = Server::start(setup().with("[route]", &route(nowhere)));
+    starts(&Client::from(&server, FAR).attempt("a@far.example", "dora@rockdove.test"), "250 ", "451 4.4.3 ");
 }

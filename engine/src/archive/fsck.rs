@@ -404,9 +404,8 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
             Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group", b"queue"].contains(&name),
             Some((&first, _)) => {
                 (keys::SYS_SETTING..=keys::SYS_LEAVING).contains(&first)
-                    || (keys::SYS_GROUP..=keys::SYS_SIGNING).contains(&first)
-                    || first == keys::SYS_MEMO && MemoKind::of_key(key).is_some()
-                    || first == keys::SYS_FORWARD
+                    || (keys::SYS_GROUP..=keys::SYS_FORWARD).contains(&first)
+                        && (first != keys::SYS_MEMO || MemoKind::of_key(key).is_some())
             }
             None => false,
         };

@@ -107,14 +107,16 @@ impl Directory {
     pub fn load(store: &dyn Read) -> Result<Self, EngineError> {
         let mut directory = Self::default();
         let mut damage = None;
-        let to = [keys::SYS_FORWARD + 1];
-        store.scan(Family::Sys, &[keys::SYS_DOMAIN], &to, &mut |key, value| match directory.load_row(key, value) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                damage = Some(error);
-                ControlFlow::Break(())
-            }
-        })?;
+        // What lies between the two is not of the directory.
+        for (first, last) in [(keys::SYS_DOMAIN, keys::SYS_SIGNING), (keys::SYS_FORWARD, keys::SYS_FORWARD)] {
+            store.scan(Family::Sys, &[first], &[last + 1], &mut |key, value| match directory.load_row(key, value) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    damage = Some(error);
+                    ControlFlow::Break(())
+                }
+            })?;
+        }
         if let Some(error) = damage {
             return Err(error.into());
         }

@@ -55,6 +55,7 @@ pub enum Content {
 
 /// A message that leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Outbound {
     /// The reverse-path; empty for `<>`.
     pub reverse_path: String,
@@ -70,6 +71,8 @@ pub struct Outbound {
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
+    /// `TLS-Required: No` (RFC 8689 section 3): it goes out even where a policy of its destination cannot be kept.
+    pub tls_optional: bool,
     /// It came from elsewhere and is passed on: we do not answer for it, so it is not signed.
     pub relayed: bool,
     /// What it is called in the log and the trace; may be empty.

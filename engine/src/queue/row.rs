@@ -20,6 +20,7 @@ const RETURN_FULL: u8 = 4;
 const RETURN_HEADERS: u8 = 8;
 const SMTPUTF8: u8 = 16;
 const REQUIRE_TLS: u8 = 32;
+const TLS_OPTIONAL: u8 = 64;
 
 /// Flags beside the content, which takes the bits below.
 const RELAYED: u8 = 0x10;
@@ -38,6 +39,7 @@ const ORIGINAL: u8 = 32;
 
 /// What all recipients of a message have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Envelope {
     /// The reverse-path; empty for `<>`.
     pub reverse_path: String,
@@ -53,6 +55,8 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// REQUIRETLS.
     pub require_tls: bool,
+    /// `TLS-Required: No`.
+    pub tls_optional: bool,
     /// It came from elsewhere and is passed on.
     pub relayed: bool,
     /// What it is called in the log and the trace.
@@ -120,6 +124,7 @@ impl From<&Outbound> for Envelope {
             content: outbound.content,
             smtputf8: outbound.smtputf8,
             require_tls: outbound.require_tls,
+            tls_optional: outbound.tls_optional,
             relayed: outbound.relayed,
             id: outbound.id.clone(),
             received_ms: outbound.received_ms,
@@ -136,7 +141,8 @@ impl Envelope {
             | flag(self.full_return == Some(true), RETURN_FULL)
             | flag(self.full_return == Some(false), RETURN_HEADERS)
             | flag(self.smtputf8, SMTPUTF8)
-            | flag(self.require_tls, REQUIRE_TLS);
+            | flag(self.require_tls, REQUIRE_TLS)
+            | flag(self.tls_optional, TLS_OPTIONAL);
         let more = flag(self.relayed, RELAYED) | flag(!self.id.is_empty(), WITH_ID);
         let content = match self.content {
             Content::SevenBit => 0,
@@ -183,6 +189,7 @@ impl Envelope {
             content,
             smtputf8: flags & SMTPUTF8 != 0,
             require_tls: flags & REQUIRE_TLS != 0,
+            tls_optional: flags & TLS_OPTIONAL != 0,
             relayed: more & RELAYED != 0,
             id,
             received_ms,

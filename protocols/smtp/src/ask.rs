@@ -228,6 +228,8 @@ pub struct Envelope {
     pub body: BodyKind,
     /// SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
+    /// REQUIRETLS (RFC 8689).
+    pub require_tls: bool,
     /// RET, when given.
     pub return_content: Option<ReturnContent>,
     /// ENVID (xtext, as received), when given.

@@ -4,6 +4,8 @@ use memchr::memchr;
 
 /// Octets of a field name that are looked at; the names we look for are shorter.
 const NAME_OCTETS_MAX: usize = 16;
+/// Octets kept of the value of `TLS-Required`: one more than it can have.
+const VALUE_OCTETS_MAX: usize = 3;
 
 /// What the header was seen to hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct HeaderFacts {
     pub date: bool,
     /// There is a `Message-ID` field.
     pub message_id: bool,
+    /// There is one `TLS-Required` field, and it says `No` (RFC 8689 section 3).
+    pub tls_optional: bool,
 }
 
 /// Where in the header the watcher stands.
@@ -35,12 +39,21 @@ pub(crate) struct HeaderWatch {
     name: [u8; NAME_OCTETS_MAX],
     length: usize,
     facts: HeaderFacts,
+    /// `TLS-Required` fields, and what the first says, without white space.
+    tls_required: u32,
+    value: Vec<u8>,
+    /// The line is part of that value.
+    in_value: bool,
 }
 
 impl HeaderWatch {
     /// What was seen so far.
     pub(crate) fn facts(&self) -> HeaderFacts {
-        self.facts
+        //= rfc8689#section-3
+        //# More than one instance of the TLS-Required header field MUST NOT
+        //# appear in a given message.
+        let tls_optional = self.tls_required == 1 && self.value.eq_ignore_ascii_case(b"no");
+        HeaderFacts { tls_optional, ..self.facts }
     }
 
     /// Looks at the next piece of content.
@@ -49,7 +62,9 @@ impl HeaderWatch {
             if self.place == Place::Name {
                 piece = self.name(piece);
             } else {
-                match memchr(b'\n', piece) {
+                let end = memchr(b'\n', piece);
+                self.keep_value(piece.get(..end.unwrap_or(piece.len())).unwrap_or_default());
+                match end {
                     None => return,
                     Some(at) => {
                         piece = piece.get(at.saturating_add(1)..).unwrap_or_default();
@@ -61,10 +76,25 @@ impl HeaderWatch {
         }
     }
 
+    /// Keeps octets of the value that we want to know, if they are some.
+    fn keep_value(&mut self, line: &[u8]) {
+        if self.in_value {
+            let room = VALUE_OCTETS_MAX.saturating_sub(self.value.len());
+            self.value.extend(line.iter().filter(|octet| !octet.is_ascii_whitespace()).take(room));
+        }
+    }
+
     /// Takes octets of a field name; gives back what is left.
     fn name<'a>(&mut self, piece: &'a [u8]) -> &'a [u8] {
         let mut rest = piece;
         while let Some((&octet, behind)) = rest.split_first() {
+            if self.length == 0 && self.in_value {
+                if octet == b' ' || octet == b'\t' {
+                    self.place = Place::Rest;
+                    return behind;
+                }
+                self.in_value = false;
+            }
             match octet {
                 b'\n' => {
                     // An empty line (or one with nothing but its CR) ends the header.
@@ -97,6 +127,10 @@ impl HeaderWatch {
             b"received" => self.facts.received = self.facts.received.saturating_add(1),
             b"date" => self.facts.date = true,
             b"message-id" => self.facts.message_id = true,
+            b"tls-required" => {
+                self.tls_required = self.tls_required.saturating_add(1);
+                self.in_value = self.tls_required == 1;
+            }
             _ => {}
         }
     }
@@ -113,7 +147,28 @@ mod tests {
         for step in 1..=message.len() {
             let mut watch = HeaderWatch::default();
             message.chunks(step).for_each(|piece| watch.watch(piece));
-            assert_eq!(watch.facts(), HeaderFacts { received: 2, date: true, message_id: false }, "steps of {step}");
+            let expected = HeaderFacts { received: 2, date: true, ..HeaderFacts::default() };
+            assert_eq!(watch.facts(), expected, "steps of {step}");
+        }
+    }
+
+    #[test]
+    fn a_wish_for_delivery_without_tls_is_read() {
+        for (header, expected) in [
+            ("TLS-Required: No\r\n\r\n", true),
+            ("Subject: x\r\ntls-required:\r\n no \r\nDate: y\r\n\r\n", true),
+            ("TLS-Required: No", true),
+            ("TLS-Required: None\r\n\r\n", false),
+            ("TLS-Required: No\r\nTLS-Required: No\r\n\r\n", false),
+            ("TLS-Required: Yes\r\nX: No\r\n\r\n", false),
+            ("TLS-Required:\r\nNo: x\r\n\r\n", false),
+            ("Subject: TLS-Required: No\r\n\r\nTLS-Required: No\r\n", false),
+        ] {
+            for step in 1..=header.len() {
+                let mut watch = HeaderWatch::default();
+                header.as_bytes().chunks(step).for_each(|piece| watch.watch(piece));
+                assert_eq!(watch.facts().tls_optional, expected, "{header:?} in steps of {step}");
+            }
         }
     }
 

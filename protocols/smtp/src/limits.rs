@@ -1,7 +1,7 @@
 //! Every limit of the SMTP server session, with its reason and the RFC's minimum.
 
 /// Octets of a command line with its CRLF. RFC 5321 section 4.5.3.1.4 asks for 512; SIZE (26), BODY (17), AUTH (500),
-/// SMTPUTF8 (10) and the DSN parameters (ENVID 107, ORCPT 508, NOTIFY 28) add to that: about 1,700 in all.
+/// SMTPUTF8 (10), REQUIRETLS (11) and the DSN parameters (ENVID 107, ORCPT 508, NOTIFY 28) add to that: about 1,700 in all.
 pub const COMMAND_LINE_OCTETS_MAX: usize = 2_048;
 
 /// Octets of a line of an AUTH exchange, initial response included. RFC 4954 section 4 asks for 12,288.

@@ -19,6 +19,8 @@ pub(crate) struct MailParameters {
     pub(crate) return_content: Option<ReturnContent>,
     /// ENVID (RFC 3461), as received.
     pub(crate) envelope_id: Option<Box<str>>,
+    /// REQUIRETLS (RFC 8689).
+    pub(crate) require_tls: bool,
     /// AUTH= (RFC 4954) was given. Its value is checked and not used: nobody is trusted to vouch for a sender.
     auth: bool,
 }
@@ -67,6 +69,7 @@ impl MailParameters {
                 "SIZE" => set(&mut read.size, value.and_then(size))?,
                 "BODY" => set(&mut read.body, value.and_then(body))?,
                 "SMTPUTF8" => once(&mut read.smtputf8, value.is_none())?,
+                "REQUIRETLS" => once(&mut read.require_tls, value.is_none())?,
                 "RET" => set(&mut read.return_content, value.and_then(return_content))?,
                 "ENVID" => set(&mut read.envelope_id, value.filter(|id| envelope_id(id)).map(Into::into))?,
                 "AUTH" => once(&mut read.auth, value.is_some_and(|value| !value.is_empty() && is_xtext(value)))?,
@@ -177,7 +180,7 @@ mod tests {
 
     #[test]
     fn mail_parameters() {
-        let read = MailParameters::read(" SIZE=1000 body=8bitmime SMTPUTF8 RET=HDRS ENVID=QQ314159 AUTH=<>");
+        let read = MailParameters::read(" SIZE=1000 body=8bitmime SMTPUTF8 RET=HDRS ENVID=QQ314159 RequireTLS AUTH=<>");
         assert_eq!(
             read,
             Ok(MailParameters {
@@ -186,6 +189,7 @@ mod tests {
                 smtputf8: true,
                 return_content: Some(ReturnContent::Headers),
                 envelope_id: Some("QQ314159".into()),
+                require_tls: true,
                 auth: true,
             })
         );
@@ -196,6 +200,8 @@ mod tests {
             "SIZE=1 SIZE=1",
             "BODY=9BIT",
             "SMTPUTF8=1",
+            "REQUIRETLS=1",
+            "REQUIRETLS REQUIRETLS",
             "RET=ALL",
             "ENVID=a+b",
             "ENVID=",

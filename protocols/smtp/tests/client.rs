@@ -18,12 +18,13 @@ struct Case {
     transactions: Vec<Vec<&'static str>>,
     content: &'static str,
     smtputf8: bool,
+    ask_only: bool,
 }
 
 fn case(transactions: &[&[&'static str]]) -> Case {
     let config = ClientConfig { name: "us.example".into(), lmtp: false, tls: ClientTls::Opportunistic, login: None };
     let transactions = transactions.iter().map(|to| to.to_vec()).collect();
-    Case { config, transactions, content: "A: b\r\n\r\n.x\r\n", smtputf8: false }
+    Case { config, transactions, content: "A: b\r\n\r\n.x\r\n", smtputf8: false, ask_only: false }
 }
 
 /// The host of a conversation, and what was seen of it: `C:` is what we say, the rest what the host hears.
@@ -62,6 +63,7 @@ impl Host<'_> {
             recipients: to.iter().map(recipient).collect(),
             size_bytes: self.case.content.len() as u64,
             smtputf8: self.case.smtputf8,
+            ask_only: self.case.ask_only,
             ..Transaction::default()
         }))
     }
@@ -152,6 +154,25 @@ fn content_that_is_refused_does_not_harm_the_next_message() {
                C: MAIL FROM:<a@us.example> SIZE=12\nC: RCPT TO:<y@a>\nC: DATA\n\
                C: A: b\nC: \nC: ..x\nC: .\ndelivered: 250 taken\nC: QUIT"),
     );
+}
+
+#[test]
+fn a_server_can_be_asked_without_sending_anything() {
+    let mut asking = case(&[&["x@a", "y@a"], &["z@a"]]);
+    asking.ask_only = true;
+    let rest = "250 ok\n250 ok\n550 5.1.1 no\n250 reset\n250 ok\n451 4.7.1 grey\n250 reset\n221 bye\n";
+    let expected = "C: MAIL FROM:<a@us.example> SIZE=12\nC: RCPT TO:<x@a>\nC: RCPT TO:<y@a>\nC: RSET\n\
+                    delivered: 250 reset\nrefused: 550 5.1.1 no\n\
+                    C: MAIL FROM:<a@us.example> SIZE=12\nC: RCPT TO:<z@a>\nC: RSET\nrefused: 451 4.7.1 grey\nC: QUIT";
+    check(&asking, &(PIPELINING.to_owned() + rest), &(HELLO.to_owned() + expected));
+    let plain = "220 hi\n250-x\n250 SIZE 100\n".to_owned() + rest;
+    check(&asking, &plain, &(HELLO.to_owned() + expected));
+    // A sender that is refused says nothing of the recipients, and is told for each.
+    let refused = PIPELINING.to_owned() + "550 5.7.1 not you\n503 what\n503 what\n250 reset\n421 bye\n";
+    let both = "refused: 550 5.7.1 not you\nrefused: 550 5.7.1 not you\n";
+    let begun = "C: MAIL FROM:<a@us.example> SIZE=12\nC: RCPT TO:<x@a>\nC: RCPT TO:<y@a>\nC: RSET\n";
+    let next = "C: MAIL FROM:<a@us.example> SIZE=12\nC: RCPT TO:<z@a>\nrefused: 421 bye";
+    check(&asking, &refused, &(HELLO.to_owned() + begun + both + next));
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     net::{limits::Limits, listeners::ListenerConfig},
     runtime::{clock, control::SendReply, wire::Backend},
+    services::Services,
 };
 
 /// Takes one reply towards whoever asked.
@@ -43,6 +44,7 @@ pub struct ServerFacts {
     metrics: PrometheusHandle,
     pub(super) kv: Arc<RocksKv>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) services: Arc<Services>,
     started_ms: u64,
 }
 
@@ -63,8 +65,9 @@ impl ServerFacts {
         metrics: PrometheusHandle,
         kv: Arc<RocksKv>,
         checkpoints: Arc<Checkpoints>,
+        services: Arc<Services>,
     ) -> Self {
-        Self { backend, limits, listeners, metrics, kv, checkpoints, started_ms: clock::monotonic_ms() }
+        Self { backend, limits, listeners, metrics, kv, checkpoints, services, started_ms: clock::monotonic_ms() }
     }
 
     fn status(&self) -> Status {
@@ -173,7 +176,11 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         | Request::DkimActivate { .. }
         | Request::DkimRemove { .. } => return dkim::carry_out(host, request, emit),
         Request::Quarantine(wanted) => return quarantine::carry_out(host, &wanted, emit),
-        Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
+        Request::QueueList { .. }
+        | Request::QueueShow { .. }
+        | Request::QueueHops
+        | Request::QueueEdit { .. }
+        | Request::TlsReports => {
             return queue::carry_out(host, request, emit);
         }
         Request::DomainAdd { name } => {

@@ -72,6 +72,8 @@ pub enum Request {
         /// Its selector.
         selector: String,
     },
+    /// Tells other domains now how well connections to them were protected (RFC 8460), today's included.
+    TlsReports,
     /// Changes what somebody may do with a mailbox.
     AclSet {
         /// Address of the owner.

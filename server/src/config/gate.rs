@@ -46,6 +46,8 @@ pub struct GateSettings {
     pub own_domains_need_login: bool,
     /// Mail without a sender has one recipient.
     pub null_sender_one_recipient: bool,
+    /// Another system of ours that has a recipient is asked whether it takes mail for it.
+    pub callforward: bool,
     /// Weights of lists that name a client from which its mail is refused.
     pub dnsbl_refuse_at: i32,
     /// For lists to answer.
@@ -66,6 +68,7 @@ impl Default for GateSettings {
             check_sender_domain: false,
             own_domains_need_login: false,
             null_sender_one_recipient: false,
+            callforward: true,
             dnsbl_refuse_at: 1,
             dnsbl_timeout: Span::seconds(5),
         }

@@ -17,8 +17,8 @@ mod values;
 pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
 pub use inspect::InspectSettings;
 pub use model::{
-    ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,
-    Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
+    ClearText, Config, DnsSettings, Dnssec, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings,
+    OutboundSettings, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
 pub use scan::{

@@ -244,6 +244,16 @@ pub struct OutboundSettings {
     pub source_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub source_v6: Option<Ipv6Addr>,
+    /// Policies of other domains (MTA-STS, RFC 8461) are looked up and kept to.
+    pub mta_sts: bool,
+    /// Where policies are served.
+    pub mta_sts_port: u16,
+    /// Certificate authorities that are trusted beside those of this system, PEM.
+    pub tls_roots: Option<PathBuf>,
+    /// Others are told once a day how well connections to them were protected (TLS-RPT, RFC 8460).
+    pub tls_reports: bool,
+    /// Who sends these reports; `postmaster@` and the host name when missing.
+    pub tls_reports_from: Option<String>,
 }
 
 impl Default for OutboundSettings {
@@ -260,6 +270,11 @@ impl Default for OutboundSettings {
             loopback: false,
             source_v4: None,
             source_v6: None,
+            mta_sts: true,
+            mta_sts_port: 443,
+            tls_roots: None,
+            tls_reports: true,
+            tls_reports_from: None,
         }
     }
 }
@@ -318,6 +333,19 @@ pub enum RouteTls {
     Implicit,
 }
 
+/// Whether DNSSEC signatures are checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dnssec {
+    /// Where the name servers pass them on.
+    #[default]
+    Auto,
+    /// Always: without them no name is found.
+    Always,
+    /// Never, and so DANE is not used.
+    Never,
+}
+
 /// `[dns]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -326,11 +354,15 @@ pub struct DnsSettings {
     pub servers: Vec<SocketAddr>,
     /// For a name server to answer.
     pub timeout: Span,
+    /// Whether signatures are checked.
+    pub dnssec: Dnssec,
+    /// DNSKEY records that are trusted instead of the root's.
+    pub trust_anchor: Option<PathBuf>,
 }
 
 impl Default for DnsSettings {
     fn default() -> Self {
-        Self { servers: Vec::new(), timeout: Span::seconds(5) }
+        Self { servers: Vec::new(), timeout: Span::seconds(5), dnssec: Dnssec::Auto, trust_anchor: None }
     }
 }
 

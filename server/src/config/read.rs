@@ -280,9 +280,15 @@ impl Check<'_> {
             login: file.login,
             runtime: file.runtime.value,
             store: file.store,
-            outbound: file.outbound.value,
+            outbound: OutboundSettings {
+                tls_roots: file.outbound.value.tls_roots.as_deref().map(|path| self.resolve(path)),
+                ..file.outbound.value
+            },
             routes,
-            dns: file.dns,
+            dns: DnsSettings {
+                trust_anchor: file.dns.trust_anchor.as_deref().map(|path| self.resolve(path)),
+                ..file.dns
+            },
             gate: file.gate.value,
             greylist: file.greylist.value,
             rates,

@@ -150,6 +150,7 @@ fn as_it_came(outbound: &mut Outbound, kept: &Quarantined) {
     outbound.content = envelope.content;
     outbound.smtputf8 = envelope.smtputf8;
     outbound.require_tls = envelope.require_tls;
+    outbound.tls_optional = envelope.tls_optional;
     outbound.received_ms = envelope.received_ms;
     outbound.not_before_ms = envelope.not_before_ms;
 }
@@ -195,6 +196,7 @@ fn mail(kept: &Quarantined, addresses: &[String], size_bytes: u64) -> Result<Mai
                 Content::Binary => BodyKind::BinaryMime,
             },
             smtputf8: envelope.smtputf8,
+            require_tls: envelope.require_tls,
             return_content: envelope
                 .full_return
                 .map(|full| if full { ReturnContent::Full } else { ReturnContent::Headers }),
@@ -204,7 +206,7 @@ fn mail(kept: &Quarantined, addresses: &[String], size_bytes: u64) -> Result<Mai
         chunks: Vec::new(),
         size_bytes,
         // What was missing has been put before it.
-        header: HeaderFacts { received: 0, date: true, message_id: true },
+        header: HeaderFacts { received: 0, date: true, message_id: true, tls_optional: envelope.tls_optional },
         received_unix_s: i64::try_from(envelope.received_ms / 1000).unwrap_or(0),
     })
 }

@@ -60,7 +60,9 @@ pub(super) fn envelope_of(job: &Job, owner: Option<AccountId>, prefix: Bytes) ->
             BodyKind::BinaryMime => Content::Binary,
         },
         smtputf8: envelope.smtputf8,
-        require_tls: false,
+        require_tls: envelope.require_tls,
+        // RFC 8689 section 4.1: with REQUIRETLS the field is ignored.
+        tls_optional: job.mail.header.tls_optional && !envelope.require_tls,
         relayed: envelope.client.role != Role::Submission,
         id: envelope.id.clone(),
         received_ms: u64::try_from(job.mail.received_unix_s).unwrap_or(0).saturating_mul(1000),

@@ -1,10 +1,12 @@
 //! Names: mail exchangers and addresses of other servers.
 //!
-//! * What: one caching resolver for the server.
+//! * What: one caching resolver for the server, which validates DNSSEC where the name servers let it.
 //! * In: domain names; `[dns]` of the configuration.
-//! * Out: exchangers in the order to try them, addresses.
-//! * Never: takes a name for one that does not exist when it could not be asked for.
+//! * Out: exchangers in the order to try them, addresses, texts, TLSA records; each with whether DNSSEC vouches for it.
+//! * Never: takes a name for one that does not exist when it could not be asked for, or uses an answer that is forged.
 //! * Fails: with [`DnsFailure`], which says whether to try again.
+
+mod proof;
 
 use std::{
     fmt, io,
@@ -12,7 +14,7 @@ use std::{
 };
 
 use hickory_resolver::{
-    TokioResolver,
+    ResolverBuilder, TokioResolver,
     config::{ConnectionConfig, NameServerConfig, ResolverConfig},
     net::NetError,
     net::runtime::TokioRuntimeProvider,
@@ -23,6 +25,7 @@ use crate::config::DnsSettings;
 
 mod records;
 
+pub use proof::Answer;
 pub use records::{Records, ascii_domain, is_name};
 
 /// Exchangers of a domain that are tried; RFC 5321 section 5.1 asks for two at least.
@@ -37,6 +40,8 @@ pub enum DnsFailure {
     Nothing,
     /// The domain says that it takes no mail (RFC 7505).
     NoMail,
+    /// Its signatures are wrong or missing: somebody forges it, or its owner has made a mistake.
+    Bogus,
     /// It could not be found out now, and why.
     Later(String),
 }
@@ -46,6 +51,7 @@ impl fmt::Display for DnsFailure {
         match self {
             Self::Nothing => f.write_str("the name does not exist or has no address"),
             Self::NoMail => f.write_str("the domain takes no mail"),
+            Self::Bogus => f.write_str("DNSSEC says that what is known of the name is not true"),
             Self::Later(why) => write!(f, "the name cannot be looked up now: {why}"),
         }
     }
@@ -54,27 +60,21 @@ impl fmt::Display for DnsFailure {
 /// The resolver. Used on the runtime it was made on.
 pub struct Dns {
     resolver: TokioResolver,
+    validation: proof::Validation,
 }
 
 impl Dns {
     /// Asks the name servers of the settings, or those of this machine.
     ///
     /// # Errors
-    /// When this machine has no settings that can be read.
+    /// When this machine has no settings that can be read, or the trust anchor cannot.
     pub fn new(settings: &DnsSettings) -> io::Result<Self> {
-        let builder = if settings.servers.is_empty() {
-            TokioResolver::builder_tokio().map_err(io::Error::other)?
-        } else {
-            let servers = settings.servers.iter().map(name_server).collect();
-            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        };
-        let mut builder = builder;
-        let options = builder.options_mut();
-        options.timeout = settings.timeout.duration();
-        options.attempts = 2;
-        options.cache_size = 10_000;
-        Ok(Self { resolver: builder.build().map_err(io::Error::other)? })
+        let anchors = proof::anchors(settings.trust_anchor.as_deref())?;
+        let validating = builder(settings)?.with_trust_anchor(anchors).build().map_err(io::Error::other)?;
+        Ok(Self {
+            resolver: builder(settings)?.build().map_err(io::Error::other)?,
+            validation: proof::Validation::new(settings.dnssec, validating),
+        })
     }
 
     /// Names of the servers that take mail for a domain and are better than `ourselves`, the preferred ones first; equal
@@ -87,24 +87,23 @@ impl Dns {
         domain: &str,
         ourselves: &str,
         dice: &mut dyn FnMut(usize) -> usize,
-    ) -> Result<Vec<String>, DnsFailure> {
+    ) -> Result<Answer<Vec<String>>, DnsFailure> {
+        let itself = |secure| Ok(Answer { found: vec![domain.to_owned()], secure });
         if domain.starts_with('[') {
-            return Ok(vec![domain.to_owned()]);
+            return itself(false);
         }
-        let lookup = match self.resolver.lookup(absolute(domain), RecordType::MX).await {
-            Ok(lookup) => lookup,
-            Err(error) if is_nothing(&error) => return Ok(vec![domain.to_owned()]),
-            Err(error) => return Err(DnsFailure::Later(error.to_string())),
+        let answer = match self.look_up(domain, RecordType::MX).await {
+            Ok(answer) => answer,
+            // Nobody vouches for it in an unsigned zone: whether this one is signed, its addresses show.
+            Err(DnsFailure::Nothing) => return itself(true),
+            Err(failure) => return Err(failure),
         };
         let mut found: Vec<(u16, usize, String)> = Vec::new();
-        for record in lookup.answers() {
-            if let RData::MX(exchanger) = &record.data {
+        for data in &answer.found {
+            if let RData::MX(exchanger) = data {
                 let name = exchanger.exchange.to_ascii();
                 found.push((exchanger.preference, dice(1 << 16), name.trim_end_matches('.').to_lowercase()));
             }
-        }
-        if found.is_empty() {
-            return Ok(vec![domain.to_owned()]);
         }
         //= rfc5321#section-5.1
         //# If MX records are present, but
@@ -119,7 +118,8 @@ impl Dns {
             found.retain(|(preference, ..)| *preference < ours);
         }
         found.sort();
-        Ok(found.into_iter().map(|(_, _, name)| name).take(EXCHANGERS_MAX).collect())
+        let names = found.into_iter().map(|(_, _, name)| name).take(EXCHANGERS_MAX).collect();
+        Ok(Answer { found: names, secure: answer.secure })
     }
 
     /// The IPv4 addresses of a name: for lists, whose answers have the form of addresses (RFC 5782).
@@ -140,24 +140,49 @@ impl Dns {
     ///
     /// # Errors
     /// When there is none, or it cannot be found out.
-    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, DnsFailure> {
+    pub async fn addresses(&self, host: &str) -> Result<Answer<Vec<IpAddr>>, DnsFailure> {
         let literal = host.trim_matches(['[', ']']);
         if let Ok(address) = literal.strip_prefix("IPv6:").unwrap_or(literal).parse() {
-            return Ok(vec![address]);
+            return Ok(Answer { found: vec![address], secure: false });
         }
-        let found = match self.resolver.lookup_ip(absolute(host)).await {
-            Ok(found) => found,
-            Err(error) if is_nothing(&error) => return Err(DnsFailure::Nothing),
-            Err(error) => return Err(DnsFailure::Later(error.to_string())),
-        };
-        let (six, four): (Vec<IpAddr>, Vec<IpAddr>) = found.iter().partition(IpAddr::is_ipv6);
+        let (six, four) = tokio::join!(self.look_up(host, RecordType::AAAA), self.look_up(host, RecordType::A));
+        let mut failure = DnsFailure::Nothing;
+        let mut secure = true;
+        let [six, four] = [six, four].map(|answer| match answer {
+            Ok(answer) => {
+                secure &= answer.secure;
+                answer.found.iter().filter_map(RData::ip_addr).collect()
+            }
+            Err(DnsFailure::Nothing) => Vec::new(),
+            Err(other) => {
+                failure = other;
+                Vec::new()
+            }
+        });
         let mut addresses = Vec::new();
         for place in 0..six.len().max(four.len()) {
             addresses.extend([&six, &four].into_iter().filter_map(|family| family.get(place)));
         }
         addresses.truncate(ADDRESSES_MAX);
-        if addresses.is_empty() { Err(DnsFailure::Nothing) } else { Ok(addresses) }
+        if addresses.is_empty() { Err(failure) } else { Ok(Answer { found: addresses, secure }) }
     }
+}
+
+fn builder(settings: &DnsSettings) -> io::Result<ResolverBuilder<TokioRuntimeProvider>> {
+    let mut builder = if settings.servers.is_empty() {
+        TokioResolver::builder_tokio().map_err(io::Error::other)?
+    } else {
+        let servers = settings.servers.iter().map(name_server).collect();
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.timeout = settings.timeout.duration();
+    options.attempts = 2;
+    options.cache_size = 10_000;
+    // An alias is as good as the least trusted record of it.
+    options.preserve_intermediates = true;
+    Ok(builder)
 }
 
 /// No search list is used: mail for `example` is not for `example.our.domain`.

@@ -1,6 +1,7 @@
 //! What names say of clients and senders: asked on a thread of its own, so that nobody else waits.
 
 use std::{
+    cell::RefCell,
     io,
     net::IpAddr,
     rc::Rc,
@@ -8,16 +9,23 @@ use std::{
     time::Duration,
 };
 
+use rockdove_smtp::client::ServerReply;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::{JoinSet, spawn_local},
     time::timeout,
 };
 
-use super::lists::{Standing, query};
+use super::{
+    Key, key,
+    lists::{Standing, query},
+    now_s,
+};
 use crate::{
     config::Config,
     dns::{Dns, DnsFailure},
+    generations::Generations,
+    outbound::{Callforward, Would},
     runtime::side::{Side, SideContext},
     services::Services,
 };
@@ -28,6 +36,12 @@ const WAITING_MAX: usize = 4_096;
 const AT_ONCE_MAX: usize = 256;
 /// For the domain of a sender: a client waits 5 minutes for the reply to MAIL (RFC 5321 section 4.5.3.2.2).
 const DOMAIN_WAIT: Duration = Duration::from_secs(20);
+
+/// Recipients of other systems that are remembered, twice this at most: some 50 octets each.
+const RECIPIENTS_MAX: usize = 65_536;
+/// How long a recipient that would be taken is remembered, and one that would not, who may be made any moment.
+const TAKEN_FOR_S: u64 = 60 * 60;
+const REFUSED_FOR_S: u64 = 5 * 60;
 
 /// Told once: an answer, or the default one when nobody answers.
 pub(super) struct Told<T: Default>(Option<Box<dyn FnOnce(T) + Send>>);
@@ -72,6 +86,8 @@ pub(super) enum Question {
     Lists(IpAddr, Arc<Config>, Told<Standing>),
     /// Is this the domain of somebody who can be written to?
     Domain(String, Told<SenderDomain>),
+    /// Would the system behind this next hop take mail for this address?
+    Recipient(String, String, Arc<Config>, Told<Would>),
 }
 
 /// Where questions are given to the thread.
@@ -109,10 +125,10 @@ pub fn start(services: &Arc<Services>) -> io::Result<Side> {
 async fn run(services: Arc<Services>, mut context: SideContext) {
     let receiver = services.gate.door.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(mut questions) = receiver else { return };
-    let dns = match Dns::new(&services.config().dns) {
-        Ok(dns) => Rc::new(dns),
+    let asker = match Asker::new(&services, &context) {
+        Ok(asker) => Rc::new(asker),
         Err(error) => {
-            tracing::error!(%error, "no name can be looked up at the gate ([dns] servers)");
+            tracing::error!(%error, "nothing can be looked up at the gate ([dns] servers)");
             // Whoever asks is answered with the default.
             questions.close();
             return;
@@ -123,7 +139,7 @@ async fn run(services: Arc<Services>, mut context: SideContext) {
         tokio::select! {
             _ = context.phase.changed() => return,
             next = next(&mut questions, &turns) => match next {
-                Some((question, turn)) => drop(spawn_local(answer(Rc::clone(&dns), question, turn))),
+                Some((question, turn)) => drop(spawn_local(Rc::clone(&asker).answer(question, turn))),
                 None => return,
             },
         }
@@ -139,21 +155,62 @@ async fn next(
     Some((questions.recv().await?, turn))
 }
 
-async fn answer(dns: Rc<Dns>, question: Question, _turn: OwnedSemaphorePermit) {
-    match question {
-        Question::Lists(address, config, told) => told.tell(standing(dns, address, &config).await),
-        Question::Domain(domain, told) => {
-            let found = timeout(DOMAIN_WAIT, sender_domain(&dns, &domain)).await;
-            told.tell(found.unwrap_or_default());
+/// What the thread asks with.
+struct Asker {
+    dns: Rc<Dns>,
+    callforward: Callforward,
+    /// What is known of recipients of other systems: whether they are taken, and until when that counts.
+    recipients: RefCell<Generations<Key, (bool, u64)>>,
+}
+
+impl Asker {
+    fn new(services: &Services, context: &SideContext) -> io::Result<Self> {
+        Ok(Self {
+            dns: Rc::new(Dns::new(&services.config().dns)?),
+            callforward: Callforward::new(&services.config(), Rc::clone(&context.roster))?,
+            recipients: RefCell::new(Generations::new(RECIPIENTS_MAX)),
+        })
+    }
+
+    async fn answer(self: Rc<Self>, question: Question, _turn: OwnedSemaphorePermit) {
+        match question {
+            Question::Lists(address, config, told) => told.tell(standing(&self.dns, address, &config).await),
+            Question::Domain(domain, told) => {
+                let found = timeout(DOMAIN_WAIT, sender_domain(&self.dns, &domain)).await;
+                told.tell(found.unwrap_or_default());
+            }
+            Question::Recipient(hop, address, config, told) => {
+                told.tell(self.recipient(&hop, &address, &config).await);
+            }
         }
+    }
+
+    async fn recipient(&self, hop: &str, address: &str, config: &Arc<Config>) -> Would {
+        let key = key(&[hop, address]);
+        let known = self.recipients.borrow().get(&key).filter(|(_, until_s)| now_s() < *until_s);
+        match known {
+            Some((true, _)) => return Would::Take,
+            Some((false, _)) => return Would::Refuse(ServerReply::new(550, "5.1.1", "no such recipient here")),
+            None => {}
+        }
+        let found = self.callforward.ask(&self.dns, config, hop, address).await;
+        let for_s = match &found {
+            Would::Take => Some((true, TAKEN_FOR_S)),
+            Would::Refuse(_) => Some((false, REFUSED_FOR_S)),
+            Would::Later(_) => None,
+        };
+        if let Some((taken, for_s)) = for_s {
+            self.recipients.borrow_mut().put(key, (taken, now_s().saturating_add(for_s)));
+        }
+        found
     }
 }
 
 /// Asks every list at once. One that is silent says nothing.
-async fn standing(dns: Rc<Dns>, address: IpAddr, config: &Config) -> Standing {
+async fn standing(dns: &Rc<Dns>, address: IpAddr, config: &Config) -> Standing {
     let (mut standing, mut asked) = (Standing::default(), JoinSet::new());
     for (place, list) in config.dns_lists.iter().enumerate() {
-        let (dns, name, limit) = (Rc::clone(&dns), query(address, &list.zone), config.gate.dnsbl_timeout.duration());
+        let (dns, name, limit) = (Rc::clone(dns), query(address, &list.zone), config.gate.dnsbl_timeout.duration());
         asked.spawn_local(async move { (place, timeout(limit, dns.ipv4(&name)).await) });
     }
     // In the order of the file, however fast they are.
@@ -176,7 +233,7 @@ async fn sender_domain(dns: &Dns, domain: &str) -> SenderDomain {
     let exchangers = dns.exchangers(domain, "", &mut |_| 0).await;
     let found = match exchangers {
         // It stands for itself: it must have an address.
-        Ok(names) if names == [domain] => dns.addresses(domain).await.map(drop),
+        Ok(names) if names.found == [domain] => dns.addresses(domain).await.map(drop),
         Ok(_) => Ok(()),
         Err(failure) => Err(failure),
     };
@@ -184,6 +241,6 @@ async fn sender_domain(dns: &Dns, domain: &str) -> SenderDomain {
         Ok(()) => SenderDomain::Good,
         Err(DnsFailure::Nothing) => SenderDomain::Nothing,
         Err(DnsFailure::NoMail) => SenderDomain::NoMail,
-        Err(DnsFailure::Later(_)) => SenderDomain::Later,
+        Err(DnsFailure::Bogus | DnsFailure::Later(_)) => SenderDomain::Later,
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rockdove_engine::{AccountId, directory::domain_key};
+use rockdove_engine::{AccountId, Resolution, directory::domain_key};
 use rockdove_mail::Peer;
 use rockdove_smtp::{Address, Greeting, Refusal, Tarpit};
 
@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     config::{Config, Counted, Per},
+    delivery,
     net::listeners::Protocol,
+    outbound::{self, Would},
     services::Services,
 };
 
@@ -190,21 +192,60 @@ impl Visitor {
             let transaction = locked(&facts.transaction);
             (transaction.sender.is_none(), transaction.accepted)
         };
-        if facts.protocol != Protocol::Smtp || facts.trusted {
+        if facts.protocol != Protocol::Smtp {
             return done(self.recipient_counted(address, account));
+        }
+        if facts.trusted {
+            return self.recipient_elsewhere(address, account, done);
         }
         if facts.config.gate.null_sender_one_recipient && null && accepted > 0 {
             count("null sender");
             return done(Some(refusal(452, "4.5.3", "mail without a sender has one recipient".to_owned())));
         }
         if OPEN_TO_ALL.iter().any(|open| address.local.eq_ignore_ascii_case(open)) {
-            return done(self.recipient_counted(address, account));
+            return self.recipient_elsewhere(address, account, done);
         }
         let (later, address) = (self.clone(), address.clone());
         self.when_lists_known(Box::new(move |standing| {
-            let refused = later.listed(standing).or_else(|| later.greylisted(standing, &address));
-            done(refused.or_else(|| later.recipient_counted(&address, account)));
+            match later.listed(standing).or_else(|| later.greylisted(standing, &address)) {
+                Some(refusal) => done(Some(refusal)),
+                None => later.recipient_elsewhere(&address, account, done),
+            }
         }));
+    }
+
+    /// A recipient that another system of ours has is asked for there: what it refuses later would have to go back to
+    /// whoever the sender claims to be.
+    fn recipient_elsewhere(&self, address: &Address, account: Option<AccountId>, done: Done) {
+        let config = &self.0.config;
+        let hop = domain_key(&address.domain).filter(|_| config.gate.callforward && self.is_elsewhere(address));
+        let Some(hop) = hop.map(|domain| outbound::next_hop(config, &domain)) else {
+            return done(self.recipient_counted(address, account));
+        };
+        let (later, asked) = (self.clone(), address.clone());
+        let told = Told::new(move |would| {
+            done(match would {
+                Would::Take => later.recipient_counted(&asked, account),
+                Would::Refuse(reply) => {
+                    later.recipient_refused();
+                    count("elsewhere");
+                    Some(refusal(550, reply.status.as_deref().unwrap_or("5.1.1"), reply.text))
+                }
+                Would::Later(reply) => {
+                    count("elsewhere");
+                    let text = format!("the recipient cannot be checked now, try again later ({})", reply.text);
+                    Some(refusal(451, "4.4.3", text))
+                }
+            });
+        });
+        self.gate().door.ask(Question::Recipient(hop, address.to_string(), Arc::clone(config), told));
+    }
+
+    /// Whether an address of a domain of ours has its mailbox on another system.
+    fn is_elsewhere(&self, address: &Address) -> bool {
+        let directory = self.0.services.engine.directory();
+        let resolution = delivery::recipient_targets(&directory, address, &self.0.config.hostname);
+        matches!(resolution, Resolution::UnknownRecipient)
     }
 
     fn recipient_counted(&self, address: &Address, account: Option<AccountId>) -> Option<Refusal> {

@@ -8,9 +8,11 @@
 
 pub mod compress;
 pub mod drive;
+pub mod https;
 pub mod limits;
 pub mod link;
 pub mod listeners;
+pub mod peer;
 pub mod proxy;
 pub mod serve;
 pub mod tls;

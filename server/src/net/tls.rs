@@ -11,11 +11,9 @@ use std::{
 use bytes::Bytes;
 use rockdove_mail::TlsFacts;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, ServerConfig, ServerConnection,
-    SignatureScheme, StreamOwned,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 
 /// Clear bytes encrypted before they are written: bounds the memory of one send.
@@ -83,8 +81,14 @@ impl Handshake {
 /// A server that is to prove its name, or need not.
 #[derive(Clone)]
 pub struct TlsTarget {
-    config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    pub(super) config: Arc<ClientConfig>,
+    pub(super) name: ServerName<'static>,
+}
+
+impl TlsTarget {
+    pub(super) fn new(config: Arc<ClientConfig>, name: ServerName<'static>) -> Self {
+        Self { config, name }
+    }
 }
 
 fn read_named(path: &Path) -> io::Result<Vec<u8>> {
@@ -195,36 +199,10 @@ impl TlsDialer {
     /// # Errors
     /// When there is nobody to trust, or `more_pem` does not hold certificates.
     pub fn new(more_pem: Option<&[u8]>) -> io::Result<Self> {
-        let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
-        let mut roots = RootCertStore::empty();
-        // One certificate of the system that cannot be read takes nothing from the others.
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for certificate in CertificateDer::pem_slice_iter(more_pem.unwrap_or_default()) {
-            let certificate = certificate.map_err(|error| invalid(format!("bad certificate: {error}")))?;
-            roots.add(certificate).map_err(|error| invalid(format!("bad certificate: {error}")))?;
-        }
-        if roots.is_empty() {
-            return Err(invalid("this system trusts no certificate authority".into()));
-        }
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(|error| invalid(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { config: Arc::new(config) })
-    }
-
-    /// Trusts whoever answers: for mail that would go out in clear otherwise (RFC 7435).
-    ///
-    /// # Errors
-    /// When the cryptography is not available.
-    pub fn unverified() -> io::Result<Self> {
-        let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(io::Error::other)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(provider)))
+            .with_root_certificates(roots(more_pem)?)
             .with_no_client_auth();
         Ok(Self { config: Arc::new(config) })
     }
@@ -252,43 +230,20 @@ impl TlsDialer {
     }
 }
 
-/// Takes every certificate; the handshake itself is checked.
-#[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+/// The authorities that this system trusts, and those in `more_pem`.
+pub(super) fn roots(more_pem: Option<&[u8]>) -> io::Result<RootCertStore> {
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let mut roots = RootCertStore::empty();
+    // One certificate of the system that cannot be read takes nothing from the others.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    for certificate in CertificateDer::pem_slice_iter(more_pem.unwrap_or_default()) {
+        let certificate = certificate.map_err(|error| invalid(format!("bad certificate: {error}")))?;
+        roots.add(certificate).map_err(|error| invalid(format!("bad certificate: {error}")))?;
     }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    if roots.is_empty() {
+        return Err(invalid("this system trusts no certificate authority".into()));
     }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    Ok(roots)
 }
 
 /// An encrypted connection to another server, which blocks.

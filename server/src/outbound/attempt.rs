@@ -1,6 +1,9 @@
 //! What one connection works on: a lease, and how far its content has been read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bytes::Bytes;
 use rockdove_engine::{
@@ -12,7 +15,7 @@ use rockdove_smtp::{
     client::{ServerReply, Stage, Transaction, TransactionRecipient},
 };
 
-use crate::trust::dkim;
+use crate::{net::peer::Shown, trust::dkim};
 
 /// Signatures of mail that one of our users has sent, or we ourselves.
 fn signatures(engine: &Engine, lease: &Lease, record: &MessageRecord) -> Bytes {
@@ -30,10 +33,10 @@ fn signatures(engine: &Engine, lease: &Lease, record: &MessageRecord) -> Bytes {
 }
 
 /// What is known of a connection beside its session; shared with the jobs it waits for.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Attempt(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct State {
     work: Option<Work>,
     /// The connection has ended: what a job begins now is nobody's.
@@ -41,6 +44,16 @@ struct State {
     /// The server was ready for mail.
     ready: bool,
     unusable: Option<(Stage, ServerReply)>,
+    /// What the server has shown of itself, and whether it is known to be one of the domain's.
+    shown: Shown,
+    vouched: bool,
+    /// There is no other server to try.
+    last: bool,
+    /// Leases that are for this connection alone; and no others are taken.
+    own: VecDeque<Lease>,
+    only_own: bool,
+    /// Leases that this server is not good enough for.
+    unfit: Vec<Lease>,
 }
 
 /// A message on its way.
@@ -56,6 +69,52 @@ pub(super) struct Work {
 }
 
 impl Attempt {
+    /// A connection to a target. `own`: what it is to begin with. `only_own`: and nothing else.
+    pub(super) fn new(shown: Shown, vouched: bool, last: bool, own: Vec<Lease>, only_own: bool) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            work: None,
+            over: false,
+            ready: false,
+            unusable: None,
+            shown,
+            vouched,
+            last,
+            own: own.into(),
+            only_own,
+            unfit: Vec::new(),
+        })))
+    }
+
+    /// The next lease that is for this connection alone, and whether others may be taken behind them.
+    pub(super) fn own(&self) -> (Option<Lease>, bool) {
+        let mut state = self.lock();
+        (state.own.pop_front(), !state.only_own)
+    }
+
+    /// Whether the server may have mail with REQUIRETLS (RFC 8689 section 4.2.1).
+    pub(super) fn is_proved(&self) -> bool {
+        let state = self.lock();
+        state.vouched && state.shown.get() == Some(Ok(()))
+    }
+
+    /// Whether there is no other server to try.
+    pub(super) fn is_last(&self) -> bool {
+        self.lock().last
+    }
+
+    /// A lease is for another server.
+    pub(super) fn is_unfit_for(&self, lease: Lease) {
+        self.lock().unfit.push(lease);
+    }
+
+    /// Leases that are not done: for another server, or never begun.
+    pub(super) fn left(&self) -> Vec<Lease> {
+        let mut state = self.lock();
+        let mut left = std::mem::take(&mut state.unfit);
+        left.extend(state.own.drain(..));
+        left
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,6 +165,7 @@ impl Attempt {
             return_content: envelope
                 .full_return
                 .map(|full| if full { ReturnContent::Full } else { ReturnContent::Headers }),
+            ask_only: false,
         };
         let places = lease.state.waiting().map(|(place, _)| place).collect();
         let mut state = self.lock();

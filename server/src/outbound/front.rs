@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use rockdove_engine::EngineError;
+use rockdove_engine::{EngineError, Lease};
 use rockdove_mail::AskId;
-use rockdove_smtp::client::{ClientAnswer, ClientAsk, ClientSession};
+use rockdove_smtp::client::{ClientAnswer, ClientAsk, ClientSession, RecipientResult, ServerReply, TransactionResult};
 
 use super::{attempt::Attempt, runner::Runner, settle};
 use crate::fronts::{Front, Replier};
@@ -24,6 +24,10 @@ impl Front<ClientSession> for OutboundFront {
             ClientAsk::Content(octets) => self.content(id, octets, replier),
             ClientAsk::Result(result) => {
                 let Some(work) = self.attempt.take() else { return replier.reply(id, ClientAnswer::Noted) };
+                if !self.attempt.is_last() && is_unfit(&work.lease, &result) {
+                    self.attempt.is_unfit_for(work.lease);
+                    return replier.reply(id, ClientAnswer::Noted);
+                }
                 let later = replier.clone();
                 let outcome = settle::Came::of(&work, &result, &self.server);
                 self.runner.settle(work.lease, outcome, move || later.reply(id, ClientAnswer::Noted));
@@ -39,7 +43,7 @@ impl Front<ClientSession> for OutboundFront {
 impl OutboundFront {
     fn next(&self, id: AskId, replier: &Replier<ClientAnswer>) {
         self.attempt.is_ready();
-        let Some(lease) = self.runner.take(&self.hop) else { return replier.reply(id, ClientAnswer::Quit) };
+        let Some(lease) = self.next_fit() else { return replier.reply(id, ClientAnswer::Quit) };
         let (engine, attempt, later) = (self.runner.engine(), self.attempt.clone(), replier.clone());
         let (kept, unread) = (lease.clone(), lease.clone());
         let busy = self.runner.services().storage.run(move || match attempt.begin(&engine, lease) {
@@ -59,6 +63,24 @@ impl OutboundFront {
         }
     }
 
+    /// The next lease that this server is good enough for.
+    fn next_fit(&self) -> Option<Lease> {
+        loop {
+            let (own, others) = self.attempt.own();
+            let lease = own.or_else(|| if others { self.runner.take(&self.hop) } else { None })?;
+            if !needs_proof(&lease) || self.attempt.is_proved() {
+                return Some(lease);
+            }
+            if self.attempt.is_last() {
+                let reply = ServerReply::new(550, "5.7.10", "no server of the domain has proved who it is over TLS");
+                let came = settle::Came::nothing(&lease, &reply, &self.server);
+                self.runner.settle(lease, came, || {});
+            } else {
+                self.attempt.is_unfit_for(lease);
+            }
+        }
+    }
+
     fn content(&self, id: AskId, octets: usize, replier: &Replier<ClientAnswer>) {
         let (engine, attempt, later) = (self.runner.engine(), self.attempt.clone(), replier.clone());
         let busy = self.runner.services().storage.run(move || match attempt.content(&engine, octets) {
@@ -72,4 +94,15 @@ impl OutboundFront {
             replier.reply(id, ClientAnswer::NoContent);
         }
     }
+}
+
+/// Whether mail needs a server that has proved who it is. A report does not: better it arrives (RFC 8689 section 5).
+fn needs_proof(lease: &Lease) -> bool {
+    lease.envelope.require_tls && !lease.envelope.reverse_path.is_empty()
+}
+
+/// Whether a server has refused mail because it does not know what REQUIRETLS means; another one may.
+fn is_unfit(lease: &Lease, result: &TransactionResult) -> bool {
+    let unknown = |result: &RecipientResult| matches!(result, RecipientResult::Refused(reply) if reply.status.as_deref() == Some("5.7.30"));
+    needs_proof(lease) && result.recipients.iter().all(unknown)
 }

@@ -63,7 +63,9 @@ pub(super) fn post(
     let config = services.config();
     let expires_ms = lease.envelope.received_ms.saturating_add(config.outbound.expire.ms);
     let record = services.engine.queue_record(lease.message)?;
-    let whole = lease.envelope.full_return.unwrap_or(true) && record.size_bytes <= RETURNED_OCTETS_MAX;
+    // RFC 8689 section 5: of mail that requires TLS only the header comes back.
+    let require_tls = lease.envelope.require_tls;
+    let whole = lease.envelope.full_return.unwrap_or(true) && record.size_bytes <= RETURNED_OCTETS_MAX && !require_tls;
     let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap_or(0);
     let report = Report {
         hostname: config.hostname.clone(),
@@ -82,7 +84,12 @@ pub(super) fn post(
     staging.write(report.tail().as_bytes())?;
     let message = staging.finish()?;
     let place = delivery::from_the_server(services, &report.to, now_ms());
-    Ok(place.map(|(deliveries, outbound)| Posted { message, deliveries, outbound }))
+    Ok(place.map(|(deliveries, mut outbound)| {
+        for outbound in &mut outbound {
+            outbound.require_tls = require_tls;
+        }
+        Posted { message, deliveries, outbound }
+    }))
 }
 
 fn returned(services: &Services, staging: &mut Staging, message: QueueId, end: u64) -> Result<(), EngineError> {

@@ -3,33 +3,28 @@
 use std::{
     cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
-    io,
+    fs, io,
     rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use rockdove_engine::{Command, Engine, Lease};
-use rockdove_smtp::client::{ClientConfig, ClientLogin, ClientSession, ServerReply, Stage};
+use rockdove_smtp::client::ServerReply;
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
 };
 
 use super::{
-    attempt::Attempt,
-    connect::{Dialers, Target, connect, targets},
-    front::OutboundFront,
-    route::Way,
+    results::Results,
     settle::{self, Came, now_ms},
+    sts::Policies,
 };
 use crate::{
-    config::{Config, RouteTls},
+    config::Config,
     dns::Dns,
-    net::{
-        drive::{ConnContext, Ended, drive},
-        link::Link,
-    },
+    net::peer::PeerDialer,
     runtime::{
         clock,
         roster::{Phase, Roster},
@@ -47,6 +42,8 @@ const SLEEP_MOST: Duration = Duration::from_secs(30);
 /// Pause after a destination could not be used, doubled for each failure after it up to [`COOL_MOST_MS`].
 const COOL_FIRST_MS: u64 = 15_000;
 const COOL_MOST_MS: u64 = 15 * 60_000;
+/// Pause between two looks for reports that are due.
+const REPORT_EVERY_MS: u64 = 10 * 60_000;
 /// Pause before a result is noted once more that could not be.
 const NOTE_AGAIN: Duration = Duration::from_secs(1);
 
@@ -57,11 +54,19 @@ const NOTE_AGAIN: Duration = Duration::from_secs(1);
 pub fn start(services: &Arc<Services>) -> io::Result<Side> {
     let services = Arc::clone(services);
     // What can fail is tried here, where the start can still be refused.
-    let dialers = Dialers::new()?;
-    Side::start("outbound", Box::new(move |context| Box::pin(run(services, dialers, context))))
+    let dialer = dialer(&services.config())?;
+    Side::start("outbound", Box::new(move |context| Box::pin(run(services, dialer, context))))
 }
 
-async fn run(services: Arc<Services>, dialers: Dialers, context: SideContext) {
+/// Who servers are is found out so.
+pub(super) fn dialer(config: &Config) -> io::Result<PeerDialer> {
+    let roots = config.outbound.tls_roots.as_deref().map(|path| {
+        fs::read(path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    });
+    PeerDialer::new(roots.transpose()?.as_deref())
+}
+
+async fn run(services: Arc<Services>, dialer: PeerDialer, context: SideContext) {
     let dns = match Dns::new(&services.config().dns) {
         Ok(dns) => dns,
         Err(error) => return tracing::error!(%error, "no mail leaves: name servers cannot be asked ([dns] servers)"),
@@ -72,11 +77,16 @@ async fn run(services: Arc<Services>, dialers: Dialers, context: SideContext) {
     let runner = Rc::new(Runner {
         services,
         dns,
-        dialers,
+        dialer,
+        policies: Policies::default(),
+        results: Results::default(),
         roster: context.roster,
         wake,
         hops: RefCell::default(),
         connections: Cell::new(0),
+        report_from_ms: Cell::new(0),
+        reporting: Cell::new(false),
+        report_wanted: Cell::new(false),
         handle: Handle::current(),
     });
     runner.run(context.phase).await;
@@ -95,12 +105,18 @@ struct Hop {
 
 pub(super) struct Runner {
     services: Arc<Services>,
-    dns: Dns,
-    dialers: Dialers,
-    roster: Rc<Roster>,
+    pub(super) dns: Dns,
+    pub(super) dialer: PeerDialer,
+    pub(super) policies: Policies,
+    pub(super) results: Results,
+    pub(super) roster: Rc<Roster>,
     wake: Arc<Notify>,
     hops: RefCell<BTreeMap<String, Hop>>,
     connections: Cell<usize>,
+    /// When reports on the protection of connections are looked for next, and whether they are being sent.
+    report_from_ms: Cell<u64>,
+    reporting: Cell<bool>,
+    report_wanted: Cell<bool>,
     handle: Handle,
 }
 
@@ -117,13 +133,17 @@ impl Runner {
         while *phase.borrow_and_update() == Phase::Running {
             self.take_due();
             self.connect_all();
+            self.results.write(&self.services, false).await;
+            self.report(false);
             let sleep = self.sleep();
             tokio::select! {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(sleep) => {}
+                () = self.services.tls_reports_wanted.notified() => self.report(true),
                 _ = phase.changed() => {}
             }
         }
+        self.results.write(&self.services, true).await;
         for (_, hop) in self.hops.borrow_mut().iter_mut() {
             hop.waiting.drain(..).for_each(|lease| self.services.engine.return_lease(&lease));
         }
@@ -194,120 +214,55 @@ impl Runner {
         self.services.engine.lease(now_ms(), 1, &mut wanted).ok()?.pop()
     }
 
-    /// One connection after the other to the servers of a destination, until one has taken what there was.
-    async fn serve(self: &Rc<Self>, name: &str) {
-        let config = self.services.config();
-        let way = Way::of(&config, name);
-        let mut seed = clock::seed().unwrap_or_default();
-        let mut dice = |sides: usize| {
-            seed = *blake3::hash(&seed).as_bytes();
-            usize::from(u16::from_le_bytes([seed[0], seed[1]])) % sides.max(1)
-        };
-        let mut last = match targets(&self.dns, &config, &way, &mut dice).await {
-            Ok(targets) => {
-                let mut last = (String::new(), ServerReply::new(451, "4.4.1", "no server could be reached"));
-                for target in targets {
-                    match self.try_target(name, &config, &way, &target).await {
-                        Ok(()) => return self.worked(name),
-                        Err(reply) => last = (target.name, reply),
-                    }
-                    if self.hops.borrow().get(name).is_none_or(|hop| hop.waiting.is_empty()) {
-                        return;
-                    }
-                }
-                last
-            }
-            Err(reply) => (String::new(), reply),
-        };
-        // A whole server that says no does not speak of the recipients: another day it may say yes.
-        if last.1.is_permanent() && !last.0.is_empty() {
-            last.1.code = 451;
-            last.1.status = last.1.status.map(|status| status.replacen('5', "4", 1));
+    /// Begins to send reports on the protection of connections, when it is time or an administrator wants them.
+    fn report(self: &Rc<Self>, now: bool) {
+        let at = clock::monotonic_ms();
+        let is_due = self.services.config().outbound.tls_reports && at >= self.report_from_ms.get();
+        // A wish that comes while reports are being sent is for what those have passed over.
+        if now {
+            self.report_wanted.set(true);
         }
-        self.failed(name, &last.0, &last.1);
-    }
-
-    async fn try_target(
-        self: &Rc<Self>,
-        name: &str,
-        config: &Arc<Config>,
-        way: &Way,
-        target: &Target,
-    ) -> Result<(), ServerReply> {
-        let first = self.converse(name, config, way, target, false).await;
-        match first {
-            // RFC 7435: encryption that fails is no reason to keep mail back that may go without.
-            Err((Stage::Tls, _)) if way.tls() == RouteTls::Opportunistic => {
-                self.converse(name, config, way, target, true).await.map_err(|(_, reply)| reply)
-            }
-            other => other.map_err(|(_, reply)| reply),
+        if self.reporting.get() {
+            return;
+        }
+        let now = self.report_wanted.replace(false);
+        if now || is_due {
+            self.reporting.set(true);
+            self.report_from_ms.set(at.saturating_add(REPORT_EVERY_MS));
+            let runner = Rc::clone(self);
+            drop(tokio::task::spawn_local(async move {
+                runner.report_protection(now).await;
+                runner.sweep_policies().await;
+                runner.reporting.set(false);
+                runner.wake.notify_one();
+            }));
         }
     }
 
-    /// One connection from beginning to end. `Err` when the server was not ready for mail.
-    async fn converse(
-        self: &Rc<Self>,
-        name: &str,
-        config: &Arc<Config>,
-        way: &Way,
-        target: &Target,
-        clear: bool,
-    ) -> Result<(), (Stage, ServerReply)> {
-        let unreachable = |error: io::Error| {
-            let text = format!("{} ({}): {error}", target.name, target.address.ip());
-            (Stage::Greeting, ServerReply::new(451, "4.4.1", &text))
-        };
-        let (handshake, tls) = self.dialers.protection(way.tls(), target, clear).map_err(unreachable)?;
-        let wire = connect(config, target).await.map_err(unreachable)?;
-        metrics::counter!("rockdove_outbound_connections_total").increment(1);
-        let mut link = Link::new(wire, Rc::clone(&self.roster).join().await);
-        let implicit = way.tls() == RouteTls::Implicit;
-        if let (true, Some(handshake)) = (implicit, &handshake) {
-            link.start_tls(handshake).await.map_err(unreachable)?;
-        }
-        let attempt = Attempt::default();
-        let session = ClientSession::new(client_config(config, way, tls), implicit, clock::now());
-        let server = target.name.clone();
-        let front = OutboundFront { runner: Rc::clone(self), hop: name.to_owned(), server, attempt: attempt.clone() };
-        let context = ConnContext {
-            tls: handshake,
-            received: metrics::counter!("rockdove_received_octets_total", "protocol" => "outbound"),
-            sent: metrics::counter!("rockdove_sent_octets_total", "protocol" => "outbound"),
-        };
-        let ended = Box::pin(drive(link, session, front, &context)).await;
-        let lost_at = self.put_down(&attempt, &target.name);
-        match attempt.unusable() {
-            Some(unusable) => Err(unusable),
-            None if attempt.was_ready() => Ok(()),
-            None => {
-                let why = match ended {
-                    Ended::Lost(error) => error.to_string(),
-                    Ended::Closed => "the connection was closed".to_owned(),
-                };
-                // Nothing was said before the handshake that a server could mind.
-                let stage = if context.tls.is_some() && !implicit { Stage::Tls } else { lost_at };
-                Err((stage, ServerReply::new(451, "4.4.2", &format!("{}: {why}", target.name))))
-            }
-        }
+    /// Whether something waits here for a destination.
+    pub(super) fn has_waiting(&self, name: &str) -> bool {
+        self.hops.borrow().get(name).is_some_and(|hop| !hop.waiting.is_empty())
     }
 
-    /// What a connection was working on when it was lost waits again.
-    fn put_down(&self, attempt: &Attempt, server: &str) -> Stage {
-        let Some(work) = attempt.end() else { return Stage::Greeting };
-        let came = Came::nothing(&work.lease, &settle::lost(Stage::Envelope), server);
-        self.settle(work.lease, came, || {});
-        Stage::Envelope
+    /// What waits here for a destination and is to go there whatever it asks for.
+    pub(super) fn take_optional(&self, name: &str) -> Vec<Lease> {
+        let mut hops = self.hops.borrow_mut();
+        let Some(hop) = hops.get_mut(name) else { return Vec::new() };
+        let (optional, rest): (VecDeque<Lease>, VecDeque<Lease>) =
+            std::mem::take(&mut hop.waiting).into_iter().partition(|lease| lease.envelope.tls_optional);
+        hop.waiting = rest;
+        optional.into()
     }
 
     /// A destination can be used.
-    fn worked(&self, name: &str) {
+    pub(super) fn worked(&self, name: &str) {
         if let Some(hop) = self.hops.borrow_mut().get_mut(name) {
             (hop.failures, hop.cool_until_ms) = (0, 0);
         }
     }
 
     /// A destination cannot be used now: what waits for it is put off, or given up.
-    fn failed(&self, name: &str, server: &str, reply: &ServerReply) {
+    pub(super) fn failed(&self, name: &str, server: &str, reply: &ServerReply) {
         let waiting = match self.hops.borrow_mut().get_mut(name) {
             Some(hop) => {
                 hop.failures = hop.failures.saturating_add(1);
@@ -409,21 +364,4 @@ impl Drop for Connected {
         }
         self.runner.wake.notify_one();
     }
-}
-
-fn client_config(config: &Config, way: &Way, tls: rockdove_smtp::client::ClientTls) -> ClientConfig {
-    let Way::Server(route) = way else {
-        return ClientConfig { name: config.hostname.clone(), lmtp: false, tls, login: None };
-    };
-    let nonce = blake3::hash(&clock::seed().unwrap_or_default()).to_hex().to_string();
-    let here = route.host.as_deref().and_then(|host| host.parse::<std::net::IpAddr>().ok());
-    let plain =
-        matches!(route.tls, RouteTls::Verified | RouteTls::Implicit) || here.is_some_and(|host| host.is_loopback());
-    let login = route.login.as_ref().map(|(login, password)| ClientLogin {
-        login: login.clone(),
-        password: password.clone(),
-        plain,
-        nonce,
-    });
-    ClientConfig { name: config.hostname.clone(), lmtp: route.lmtp, tls, login }
 }

@@ -21,6 +21,14 @@ const STOP_POLL: Duration = Duration::from_millis(10);
 /// How long connections may take to notice that they were cut off.
 const ABORT_PATIENCE: Duration = Duration::from_secs(2);
 
+/// Waits here for one thing that is asked of the network: for a command line.
+///
+/// # Errors
+/// When there is no loop to be had, or the work fails.
+pub fn block_on<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
 /// What the work of a loop has.
 pub struct SideContext {
     /// For its connections.

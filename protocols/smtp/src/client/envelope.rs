@@ -66,8 +66,9 @@ impl Offers {
                 "the next server does not offer BINARYMIME, which the message needs",
             ));
         }
-        // RFC 8689 section 4.2.1: nor this.
-        if transaction.require_tls && !(tls && self.require_tls) {
+        // RFC 8689 section 4.2.1: nor this; but a report is better sent without than lost (section 5).
+        let needs = transaction.require_tls && !transaction.reverse_path.is_empty();
+        if needs && !(tls && self.require_tls) {
             return Some(ServerReply::new(
                 550,
                 "5.7.30",
@@ -94,7 +95,7 @@ impl Offers {
         if transaction.smtputf8 {
             words.push("SMTPUTF8".to_owned());
         }
-        if transaction.require_tls {
+        if transaction.require_tls && self.require_tls {
             words.push("REQUIRETLS".to_owned());
         }
         if self.reports {

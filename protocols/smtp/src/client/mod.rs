@@ -82,6 +82,9 @@ pub struct Transaction {
     pub envelope_id: Option<String>,
     /// RET.
     pub return_content: Option<ReturnContent>,
+    /// Nothing is sent: the server is only asked whether it would take the recipients. One that it would take is
+    /// [`RecipientResult::Delivered`] then.
+    pub ask_only: bool,
 }
 
 /// One recipient of a transaction.

@@ -278,7 +278,7 @@ impl ClientSession {
         if mail.to_say.len() == 1 {
             return self.note(mail, true);
         }
-        if !mail.chunked {
+        if !mail.chunked && !mail.transaction.ask_only {
             mail.to_say.push_back(Said::Data);
         }
         self.say_on(mail);
@@ -323,7 +323,8 @@ impl ClientSession {
         self.wait(COMMAND_MS);
         let nothing_left = mail.said.is_empty() && (mail.to_say.is_empty() || mail.to_say.front() == Some(&Said::Data));
         let hopeless = nothing_left && mail.accepted.is_empty() || !self.offers.pipelining && mail.refused.is_some();
-        if hopeless && mail.said.is_empty() {
+        let asked = mail.transaction.ask_only && nothing_left;
+        if (hopeless || asked) && mail.said.is_empty() {
             if let Some(reply) = mail.refused.take() {
                 mail.set_rest(&RecipientResult::Refused(reply));
             }

@@ -141,6 +141,10 @@ impl SmtpSession {
         if self.tls_offered() {
             texts.push("STARTTLS");
         }
+        // RFC 8689 section 2: the session itself must use TLS.
+        if self.peer.tls.is_some() {
+            texts.push("REQUIRETLS");
+        }
         texts.extend(auth.as_deref());
         texts.push("HELP");
         reply::lines(&mut self.out, 250, texts);
@@ -192,6 +196,9 @@ impl SmtpSession {
         }
         if self.transactions >= self.config.transactions_max {
             return self.part(reply::TOO_MANY_MESSAGES);
+        }
+        if parameters.require_tls && self.peer.tls.is_none() {
+            return self.refuse(reply::UNKNOWN_PARAMETER);
         }
         if parameters.size.is_some_and(|size| size > self.config.size_bytes_max) {
             return self.refuse(reply::TOO_BIG);

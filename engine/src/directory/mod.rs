@@ -143,8 +143,8 @@ impl Directory {
             Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
             Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
             Some(&keys::SYS_FORWARD) => self.put_forward(ForwardRecord::decode(key, value)?),
-            // Accounts that were removed are nobody any more; whoever sweeps their rows reads these. Memos are read one by one.
-            Some(&(keys::SYS_LEAVING | keys::SYS_MEMO)) => {}
+            // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
+            Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),
         }
         Ok(())

@@ -39,7 +39,8 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Settings that have no default.
-const OPTIONAL: [&str; 6] = ["memory", "source_v4", "source_v6", "tls_roots", "tls_reports_from", "trust_anchor"];
+const OPTIONAL: [&str; 8] =
+    ["memory", "source_v4", "source_v6", "tls_roots", "tls_reports_from", "trust_anchor", "authserv_id", "report_from"];
 
 /// Everything in brackets.
 const SECTIONS: [&str; 23] = [

@@ -19,6 +19,7 @@ on_both!(
     results_say_what_the_domains_say,
     policies_are_enforced,
     signatures_are_checked,
+    the_message_of_the_rfc_passes,
     many_signatures_cost_no_more_than_a_few,
     what_is_passed_on_is_sealed,
     domains_are_told_what_came_in_their_name,
@@ -347,11 +348,12 @@ fn trusted_sealers_are_believed(io: Io) {
 fn what_is_passed_on_is_sealed(io: Io) {
     let (sink, zone) = (Sink::start(), Zone::start(ZONE));
     let route = format!(
-        "name = \"test\"\ndomains = [\"{DOMAIN}\"]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"",
+        "name = \"test\"\ndomains = [\"{DOMAIN}\", \"far.example\"]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"",
         sink.address.port()
     );
     let server = Server::start(setup(io, &zone, "").with("[route]", &route));
     server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "one"], "").ok();
+    server.rockdove(&["account", "forward", &format!("ben@{DOMAIN}"), "--to", "eve@far.example"], "").ok();
     let folder = server.path("keys");
     fs::create_dir(&folder).expect("a folder");
     let mut records = published(&folder, &zone, &["a.example", "list.example"]);
@@ -364,8 +366,10 @@ fn what_is_passed_on_is_sealed(io: Io) {
     let signed = tool(&["sign", &folder, "rsa", "a.example"], &letter("x@a.example", "for  another\r\n system"));
     let heard = b"Authentication-Results: mx.list.example; dmarc=pass header.from=a.example\r\n";
     let sealed = tool(&["seal", &folder, "list.example", "mx.list.example"], &[&heard[..], &signed].concat());
-    for (place, (message, set)) in [(&signed, "i=1"), (&sealed, "i=2")].into_iter().enumerate() {
-        let sent = send(&server, STRANGER, "x", "x@nothing.example", "dora", message);
+    // To a recipient at another system of the domain, and to one whose mail is sent on.
+    let passed_on = [(&signed, "dora", "i=1"), (&sealed, "dora", "i=2"), (&signed, "ben", "i=1")];
+    for (place, (message, to, set)) in passed_on.into_iter().enumerate() {
+        let sent = send(&server, STRANGER, "x", "x@nothing.example", to, message);
         assert!(sent.last().starts_with("250 "), "{}", sent.last());
         let received = sink.wait_for(place + 1).remove(place).content;
         let text = String::from_utf8_lossy(&received).into_owned();
@@ -453,6 +457,74 @@ fn count(server: &Server, report: &[u8], counted: &mut BTreeMap<String, u32>) {
         let number: u32 = words[3].parse().expect("a count");
         words[3] = "#";
         *counted.entry(words.join(" ")).or_insert(0) += number;
+    }
+}
+
+/// RFC 8463 appendix A.3, with the lines ended by LF.
+const RFC_8463: &str = "DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;
+ d=football.example.com; i=@football.example.com;
+ q=dns/txt; s=brisbane; t=1528637909; h=from : to :
+ subject : date : message-id : from : subject : date;
+ bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;
+ b=/gCrinpcQOoIfuHNQIbq4pgh9kyIK3AQUdt9OdqQehSwhEIug4D11Bus
+ Fa3bT3FY5OsU7ZbnKELq+eXdp1Q1Dw==
+DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed;
+ d=football.example.com; i=@football.example.com;
+ q=dns/txt; s=test; t=1528637909; h=from : to : subject :
+ date : message-id : from : subject : date;
+ bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;
+ b=F45dVWDfMbQDGHJFlXUNB2HKfbCeLRyhDXgFpEL8GwpsRe0IeIixNTe3
+ DhCVlUrSjV4BwcVcOF6+FF3Zo9Rpo1tFOeS9mPYQTnGdaSGsgeefOsk2Jz
+ dA+L10TeYt9BgDfQNZtKdN1WO//KgIqXP7OdEFE4LjFYNcUxZQ4FADY+8=
+From: Joe SixPack <joe@football.example.com>
+To: Suzie Q <suzie@shopping.example.net>
+Subject: Is dinner ready?
+Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)
+Message-ID: <20030712040037.46341.5F8J@football.example.com>
+
+Hi.
+
+We lost the game.  Are you hungry yet?
+
+Joe.
+";
+
+/// The keys of appendix A.2, and a policy.
+const RFC_8463_ZONE: &str = "
+    brisbane._domainkey.football.example.com TXT v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=
+    test._domainkey.football.example.com TXT v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB
+    _dmarc.example.com TXT v=DMARC1; p=reject";
+
+fn the_message_of_the_rfc_passes(io: Io) {
+    let zone = Zone::start(RFC_8463_ZONE);
+    let server = Server::start(setup(io, &zone, ""));
+    let message = RFC_8463.replace('\n', "\r\n");
+    let sent = send(&server, STRANGER, "x", "x@nothing.example", "ada", message.as_bytes());
+    assert!(sent.last().starts_with("250 "), "{}", sent.last());
+    let found = results(&newest(&server, "ada"));
+    for expected in [
+        "dkim=pass header.d=football.example.com header.s=brisbane header.a=ed25519-sha256 header.b=\"/gCrinpc\"",
+        "dkim=pass header.d=football.example.com header.s=test header.a=rsa-sha256 header.b=F45dVWDf",
+        "dmarc=pass header.from=football.example.com policy.dmarc=reject",
+    ] {
+        assert!(found.contains(expected), "wanted {expected}\nfound  {found}");
+    }
+    // A large message, which is read elsewhere than a small one.
+    let folder = server.path("keys");
+    fs::create_dir(&folder).expect("a folder");
+    published(&folder, &zone, &["example.com"]);
+    let large = [&letter("x@example.com", "large")[..], &b"0123456789 abcdef \r\n".repeat(60_000)].concat();
+    let signed = tool(&["sign", &folder.to_string_lossy(), "rsa", "example.com"], &large);
+    let sent = send(&server, STRANGER, "x", "x@nothing.example", "ben", &signed);
+    assert!(sent.last().starts_with("250 "), "{}", sent.last());
+    let found = results(&newest(&server, "ben"));
+    assert!(found.contains("dkim=pass header.d=example.com header.s=rsa"), "{found}");
+    let sent = send(&server, STRANGER, "x", "x@nothing.example", "ben", &[&signed[..], b"more\r\n"].concat());
+    assert!(sent.last().starts_with("550 5.7.1 "), "{}", sent.last());
+    for changed in [("Joe.", "Jim."), ("dinner", "supper"), ("Joe SixPack", "Joe  Sixpack")] {
+        let message = message.replacen(changed.0, changed.1, 1);
+        let sent = send(&server, STRANGER, "x", "x@nothing.example", "ada", message.as_bytes());
+        assert!(sent.last().starts_with("550 5.7.1 "), "{changed:?}: {}", sent.last());
     }
 }
 

@@ -69,7 +69,7 @@ fn envelope(job: &Job, engine: &Engine, owner: Option<AccountId>, by: &str, onwa
     let by_list = onward.first().is_some_and(|onward| onward.by_list);
     let list = if by_list { list::fields(&engine.directory(), by) } else { String::new() };
     let (seal, found) = (&job.verdict.seal, &job.verdict.fields);
-    let prefix = format!("{DELIVERED_TO}: {by}\r\n{trace}{seal}{found}{list}{}", missing_fields(job));
+    let prefix = format!("{seal}{found}{DELIVERED_TO}: {by}\r\n{trace}{list}{}", missing_fields(job));
     let mut outbound = Outbound { recipients, ..envelope_of(job, owner, Bytes::from(prefix)) };
     if by_list {
         // RFC 3461 section 5.2.7.2: what a list sends is a message of its own.

@@ -11,6 +11,7 @@ use super::{Job, list};
 //# When the delivery SMTP server makes the "final delivery" of a
 //# message, it inserts a return-path line at the beginning of the mail
 //# data.
+/// What was found out stands above our `Received`, which tells where it was found out (RFC 8601 section 4.1).
 pub(super) fn trace(job: &mut Job, engine: &Engine) {
     let directory = engine.directory();
     let envelope = &job.mail.envelope;
@@ -29,7 +30,7 @@ pub(super) fn trace(job: &mut Job, engine: &Engine) {
             let return_path = bounces.as_ref().unwrap_or(&return_path);
             let list = list.map(|list| list::fields(&directory, &list.address)).unwrap_or_default();
             Bytes::from(format!(
-                "Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{found}{list}{missing}"
+                "Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{found}{received}{list}{missing}"
             ))
         })
         .collect();

@@ -2,13 +2,13 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
 use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns};
 use crate::{
     config::Config,
+    services::Services,
     trust::{self, Checker},
 };
 
@@ -16,8 +16,8 @@ use crate::{
 pub(super) struct Tools {
     /// For checks of senders.
     pub(super) checker: Checker,
-    /// For what is known of recipients and their domains.
-    pub(super) engine: Arc<Engine>,
+    /// For what is known of recipients and their domains, and for work that takes long.
+    pub(super) services: Arc<Services>,
     /// Connections to scanners.
     pub(super) turns: Turns,
 }
@@ -40,7 +40,7 @@ pub(super) const STAGES: [Stage; 4] = [
     Stage {
         name: "trust",
         wants: trust::wanted,
-        run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
+        run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.services, arrival, verdict)),
     },
     Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
     Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
@@ -55,6 +55,10 @@ pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {
         metrics::counter!("rockdove_inspect_timeouts_total").increment(1);
         tracing::warn!(id = %arrival.envelope.id, ?limit, "a message was not inspected in time ([inspect] timeout)");
         verdict.refusal = Some(later("the message cannot be inspected now, try again later"));
+    }
+    if verdict.octets.is_some() {
+        // It is about the message that came in, not about what a filter has made of it.
+        verdict.seal.clear();
     }
     verdict
 }

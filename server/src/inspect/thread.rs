@@ -77,7 +77,7 @@ struct Inspector {
 async fn run(services: Arc<Services>, mut arrivals: Arrivals, mut context: SideContext) {
     let room = Room::new(services.config().inspect.memory.bytes);
     let checker = Checker::new(&services.config().dns);
-    let tools = Tools { checker, engine: Arc::clone(&services.engine), turns: Turns::default() };
+    let tools = Tools { checker, services: Arc::clone(&services), turns: Turns::default() };
     let inspector = Rc::new(Inspector { services, tools, room });
     let reporter = Rc::clone(&inspector);
     drop(spawn_local(async move { trust::report(Arc::clone(&reporter.services), &reporter.tools.checker).await }));

@@ -1,10 +1,12 @@
 //! Authentication-Results that say to be ours and are not (RFC 8601 section 5).
 //!
-//! Such a field is given another name of the same length while the message is staged. This is the one place where octets
+//! Such a field, or one of a version that nobody knows, is given another name of the same length while the message is staged. This is the one place where octets
 //! of a message are changed: sizes stay what they were, and whoever looks for what was there still finds it.
 
 use bytes::Bytes;
 use memchr::memchr;
+
+use crate::dns::ascii_domain;
 
 /// What is looked for.
 const NAME: &[u8; 22] = b"Authentication-Results";
@@ -137,16 +139,20 @@ impl Forged {
         }
     }
 
+    fn is_ours(&self, id: &str) -> bool {
+        let id = id.strip_suffix('.').unwrap_or(id);
+        let ascii = ascii_domain(id);
+        let is_same = |ours: &String| ascii.is_some() && ascii == ascii_domain(ours);
+        self.ours.iter().any(|ours| ours.eq_ignore_ascii_case(id) || is_same(ours))
+    }
+
     /// Passes the field on when it is known whose it is, or no more is waited for: a field that has not said it by then is
     /// renamed, unless there is nothing in it.
     fn decide(&mut self, out: &mut Vec<u8>, known: Known) {
         let colon = memchr(b':', &self.held).map_or(self.held.len(), |at| at + 1);
         let value = &self.held[colon..];
-        let ours = match authserv_id(value) {
-            Some(id) => {
-                let id = id.strip_suffix('.').unwrap_or(&id);
-                self.ours.iter().any(|ours| ours.eq_ignore_ascii_case(id))
-            }
+        let ours = match start_of_results(value, known) {
+            Some((id, version)) => !matches!(&*version, "" | "1") || self.is_ours(&id),
             None => match known {
                 Known::Some => return,
                 Known::Enough => true,
@@ -161,14 +167,9 @@ impl Forged {
     }
 }
 
-fn is_space(octets: &[u8]) -> bool {
-    octets.iter().all(|octet| matches!(octet, b' ' | b'\t'))
-}
-
-/// The name at the start of results, behind comments and spaces; `None` while it is not complete.
-fn authserv_id(value: &[u8]) -> Option<String> {
-    let mut at = 0;
-    let mut depth = 0_usize;
+/// Behind comments and spaces.
+fn skip_cfws(value: &[u8]) -> Option<&[u8]> {
+    let (mut at, mut depth) = (0, 0_usize);
     loop {
         match value.get(at)? {
             b'\\' if depth > 0 => at += 1,
@@ -176,16 +177,31 @@ fn authserv_id(value: &[u8]) -> Option<String> {
             b')' => depth = depth.saturating_sub(1),
             b' ' | b'\t' | b'\r' | b'\n' => {}
             _ if depth > 0 => {}
-            _ => break,
+            _ => return value.get(at..),
         }
         at += 1;
     }
-    let rest = &value[at..];
-    let (id, _) = match rest.strip_prefix(b"\"") {
+}
+
+fn is_space(octets: &[u8]) -> bool {
+    octets.iter().all(|octet| matches!(octet, b' ' | b'\t'))
+}
+
+/// The name at the start of results and the version behind it, which is mostly not there; `None` while they are not
+/// complete.
+fn start_of_results(value: &[u8], known: Known) -> Option<(String, String)> {
+    let rest = skip_cfws(value)?;
+    let (id, rest) = match rest.strip_prefix(b"\"") {
         Some(quoted) => quoted.split_at(memchr(b'"', quoted)?),
         None => rest.split_at(rest.iter().position(|octet| b" \t\r\n;(".contains(octet))?),
     };
-    Some(id.iter().filter(|octet| **octet != b'\\').map(|octet| char::from(*octet)).collect())
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).replace('\\', "");
+    let version = match skip_cfws(rest.strip_prefix(b"\"").unwrap_or(rest)) {
+        Some(rest) => rest.split(|octet| b" \t\r\n;(".contains(octet)).next().unwrap_or_default(),
+        None if known == Known::Some => return None,
+        None => b"",
+    };
+    Some((text(id), text(version)))
 }
 
 #[cfg(test)]
@@ -214,6 +230,10 @@ mod tests {
             ("Authentication-Results: mail.a.example", true),
             ("Authentication-Results: mail.a.example.b.example; none", false),
             ("Authentication-Results: b.example; x=mail.a.example", false),
+            ("Authentication-Results: b.example 1; none", false),
+            ("Authentication-Results: b.example 2; none", true),
+            ("Authentication-Results: b.example (c)\r\n 2 ; none", true),
+            ("Authentication-Results: \"mail.b.example\"; none", false),
             ("Authentication-Results:", false),
             ("Authentication-Results", false),
             ("Authentication-Results-X: mail.a.example; none", false),

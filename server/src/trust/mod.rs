@@ -26,9 +26,11 @@ mod zone;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use bytes::Bytes;
 use mail_auth::AuthenticatedMessage;
 use rockdove_engine::Engine;
 use rockdove_smtp::{Client, Recipient, Role};
+use tokio::sync::oneshot;
 
 pub use forged::Forged;
 pub use verify::Checker;
@@ -39,6 +41,9 @@ use crate::{
     inspect::{self, Verdict},
     services::Services,
 };
+
+/// Octets of a message that is read at once, in a millisecond or so.
+const READ_AT_ONCE_MAX: usize = 256 * 1024;
 
 /// Whether what this client sends is checked.
 pub fn wanted(config: &Config, client: &Client) -> bool {
@@ -67,7 +72,7 @@ fn is_exempt(config: &Config, remote: Option<SocketAddr>) -> bool {
 }
 
 /// Checks a message and adds what follows to its verdict.
-pub async fn inspect(checker: &Checker, engine: &Engine, arrival: &inspect::Arrival, verdict: &mut Verdict) {
+pub async fn inspect(checker: &Checker, services: &Services, arrival: &inspect::Arrival, verdict: &mut Verdict) {
     let Some(address) = arrival.address() else { return };
     let settings = &arrival.config.trust;
     let facts = verify::Arrival {
@@ -77,7 +82,7 @@ pub async fn inspect(checker: &Checker, engine: &Engine, arrival: &inspect::Arri
         hostname: &arrival.config.hostname,
         received_unix_s: arrival.received_unix_s,
     };
-    let message = AuthenticatedMessage::parse(&arrival.octets).unwrap_or_default();
+    let message = read(services, &arrival.octets).await;
     let (found, chain) = Box::pin(checker.check(settings, facts, &message)).await;
     let judgement = judge::judge(settings, &facts, &found);
     if settings.report_from.is_some() {
@@ -88,11 +93,31 @@ pub async fn inspect(checker: &Checker, engine: &Engine, arrival: &inspect::Arri
     verdict.junk |= judgement.junk;
     verdict.refusal = judgement.refusal;
     if verdict.refusal.is_none()
-        && let Some(domain) = passes_on(engine, arrival)
+        && let Some(domain) = passes_on(&services.engine, arrival)
     {
-        let keys = engine.directory().signing_keys(domain);
+        let keys = services.engine.directory().signing_keys(domain);
         verdict.seal = seal::seal(&keys, &message, &chain, results.body()).unwrap_or_default();
     }
+}
+
+/// Reads a message. What its signatures need of a large body is worked out on the storage pool: other inspections go on.
+async fn read<'x>(services: &Services, octets: &'x Bytes) -> AuthenticatedMessage<'x> {
+    let at_once = || AuthenticatedMessage::parse(octets).unwrap_or_default();
+    if octets.len() <= READ_AT_ONCE_MAX {
+        return at_once();
+    }
+    let ((tell, told), whole) = (oneshot::channel(), octets.clone());
+    let read = move || {
+        let message = AuthenticatedMessage::parse(&whole).unwrap_or_default();
+        drop(tell.send((message.body_offset, message.body_hashes)));
+    };
+    if services.storage.run(read).is_err() {
+        return at_once();
+    }
+    let Ok((body_offset, body_hashes)) = told.await else { return at_once() };
+    let header = usize::try_from(body_offset).ok().and_then(|end| octets.get(..end)).unwrap_or(octets);
+    let message = AuthenticatedMessage::parse(header).unwrap_or_default();
+    AuthenticatedMessage { raw_message: octets, body_offset, body_hashes, ..message }
 }
 
 /// The domain of ours that passes the message on, if one does.

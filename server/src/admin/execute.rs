@@ -187,7 +187,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
     let asked = request.clone();
     let plain = |command: Command, line: String| host.run(command).map(|_| line);
     let result = match request {
-        Request::Status | Request::Metrics => return facts(host, &request, emit),
+        Request::Status | Request::Metrics | Request::TlsReports => return facts(host, &request, emit),
         Request::DomainList | Request::AccountList | Request::AliasList | Request::GroupList => {
             return list(host, &request, emit);
         }
@@ -216,11 +216,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         | Request::DkimActivate { .. }
         | Request::DkimRemove { .. } => return dkim::carry_out(host, request, emit),
         Request::Quarantine(wanted) => return quarantine::carry_out(host, &wanted, emit),
-        Request::QueueList { .. }
-        | Request::QueueShow { .. }
-        | Request::QueueHops
-        | Request::QueueEdit { .. }
-        | Request::TlsReports => {
+        Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
             return queue::carry_out(host, request, emit);
         }
         Request::DomainAdd { name } => {
@@ -280,6 +276,10 @@ fn facts(host: &Host, request: &Request, emit: Emit<'_>) -> io::Result<Result<St
     let Some(server) = &host.server else {
         return Ok(Err("no server is running".to_owned()));
     };
+    if *request == Request::TlsReports {
+        server.services.tls_reports_wanted.notify_one();
+        return Ok(Ok("what was counted so far is being reported; the log tells to whom".to_owned()));
+    }
     emit(match request {
         Request::Metrics => Reply::Metrics(server.metrics(&host.engine)),
         _ => Reply::Status(server.status(&host.engine)),

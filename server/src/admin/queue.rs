@@ -46,13 +46,6 @@ pub(super) fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Re
             }
             Err(error) => Ok(Err(error.to_string())),
         },
-        Request::TlsReports => Ok(match &host.server {
-            Some(server) => {
-                server.services.tls_reports_wanted.notify_one();
-                Ok("what was counted so far is being reported; the log tells to whom".to_owned())
-            }
-            None => Err("no server is running".to_owned()),
-        }),
         Request::QueueEdit { messages, filter, edit } => Ok(change(host, &messages, filter.as_ref(), &edit)),
         _ => Ok(Err("not a request about the queue".to_owned())),
     }

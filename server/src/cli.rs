@@ -40,6 +40,15 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+enum GateAction {
+    /// Give back at once what limits have taken from somebody.
+    Refill {
+        /// The address of a client or its network, the address of an account, or a domain.
+        who: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Action {
     /// Serve in the foreground until SIGTERM or SIGINT; SIGHUP reads the configuration and the certificate again.
     Serve,
@@ -75,6 +84,9 @@ enum Action {
     /// Mail that waits to leave.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// What keeps strangers and users in bounds.
+    #[command(subcommand)]
+    Gate(GateAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -337,6 +349,10 @@ impl Cli {
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
+            Action::Gate(GateAction::Refill { who }) => {
+                let mut link = Link::server(&config::read(&path)?)?;
+                ask(&mut link, Request::GateRefill { who }, Show::new(false))
+            }
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),

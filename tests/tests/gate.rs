@@ -123,6 +123,10 @@ fn messages_of_an_address_have_a_rate_that_survives_a_restart() {
     server.stop();
     server.run();
     assert!(Client::from(&server, HERE).say("MAIL FROM:<b@far.example>").starts_with("450 4.7.1 "));
+    let refill = |who: &str| server.rockdove(&["gate", "refill", who], "").ok();
+    assert_eq!(refill(FAR).trim(), format!("no limit holds back {FAR}"));
+    assert_eq!(refill(HERE).trim(), format!("filled for {HERE}: connections, messages, few"));
+    assert!(Client::from(&server, HERE).say("MAIL FROM:<b@far.example>").starts_with("250 "));
     assert_eq!(Pop3::inbox(&server, "ada").len(), 8);
 }
 
@@ -152,6 +156,8 @@ fn an_account_has_a_rate_wherever_it_sits() {
     server.stop();
     server.run();
     assert!(Client::submitting(&server, "ada").say("MAIL FROM:<ada@rockdove.test>").starts_with("450 4.7.1 "));
+    server.rockdove(&["gate", "refill", ADA], "").ok();
+    assert!(Client::submitting(&server, "ada").say("MAIL FROM:<ada@rockdove.test>").starts_with("250 "));
     assert_eq!((Pop3::inbox(&server, "ada").len(), Pop3::inbox(&server, "ben").len()), (1, 1));
 }
 
@@ -199,6 +205,7 @@ fn who_speaks_before_the_greeting_is_sent_off(io: Io) {
     hasty.wire.send(b"EHLO x\r\nMAIL FROM:<a@far.example>\r\n");
     let said = hasty.wire.rest();
     assert!(said.starts_with("421 4.7.0 ") && said.lines().count() == 1, "{said}");
+    assert!(server.log().contains("spoke before the greeting"), "{}", server.log());
     let began = Instant::now();
     let mut patient = Client::from(&server, FAR);
     assert!(began.elapsed() >= Duration::from_secs(2));

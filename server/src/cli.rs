@@ -17,7 +17,9 @@ use crate::{
     demo,
     failure::{Failure, refused},
     publish::{self, DkimAction},
+    quarantine::QuarantineAction,
     queue::QueueAction,
+    reports,
     runtime::clock,
     serve,
     sharing::{AclAction, GroupAction},
@@ -87,6 +89,9 @@ enum Action {
     /// What keeps strangers and users in bounds.
     #[command(subcommand)]
     Gate(GateAction),
+    /// Mail that is kept apart: what a scanner or a filter has found.
+    #[command(subcommand)]
+    Quarantine(QuarantineAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -148,6 +153,19 @@ enum DomainAction {
         #[command(flatten)]
         format: ListFormat,
     },
+    /// Show the DMARC reports that others have sent to an account of a running server.
+    Reports {
+        /// Address of the account that gets them.
+        address: String,
+        /// Look into this mailbox only; any number of times.
+        #[arg(long)]
+        mailbox: Vec<String>,
+        /// Only reports about this domain.
+        #[arg(long)]
+        domain: Option<String>,
+        #[command(flatten)]
+        format: ListFormat,
+    },
     /// Show or change whose mailboxes the accounts of a domain see as public.
     Public {
         /// The domain.
@@ -199,6 +217,20 @@ enum AccountAction {
         #[command(flatten)]
         password: PasswordSource,
     },
+    /// Show or change where the mail of an account is sent on to.
+    Forward {
+        /// Address of the account.
+        address: String,
+        /// An address, here or elsewhere, that gets its mail from now on; may be given several times.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "none")]
+        to: Vec<String>,
+        /// The account gets its mail too.
+        #[arg(long, requires = "to")]
+        keep: bool,
+        /// Nobody else gets it any more.
+        #[arg(long)]
+        none: bool,
+    },
     /// Change a quota.
     Quota {
         /// Address of the account.
@@ -214,7 +246,7 @@ enum AliasAction {
     Add {
         /// The address.
         alias: String,
-        /// Local addresses that receive its mail.
+        /// Addresses, here or elsewhere, that receive its mail.
         #[arg(required = true)]
         targets: Vec<String>,
     },
@@ -353,6 +385,7 @@ impl Cli {
                 let mut link = Link::server(&config::read(&path)?)?;
                 ask(&mut link, Request::GateRefill { who }, Show::new(false))
             }
+            Action::Quarantine(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),
@@ -408,6 +441,9 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
         DomainAction::Dkim(action) => action.run(path),
         DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
+        DomainAction::Reports { address, mailbox, domain, format } => {
+            reports::show(path, &address, &mailbox, domain.as_deref(), format.json)
+        }
         DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
         DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
         DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),
@@ -457,6 +493,12 @@ fn account(action: AccountAction, path: &Path) -> Result<(), Failure> {
             let config = config::read(path)?;
             let password = password.read(&address)?;
             ask(&mut Link::open(&config)?, Request::AccountPassword { address, password }, text)
+        }
+        AccountAction::Forward { address, to, keep: _, none: false } if to.is_empty() => {
+            simply(path, Request::AccountShow { address }, text)
+        }
+        AccountAction::Forward { address, to: targets, keep, none: _ } => {
+            simply(path, Request::AccountForward { address, targets, keep }, text)
         }
         AccountAction::Quota { address, size } => {
             simply(path, Request::AccountQuota { address, quota_bytes: size.0 }, text)

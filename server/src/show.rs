@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, QueuedFacts, Reply, Status, StorageFacts,
+        DomainFacts, QuarantinedFacts, QueuedFacts, Reply, Status, StorageFacts,
     },
     config::Size,
 };
@@ -92,10 +92,7 @@ impl Show {
             Reply::Domain(DomainFacts { name, catch_all: Some(target), .. }) => {
                 self.line(format_args!("{name}  unknown addresses: {target}"));
             }
-            Reply::Account(AccountFacts { address, quota_bytes: None, .. }) => self.line(format_args!("{address}")),
-            Reply::Account(AccountFacts { address, quota_bytes: Some(bytes), .. }) => {
-                self.line(format_args!("{address}  quota: {}", Size { bytes }));
-            }
+            Reply::Account(account) => self.account(&account),
             Reply::Use(AccountUse { used_bytes, messages, deleted_bytes, deleted_messages }) => {
                 self.line(format_args!("{messages} messages, {used_bytes} octets"));
                 if deleted_messages > 0 {
@@ -121,6 +118,7 @@ impl Show {
                 self.line(format_args!("{selector}  {algorithm}  {active}"));
                 self.line(format_args!("    {selector}._domainkey.{domain}  TXT  {record}"));
             }
+            Reply::Quarantined(message) => self.quarantined(&message),
             Reply::Queued(message) => self.queued(&message),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
@@ -133,6 +131,21 @@ impl Show {
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
             Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
         }
+    }
+
+    fn account(&mut self, account: &AccountFacts) {
+        let AccountFacts { address, quota_bytes, forward, keeps, .. } = account;
+        let quota = quota_bytes.map(|bytes| format!("  quota: {}", Size { bytes })).unwrap_or_default();
+        let kind = if *keeps { "also to" } else { "sent on to" };
+        let forward = if forward.is_empty() { String::new() } else { format!("  {kind}: {}", forward.join(", ")) };
+        self.line(format_args!("{address}{quota}{forward}"));
+    }
+
+    fn quarantined(&mut self, message: &QuarantinedFacts) {
+        let QuarantinedFacts { message, sender, size_bytes, received_unix_s, subject, reason, .. } = message;
+        let when = date::date_time(*received_unix_s);
+        self.line(format_args!("{message}  from: <{sender}>  {when}  {size_bytes} octets  {subject}"));
+        self.line(format_args!("    {reason}"));
     }
 
     fn queued(&mut self, message: &QueuedFacts) {
@@ -150,10 +163,11 @@ impl Show {
     }
 
     fn checked(&mut self, facts: &CheckFacts) {
-        let CheckFacts { accounts, mailboxes, entries, messages, queued, parts, findings, repaired } = facts;
+        let CheckFacts { accounts, mailboxes, entries, messages, queued, quarantined, events, .. } = facts;
+        let CheckFacts { parts, findings, repaired, .. } = facts;
         self.line(format_args!(
             "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {queued} in \
-             the queue, {parts} parts"
+             the queue, {quarantined} in the quarantine, {events} events, {parts} parts"
         ));
         if *repaired > 0 {
             self.line(format_args!("{repaired} repaired"));
@@ -198,6 +212,7 @@ impl Show {
             Reply::DeletedMailbox(mailbox) => json!(mailbox),
             Reply::DeletedMessage(message) => json!(message),
             Reply::Dkim(key) => json!(key),
+            Reply::Quarantined(message) => json!(message),
             Reply::Queued(message) => json!(message),
             Reply::QueueHop(hop) => json!(hop),
             Reply::Alias(alias) => json!(alias),

@@ -39,7 +39,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Everything in brackets.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 21] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -55,6 +55,11 @@ const SECTIONS: [&str; 16] = [
     "[greylist]",
     "[[limit]]",
     "[inspect]",
+    "[trust]",
+    "[clamd]",
+    "[rspamd]",
+    "[[milter]]",
+    "[quarantine]",
     "[log]",
 ];
 
@@ -116,6 +121,7 @@ fn the_page_knows_what_a_reload_changes() {
         ("[store]", "memory = \"1 GiB\"", vec!["store.memory"]),
         ("[store]", "free_space_min = \"1 GiB\"", vec![]),
         ("[outbound]", "port = 26", vec!["outbound"]),
+        ("[quarantine]", "keep = \"1 d\"", vec![]),
         ("[dns]", "timeout = \"1 s\"", vec!["dns"]),
         ("[gate]", "greet_delay = \"2 s\"", vec![]),
         ("[greylist]", "enabled = true", vec![]),
@@ -182,6 +188,13 @@ fn mistakes_are_named_with_line_and_column() {
         (&format!("{SHORTEST}[limits]\nrecipients = 10\n"), "3:1", "at least 100"),
         (&format!("{SHORTEST}[timeouts]\nimap_autologout = \"5 min\"\n"), "3:1", "at least \"30 min\""),
         (&format!("{SHORTEST}[timeouts]\nsmtp_command = \"5\"\n"), "4:16", "is not a time"),
+        (&format!("{SHORTEST}[clamd]\naddress = \"nowhere\"\n"), "4:11", "is no address"),
+        (&format!("{SHORTEST}[clamd]\naddress = \"h:1\"\ntimeout = \"0 s\"\n"), "3:1", "clamd: connections"),
+        (
+            &format!("{SHORTEST}{}", "[[milter]]\nname = \"a\"\naddress = \"h:1\"\n".repeat(2)),
+            "3:1",
+            "two milters called a",
+        ),
         (&format!("{SHORTEST}[tls]\nkey = \"k.pem\"\n"), "3:1", "needs both"),
         (&format!("{SHORTEST}[runtime]\nio = \"kqueue\"\n"), "4:6", "kqueue"),
         (&format!("{SHORTEST}[[listener]]\nprotocol = \"imap\"\naddress = \"here:143\"\n"), "5:11", "not an address"),

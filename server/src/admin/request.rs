@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::quarantine::{QuarantineRequest, QuarantinedFacts};
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
@@ -141,11 +143,20 @@ pub enum Request {
         /// Octets; `None` for no limit.
         quota_bytes: Option<u64>,
     },
+    /// Sends the mail of an account on, or no more.
+    AccountForward {
+        /// Primary address.
+        address: String,
+        /// Addresses, here or elsewhere; none: to nobody.
+        targets: Vec<String>,
+        /// The account gets a copy too.
+        keep: bool,
+    },
     /// Makes an alias, or replaces its targets.
     AliasAdd {
         /// The address.
         alias: String,
-        /// Local addresses.
+        /// Addresses, here or elsewhere.
         targets: Vec<String>,
     },
     /// Removes an alias.
@@ -190,6 +201,8 @@ pub enum Request {
         /// An address of a client or its network, the address of an account, or a domain.
         who: String,
     },
+    /// Mail that is kept apart: [`Reply::Quarantined`].
+    Quarantine(QuarantineRequest),
     /// Mail that waits to leave: [`Reply::Queued`].
     QueueList {
         /// Only this.
@@ -306,6 +319,8 @@ pub enum Reply {
     DeletedMailbox(DeletedMailboxFacts),
     /// A message that was expunged, or that is in a deleted mailbox.
     DeletedMessage(DeletedMessageFacts),
+    /// A message that is kept apart.
+    Quarantined(QuarantinedFacts),
     /// A message that waits to leave.
     Queued(QueuedFacts),
     /// How much waits for a next hop.
@@ -399,6 +414,16 @@ pub struct AccountFacts {
     pub quota_bytes: Option<u64>,
     /// When it was added, in seconds since 1970.
     pub created_unix_s: i64,
+    /// Addresses that its mail is sent on to.
+    #[serde(default)]
+    pub forward: Vec<String>,
+    /// It gets its mail itself: what is sent on too.
+    #[serde(default = "yes")]
+    pub keeps: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What an account uses.
@@ -581,6 +606,12 @@ pub struct CheckFacts {
     /// Messages that wait to leave.
     #[serde(default)]
     pub queued: u64,
+    /// Events of the trace.
+    #[serde(default)]
+    pub events: u64,
+    /// Messages that are kept apart.
+    #[serde(default)]
+    pub quarantined: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.

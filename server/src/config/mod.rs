@@ -10,6 +10,8 @@ mod gate;
 mod inspect;
 mod model;
 mod read;
+mod scan;
+mod trust;
 mod values;
 
 pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
@@ -19,6 +21,11 @@ pub use model::{
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
+pub use scan::{
+    ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
+    ScannerAddress, Whose,
+};
+pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};
 
 pub use crate::net::listeners::{ListenAddress, ListenerConfig, Protocol, TlsMode};

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    DnsList, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit,
+    DnsList, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit, ScanSettings, TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -59,6 +59,10 @@ pub struct Config {
     pub dns_lists: Vec<DnsList>,
     /// `[inspect]`.
     pub inspect: InspectSettings,
+    /// `[trust]`.
+    pub trust: TrustSettings,
+    /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.
+    pub scan: ScanSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

@@ -12,8 +12,10 @@ use toml::Spanned;
 
 use super::{
     Config, DnsSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
-    LogSettings, LoginSettings, OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings,
-    TimeoutSettings, TlsFiles, TlsMode, gate, values::Span,
+    LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings,
+    ScanSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TrustSettings, gate,
+    scan::{ClamdSection, MilterSection, RspamdSection},
+    values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -107,6 +109,14 @@ struct File {
     dnsbl: Vec<Spanned<gate::DnsblSection>>,
     #[serde(default)]
     inspect: InspectSettings,
+    clamd: Option<Spanned<ClamdSection>>,
+    rspamd: Option<Spanned<RspamdSection>>,
+    #[serde(default)]
+    milter: Vec<Spanned<MilterSection>>,
+    #[serde(default)]
+    quarantine: QuarantineSettings,
+    #[serde(default)]
+    trust: Placed<TrustSettings>,
     #[serde(default)]
     log: LogSettings,
 }
@@ -250,7 +260,9 @@ impl Check<'_> {
         let listeners_implied = file.listener.is_empty();
         let listeners = if listeners_implied { implied_listeners(&data_dir) } else { self.listeners(file.listener) };
         self.check_outbound(&file.outbound);
+        self.check_trust(&file.trust, file.inspect.timeout);
         let routes = self.routes(file.route);
+        let scan = self.scanners(file.clamd, file.rspamd, file.milter, file.quarantine);
         self.check_gate(&file.gate, &file.greylist);
         let mut say = |span, what| self.say(Some(span), what);
         let (rates, dns_lists) = (gate::limits(file.limit, &mut say), gate::dns_lists(file.dnsbl, &mut say));
@@ -275,6 +287,8 @@ impl Check<'_> {
             rates,
             dns_lists,
             inspect: file.inspect,
+            trust: file.trust.value,
+            scan,
             log: file.log,
         }
     }
@@ -340,6 +354,19 @@ impl Check<'_> {
         }
     }
 
+    fn check_trust(&mut self, trust: &Placed<TrustSettings>, timeout: Span) {
+        let (span, trust) = (&trust.span, &trust.value);
+        if trust.time_limit < Span::seconds(1) || trust.time_limit >= timeout {
+            let what = format!("trust.time_limit: at least \"1 s\", and less than inspect.timeout (\"{timeout}\")");
+            self.say(span.clone(), what);
+        }
+        if trust.authserv_id.as_deref().is_some_and(|id| {
+            id.is_empty() || !id.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"();".contains(&octet))
+        }) {
+            self.say(span.clone(), "trust.authserv_id: a name, as in \"example.org\"".to_owned());
+        }
+    }
+
     fn check_outbound(&mut self, outbound: &Placed<OutboundSettings>) {
         let (span, outbound) = (&outbound.span, &outbound.value);
         if outbound.connections == 0 || outbound.connections_per_destination == 0 {
@@ -353,6 +380,27 @@ impl Check<'_> {
         if outbound.expire < outbound.retry_first {
             self.say(span.clone(), "outbound.expire: at least outbound.retry_first".to_owned());
         }
+    }
+
+    fn scanners(
+        &mut self,
+        clamd: Option<Spanned<ClamdSection>>,
+        rspamd: Option<Spanned<RspamdSection>>,
+        milters: Vec<Spanned<MilterSection>>,
+        quarantine: QuarantineSettings,
+    ) -> ScanSettings {
+        let first = clamd.as_ref().map(Spanned::span).or_else(|| rspamd.as_ref().map(Spanned::span));
+        let span = first.or_else(|| milters.first().map(Spanned::span));
+        let scan = ScanSettings {
+            clamd: clamd.map(|section| section.into_inner().settings()),
+            rspamd: rspamd.map(|section| section.into_inner().settings()),
+            milters: milters.into_iter().map(|section| section.into_inner().settings()).collect(),
+            quarantine,
+        };
+        for problem in scan.problems() {
+            self.say(span.clone(), problem);
+        }
+        scan
     }
 
     fn check_gate(&mut self, gate: &Placed<GateSettings>, greylist: &Placed<GreylistSettings>) {

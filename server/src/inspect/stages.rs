@@ -1,15 +1,26 @@
 //! The stages in their order, and the run through them.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
+use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
-use super::{Arrival, Verdict, room::later};
-use crate::config::Config;
+use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns};
+use crate::{
+    config::Config,
+    trust::{self, Checker},
+};
 
 /// What stages work with.
-pub(super) struct Tools {}
+pub(super) struct Tools {
+    /// For checks of senders.
+    pub(super) checker: Checker,
+    /// For what is known of recipients and their domains.
+    pub(super) engine: Arc<Engine>,
+    /// Connections to scanners.
+    pub(super) turns: Turns,
+}
 
 /// A stage at work.
 pub(super) type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -25,7 +36,16 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 0] = [];
+pub(super) const STAGES: [Stage; 4] = [
+    Stage {
+        name: "trust",
+        wants: trust::wanted,
+        run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
+    },
+    Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
+    Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
+    Stage { name: "milter", wants: milter::wants, run: milter::run },
+];
 
 /// Runs the stages until one refuses the message, or the time is over.
 pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {

@@ -108,8 +108,7 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     let (kv, checkpoints) = (Arc::clone(&threads.store.kv), Arc::clone(&threads.checkpoints));
     let services = Arc::clone(&threads.services);
     let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, kv, checkpoints, services);
-    let control =
-        control(&data_dir, &threads.store.engine, facts).map_err(refused("cannot open the control socket"))?;
+    let control = control(&data_dir, &threads.services, facts).map_err(refused("cannot open the control socket"))?;
     announce(backend, workers, &data_dir);
     let grace = config.timeouts.shutdown.duration();
     let mut reload = Reload { path, started: config, data_dir: &data_dir, tls, limits, services: &threads.services };
@@ -187,7 +186,7 @@ impl Threads {
         let indexer = Indexer::new(engine);
         let checkpoints = Arc::new(Checkpoints::new(data_dir));
         let sweeping = Arc::clone(&checkpoints);
-        let (removing, stopping) = (Arc::clone(engine), Arc::new(AtomicBool::new(false)));
+        let (removing, stopping) = (Arc::clone(&services), Arc::new(AtomicBool::new(false)));
         let stop = Arc::clone(&stopping);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
@@ -242,8 +241,9 @@ fn collect(engine: &Engine) {
     }
 }
 
-fn control(data_dir: &DataDir, engine: &Arc<Engine>, facts: ServerFacts) -> io::Result<Control> {
-    let host = Host::new(Arc::clone(engine), Some(facts));
+fn control(data_dir: &DataDir, services: &Arc<Services>, facts: ServerFacts) -> io::Result<Control> {
+    let in_force = Arc::clone(services);
+    let host = Host::new(Arc::clone(&services.engine), Some(facts), Box::new(move || in_force.config()));
     Control::start(&data_dir.control_socket(), Box::new(move |line, send| admin::answer(&host, line, send)))
 }
 

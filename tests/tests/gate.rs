@@ -84,7 +84,9 @@ const NEIGHBOUR: &str = "192.0.2.8";
 const FAR: &str = "198.51.100.7";
 
 fn setup() -> Setup {
+    // What mail says of itself is another matter: it all belongs into the inbox here.
     Setup::new(Io::Epoll, &[Door::Mx, Door::MxProxied, Door::Submission, Door::Pop3])
+        .with("trust", "exempt = [\"0.0.0.0/0\", \"::/0\"]")
 }
 
 fn starts(replies: &[String; 2], mail: &str, rcpt: &str) {

@@ -75,6 +75,8 @@ class Rockdove(servers.Rockdove):
         if name == "rockdove.toml":
             text += f'[outbound]\nconnections_per_destination = 20\n[[route]]\nname = "sink"\n'
             text += f'domains = ["{servers.DOMAIN}"]\nhost = "127.0.0.1"\nport = {self.sink.port}\ntls = "none"\n'
+            # What is measured is the relaying, also while the sink is not there yet.
+            text += '[gate]\ncallforward = false\n'
         return super().write(name, text)
 
     def address(self):

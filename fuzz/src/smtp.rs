@@ -125,6 +125,7 @@ impl Host {
             // The keys belong to no password.
             Ask::ScramProved { .. } => unreachable!("a proof of nothing"),
             Ask::ScramFailed { .. } => Answer::Noted,
+            Ask::SpokeFirst => unreachable!("nobody waits for a greeting here"),
             Ask::Hello { .. } => Answer::Hello(self.fails().then(|| refusal(550))),
             Ask::Sender { address } => {
                 assert!(self.role != Role::Submission || self.login.is_some(), "a sender before login");

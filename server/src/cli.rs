@@ -44,6 +44,15 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+enum GateAction {
+    /// Give back at once what limits have taken from somebody.
+    Refill {
+        /// The address of a client or its network, the address of an account, or a domain.
+        who: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Action {
     /// Serve in the foreground until SIGTERM or SIGINT; SIGHUP reads the configuration and the certificate again.
     Serve,
@@ -82,6 +91,9 @@ enum Action {
     /// Mail that waits to leave.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// What keeps strangers and users in bounds.
+    #[command(subcommand)]
+    Gate(GateAction),
     /// Mail that is kept apart: what a scanner or a filter has found.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
@@ -372,6 +384,10 @@ impl Cli {
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
+            Action::Gate(GateAction::Refill { who }) => {
+                let mut link = Link::server(&config::read(&path)?)?;
+                ask(&mut link, Request::GateRefill { who }, Show::new(false))
+            }
             Action::Quarantine(action) => action.run(&path),
             Action::Trace(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),

@@ -38,6 +38,8 @@ pub enum Ask {
         /// Authentication identity.
         login: String,
     },
+    /// The client spoke before the greeting and is sent off; only for the host's count. Answer: [`Answer::Noted`].
+    SpokeFirst,
     /// May this client go on, by the name that it gives itself? Only on MX. Answer: [`Answer::Hello`].
     Hello {
         /// What it said behind EHLO or HELO.

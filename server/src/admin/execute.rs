@@ -14,7 +14,7 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, dkim, forwarding, lists, quarantine, queue,
+    accounts, backup, dkim, forwarding, gate, lists, quarantine, queue,
     request::{
         AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, QueueStatus, Reply, Request,
         Status,
@@ -219,6 +219,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
             return queue::carry_out(host, request, emit);
         }
+        Request::GateRefill { who } => return Ok(gate::refill(host, &who)),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

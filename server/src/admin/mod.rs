@@ -12,6 +12,7 @@ mod backup;
 mod dkim;
 mod execute;
 mod forwarding;
+mod gate;
 mod link;
 mod lists;
 mod quarantine;

@@ -230,6 +230,11 @@ pub enum Request {
         /// Primary address.
         address: String,
     },
+    /// Gives back at once what limits have taken from somebody.
+    GateRefill {
+        /// An address of a client or its network, the address of an account, or a domain.
+        who: String,
+    },
     /// Mail that is kept apart: [`Reply::Quarantined`].
     Quarantine(QuarantineRequest),
     /// Mail that waits to leave: [`Reply::Queued`].

@@ -100,6 +100,10 @@ impl Front<SmtpSession> for SmtpFront {
                 self.who.scram_done(&login, None, false);
                 replier.reply(id, Answer::Noted);
             }
+            Ask::SpokeFirst => {
+                self.visitor.spoke_first();
+                replier.reply(id, Answer::Noted);
+            }
             Ask::Hello { name } => replier.reply(id, Answer::Hello(self.visitor.hello(&name))),
             Ask::Sender { address } => self.check_sender(id, address.as_ref(), replier),
             Ask::Recipient { address, size_declared } => self.check_recipient(id, address, size_declared, replier),

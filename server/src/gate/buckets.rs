@@ -104,6 +104,14 @@ impl Buckets {
         }
     }
 
+    /// Fills a bucket; whether something was missing.
+    pub(super) fn fill(&mut self, limit: &RateLimit, whose: &str, now_s: u64) -> bool {
+        let key = Charge { limit, whose: whose.to_owned(), units: 0 }.key();
+        let missing = self.0.get(&key).is_some_and(|full_ns| full_ns > now_s.saturating_mul(NS_PER_S));
+        self.0.remove(&key);
+        missing
+    }
+
     /// The buckets that are not full, for the file.
     pub(super) fn entries(&self, now_s: u64) -> impl Iterator<Item = (&Key, u64)> {
         let now_ns = now_s.saturating_mul(NS_PER_S);

@@ -21,8 +21,8 @@ const HASH_OCTETS: usize = 32;
 /// Octets of the file: all entries that there may be are 20 MiB.
 const FILE_OCTETS_MAX: u64 = 64 << 20;
 
-/// The file's octets.
-pub(super) fn octets(memory: &Memory, now_s: u64) -> Vec<u8> {
+/// What the file says, without its hash.
+pub(super) fn content(memory: &Memory, now_s: u64) -> Vec<u8> {
     let mut out = HEAD.to_vec();
     for (key, full_ns) in memory.buckets.entries(now_s) {
         out.push(BUCKET);
@@ -36,14 +36,13 @@ pub(super) fn octets(memory: &Memory, now_s: u64) -> Vec<u8> {
         out.extend_from_slice(&seen.last_s.to_be_bytes());
         out.extend_from_slice(&seen.passes.to_be_bytes());
     }
-    let hash = blake3::hash(&out);
-    out.extend_from_slice(hash.as_bytes());
     out
 }
 
 /// Writes the file. Others may not read it.
-pub(super) fn write(path: &Path, octets: &[u8]) -> io::Result<()> {
-    write_private(path, octets)
+pub(super) fn write(path: &Path, mut content: Vec<u8>, hash: blake3::Hash) -> io::Result<()> {
+    content.extend_from_slice(hash.as_bytes());
+    write_private(path, &content)
 }
 
 /// Remembers what is in the file, as far as it is one.
@@ -106,6 +105,12 @@ mod tests {
 
     fn empty() -> Memory {
         Memory { buckets: Buckets::default(), greylist: Greylist::default() }
+    }
+
+    fn octets(memory: &Memory, now_s: u64) -> Vec<u8> {
+        let content = content(memory, now_s);
+        let hash = blake3::hash(&content);
+        [&content[..], hash.as_bytes()].concat()
     }
 
     #[test]

@@ -24,13 +24,17 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use rockdove_engine::AccountId;
 use rockdove_smtp::Refusal;
 
 pub use ask::start;
 pub use visitor::Visitor;
 
 use self::{ask::Door, buckets::Buckets, grey::Greylist};
-use crate::runtime::clock;
+use crate::{
+    config::{Config, Per, RateLimit},
+    runtime::clock,
+};
 
 /// What something is remembered by: a hash, so that all are of one size and no file tells who wrote to whom.
 type Key = [u8; 16];
@@ -49,6 +53,8 @@ fn key(words: &[&str]) -> Key {
 pub struct Gate {
     memory: Mutex<Memory>,
     door: Door,
+    /// Hash of what was written last.
+    last_kept: Mutex<Option<blake3::Hash>>,
 }
 
 /// What is remembered of clients.
@@ -60,7 +66,7 @@ struct Memory {
 impl Default for Gate {
     fn default() -> Self {
         let memory = Memory { buckets: Buckets::default(), greylist: Greylist::default() };
-        Self { memory: Mutex::new(memory), door: Door::default() }
+        Self { memory: Mutex::new(memory), door: Door::default(), last_kept: Mutex::default() }
     }
 }
 
@@ -74,12 +80,39 @@ impl Gate {
         kept::read(path, &mut self.memory(), now_s());
     }
 
-    /// Writes what is remembered to a file, whole or not at all.
+    /// Writes what is remembered to a file, whole or not at all; nothing when it is there already.
     pub fn keep(&self, path: &Path) {
-        let octets = kept::octets(&self.memory(), now_s());
-        if let Err(error) = kept::write(path, &octets) {
-            tracing::warn!(%error, path = %path.display(), "what the gate remembers was not written; trying again soon");
+        let content = kept::content(&self.memory(), now_s());
+        // Connections wait for the memory, not for what follows.
+        let hash = blake3::hash(&content);
+        let mut last = self.last_kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last == Some(hash) {
+            return;
         }
+        match kept::write(path, content, hash) {
+            Ok(()) => *last = Some(hash),
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "what the gate remembers was not written; trying again soon");
+            }
+        }
+    }
+
+    /// Fills the buckets of a client, a network, an account or a domain; the names of their limits.
+    pub fn refill(&self, config: &Config, who: &str, account: Option<AccountId>) -> Vec<String> {
+        let mut whose = vec![who.to_lowercase()];
+        if let Ok(address) = who.parse() {
+            whose.extend([place::client(address), place::network(address)].map(|place| place.to_string()));
+        }
+        if let Some(account) = account {
+            whose = vec![account.0.to_string()];
+        }
+        let mut memory = self.memory();
+        let filled = |rate: &&RateLimit| {
+            let is_meant = (rate.per == Per::Account) == account.is_some();
+            let missing = whose.iter().filter(|whose| is_meant && memory.buckets.fill(rate, whose, now_s()));
+            missing.count() > 0
+        };
+        config.rates.iter().filter(filled).map(|rate| rate.name.clone()).collect()
     }
 }
 

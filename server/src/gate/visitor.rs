@@ -117,6 +117,12 @@ impl Visitor {
         }
     }
 
+    /// The client did not wait for its greeting.
+    pub fn spoke_first(&self) {
+        count("spoke first");
+        self.log("", "spoke before the greeting");
+    }
+
     /// How long replies to mistakes wait.
     pub fn tarpit(&self) -> Tarpit {
         let gate = &self.0.config.gate;

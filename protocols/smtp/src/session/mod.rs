@@ -364,6 +364,7 @@ impl SmtpSession {
 
     fn receive(&mut self, bytes: Bytes) {
         if matches!(self.state, State::Greet) {
+            self.tell(Ask::SpokeFirst);
             return self.part(reply::SPOKE_FIRST);
         }
         if matches!(self.state, State::Handshake | State::Done) {

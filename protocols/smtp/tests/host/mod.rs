@@ -188,6 +188,10 @@ impl Host {
                 self.note(&format!("H: scram failed {login}"));
                 Answer::Noted
             }
+            Ask::SpokeFirst => {
+                self.note("H: spoke first");
+                Answer::Noted
+            }
             Ask::Hello { name } => Answer::Hello(match name.as_str() {
                 "mx.here.example" => Some(refusal(550, "that is my name")),
                 "later.example" => Some(refusal(451, "not now")),

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Wire, program};
+use crate::{Ran, Wire, program};
 
 /// How long one may take to start. Only a broken one takes this long.
 const WAIT: Duration = Duration::from_mins(2);
@@ -85,7 +86,8 @@ impl Scanner {
         };
         let log = fs::File::create(self.path("log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| {
+        // Rspamd has workers; they end together.
+        let child = command.process_group(0).spawn().unwrap_or_else(|error| {
             unreachable!("cannot run {:?}: {error}: install {} with apt-get", self.kind, self.package())
         });
         self.child = Some(child);
@@ -116,8 +118,7 @@ impl Scanner {
     /// Ends it at once.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("a running scanner");
-        // What it has started goes with it: Rspamd's workers ask whether their parent lives.
-        child.kill().expect("killed");
+        kill_all(&child).ok();
         child.wait().expect("ended");
     }
 }
@@ -125,13 +126,16 @@ impl Scanner {
 impl Drop for Scanner {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            let pid = child.id();
-            // The test is over, and Rspamd is asked politely, because it has processes to end.
-            drop(program("sh", &["-c", &format!("kill -CONT {pid}; kill -TERM {pid}; sleep 1")], b""));
-            drop(child.kill());
+            // The test is over; it may have ended by itself.
+            drop(kill_all(child));
             drop(child.wait());
         }
     }
+}
+
+/// Ends a program and all that it has started.
+fn kill_all(child: &Child) -> Ran {
+    program("sh", &["-c", &format!("kill -KILL -- -{}", child.id())], b"")
 }
 
 fn clamd(folder: &Path) -> Command {

@@ -2,8 +2,8 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
     os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -23,7 +23,7 @@ pub enum Kind {
     Clamd,
     /// `rspamd`, with its test patterns.
     Rspamd,
-    /// `clients/milter.py`, which does what the subject says.
+    /// `clients/mail_filter.py`, which does what the subject says.
     Milter,
 }
 
@@ -77,7 +77,7 @@ impl Scanner {
             Kind::Clamd => clamd(self.folder.path()),
             Kind::Rspamd => rspamd(self.folder.path()),
             Kind::Milter => {
-                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/milter.py");
+                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/mail_filter.py");
                 // The library is a package of the system's Python.
                 let mut command = Command::new("/usr/bin/python3");
                 command.arg("-B").arg(script).arg(&socket).arg(self.path("told"));
@@ -135,7 +135,7 @@ impl Drop for Scanner {
 
 /// Ends a program and all that it has started.
 fn kill_all(child: &Child) -> Ran {
-    program("sh", &["-c", &format!("kill -KILL -- -{}", child.id())], b"")
+    program("sh", &["-c", &format!("kill -s KILL -- -{}", child.id())], b"")
 }
 
 fn clamd(folder: &Path) -> Command {

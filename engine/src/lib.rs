@@ -16,6 +16,7 @@ pub mod queue;
 pub mod rights;
 pub mod search;
 pub mod store;
+pub mod trace;
 
 pub use archive::{Finding, FsckSummary, RebuildSummary, Repair, Stats, StorageUse};
 pub use command::{

@@ -141,7 +141,7 @@ fn kill_all(child: &Child) -> Ran {
 fn clamd(folder: &Path) -> Command {
     let database = folder.join("database");
     fs::create_dir_all(&database).expect("a folder");
-    let signature: String = eicar().bytes().map(|octet| format!("{octet:02x}")).collect();
+    let signature: String = eicar().bytes().fold(String::new(), |hex, octet| hex + &format!("{octet:02x}"));
     fs::write(database.join("test.ndb"), format!("Eicar-Test-Signature:0:*:{signature}\n")).expect("written");
     let config = folder.join("clamd.conf");
     let (place, database) = (folder.display(), database.display());

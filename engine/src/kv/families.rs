@@ -2,9 +2,6 @@
 //!
 //! Few on purpose: every family costs a write buffer, and one that is seldom written holds back the log of all others.
 //! The keys inside each family are described byte by byte in [`super::keys`].
-//!
-//! Reserved for a room that does not exist yet, and created empty by the version that brings it: `trace` (activity log,
-//! dropped by age).
 
 /// A part of the key space with its own tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,11 +24,13 @@ pub enum Family {
     Text,
     /// Mail that leaves: envelopes, what is left to do for each next hop and when, the records of its messages.
     Queue,
+    /// What happened to each message, day by day. Written in the background, dropped by age.
+    Trace,
 }
 
 impl Family {
     /// Every family, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sys,
         Self::Account,
         Self::Segment,
@@ -41,6 +40,7 @@ impl Family {
         Self::Change,
         Self::Text,
         Self::Queue,
+        Self::Trace,
     ];
 
     /// Name on disk; never changed. `Sys` lives in the family that RocksDB insists on having.
@@ -55,6 +55,7 @@ impl Family {
             Self::Change => "change",
             Self::Text => "text",
             Self::Queue => "queue",
+            Self::Trace => "trace",
         }
     }
 
@@ -70,6 +71,7 @@ impl Family {
             Self::Change => 6,
             Self::Text => 7,
             Self::Queue => 8,
+            Self::Trace => 9,
         }
     }
 }

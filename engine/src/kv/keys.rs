@@ -16,6 +16,7 @@
 //! 0b domain…              -> the account whose mailboxes are public in the domain
 //! 0c entry…               -> shared annotation of the server
 //! 0d domain… 00 selector… -> signing key
+//! 0f account4             -> where the mail of an account is sent on to
 //! ```
 //!
 //! ## Account
@@ -67,6 +68,12 @@
 //! 05 message8                      -> quarantine: a message that is kept apart; it has a record, and neither envelope nor tasks
 //! ```
 //!
+//! ## Trace
+//! ```text
+//! day4 00 number8          -> event
+//! day4 01 hash8 number8    -> the event is about a message, an address or a client with this hash
+//! ```
+//!
 //! ## Part
 //! ```text
 //! part8 chunk4            -> one chunk of a part, framed
@@ -106,6 +113,8 @@ pub const SYS_ANNOTATION: u8 = 0x0c;
 
 /// Sys: first byte of rows of signing keys.
 pub const SYS_SIGNING: u8 = 0x0d;
+/// Sys: first byte of rows of forwarding.
+pub const SYS_FORWARD: u8 = 0x0f;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -154,6 +163,23 @@ pub const REFERENCE_USE: u8 = 0x02;
 /// Reference: kind of rows of parts that may be collected.
 pub const REFERENCE_CANDIDATE: u8 = 0x03;
 
+/// Trace: kind of events.
+pub const TRACE_EVENT: u8 = 0x00;
+/// Trace: kind of rows that lead to events.
+pub const TRACE_INDEX: u8 = 0x01;
+/// Trace: beyond every key.
+pub const TRACE_END: [u8; 5] = [0xff; 5];
+
+/// Trace: an event of a day.
+pub fn trace_event(day: u32, number: u64) -> Bytes {
+    KeyWriter::default().u32(day).u8(TRACE_EVENT).u64(number).done()
+}
+
+/// Trace: that an event of a day is found by what has this hash.
+pub fn trace_index(day: u32, hash: u64, number: u64) -> Bytes {
+    KeyWriter::default().u32(day).u8(TRACE_INDEX).u64(hash).u64(number).done()
+}
+
 /// Sys: the allocator called `name`.
 pub fn allocator(name: &str) -> Bytes {
     KeyWriter::kind(SYS_ALLOCATOR).raw(name.as_bytes()).done()
@@ -177,6 +203,11 @@ pub fn account(account: u32) -> Bytes {
 /// Sys: a signing key, by its normalised domain (which has no NUL) and selector.
 pub fn signing_key(domain: &str, selector: &str) -> Bytes {
     KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
+}
+
+/// Sys: where the mail of an account is sent on to.
+pub fn forward(account: u32) -> Bytes {
+    KeyWriter::kind(SYS_FORWARD).u32(account).done()
 }
 
 /// Sys: an alias, by its normalised address.

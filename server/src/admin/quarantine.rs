@@ -116,7 +116,7 @@ fn recipients(host: &Host, message: &Quarantined, account: Option<AccountId>) ->
         let Some(account) = account else { return true };
         let Ok(address) = Address::parse(address) else { return false };
         match delivery::recipient_targets(&directory, &address, &config.hostname) {
-            Resolution::Local(targets) => targets.iter().any(|target| target.account == account),
+            Resolution::Local(targets) => targets.accounts.iter().any(|target| target.account == account),
             Resolution::UnknownRecipient | Resolution::NotLocal => false,
         }
     };

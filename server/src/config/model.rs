@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig, ScanSettings,
+    DnsList, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit, ScanSettings, TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -49,8 +49,18 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[dns]`.
     pub dns: DnsSettings,
+    /// `[gate]`.
+    pub gate: GateSettings,
+    /// `[greylist]`.
+    pub greylist: GreylistSettings,
+    /// `[[limit]]`, and those that are implied.
+    pub rates: Vec<RateLimit>,
+    /// `[[dnsbl]]`, in the order of the file.
+    pub dns_lists: Vec<DnsList>,
     /// `[inspect]`.
     pub inspect: InspectSettings,
+    /// `[trust]`.
+    pub trust: TrustSettings,
     /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.
     pub scan: ScanSettings,
     /// `[log]`.

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings, ScanSettings, StoreSettings,
-    TimeoutSettings, TlsFiles, TlsMode,
+    Config, DnsSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
+    LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings,
+    ScanSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TrustSettings, gate,
     scan::{ClamdSection, MilterSection, RspamdSection},
     values::Span,
 };
@@ -100,6 +100,14 @@ struct File {
     #[serde(default)]
     dns: DnsSettings,
     #[serde(default)]
+    gate: Placed<GateSettings>,
+    #[serde(default)]
+    greylist: Placed<GreylistSettings>,
+    #[serde(default)]
+    limit: Vec<Spanned<gate::LimitSection>>,
+    #[serde(default)]
+    dnsbl: Vec<Spanned<gate::DnsblSection>>,
+    #[serde(default)]
     inspect: InspectSettings,
     clamd: Option<Spanned<ClamdSection>>,
     rspamd: Option<Spanned<RspamdSection>>,
@@ -107,6 +115,8 @@ struct File {
     milter: Vec<Spanned<MilterSection>>,
     #[serde(default)]
     quarantine: QuarantineSettings,
+    #[serde(default)]
+    trust: Placed<TrustSettings>,
     #[serde(default)]
     log: LogSettings,
 }
@@ -250,8 +260,12 @@ impl Check<'_> {
         let listeners_implied = file.listener.is_empty();
         let listeners = if listeners_implied { implied_listeners(&data_dir) } else { self.listeners(file.listener) };
         self.check_outbound(&file.outbound);
+        self.check_trust(&file.trust, file.inspect.timeout);
         let routes = self.routes(file.route);
         let scan = self.scanners(file.clamd, file.rspamd, file.milter, file.quarantine);
+        self.check_gate(&file.gate, &file.greylist);
+        let mut say = |span, what| self.say(Some(span), what);
+        let (rates, dns_lists) = (gate::limits(file.limit, &mut say), gate::dns_lists(file.dnsbl, &mut say));
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -268,7 +282,12 @@ impl Check<'_> {
             outbound: file.outbound.value,
             routes,
             dns: file.dns,
+            gate: file.gate.value,
+            greylist: file.greylist.value,
+            rates,
+            dns_lists,
             inspect: file.inspect,
+            trust: file.trust.value,
             scan,
             log: file.log,
         }
@@ -335,6 +354,19 @@ impl Check<'_> {
         }
     }
 
+    fn check_trust(&mut self, trust: &Placed<TrustSettings>, timeout: Span) {
+        let (span, trust) = (&trust.span, &trust.value);
+        if trust.time_limit < Span::seconds(1) || trust.time_limit >= timeout {
+            let what = format!("trust.time_limit: at least \"1 s\", and less than inspect.timeout (\"{timeout}\")");
+            self.say(span.clone(), what);
+        }
+        if trust.authserv_id.as_deref().is_some_and(|id| {
+            id.is_empty() || !id.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"();".contains(&octet))
+        }) {
+            self.say(span.clone(), "trust.authserv_id: a name, as in \"example.org\"".to_owned());
+        }
+    }
+
     fn check_outbound(&mut self, outbound: &Placed<OutboundSettings>) {
         let (span, outbound) = (&outbound.span, &outbound.value);
         if outbound.connections == 0 || outbound.connections_per_destination == 0 {
@@ -369,6 +401,15 @@ impl Check<'_> {
             self.say(span.clone(), problem);
         }
         scan
+    }
+
+    fn check_gate(&mut self, gate: &Placed<GateSettings>, greylist: &Placed<GreylistSettings>) {
+        for what in gate::check_gate(&gate.value) {
+            self.say(gate.span.clone(), what);
+        }
+        if let Some(what) = gate::check_greylist(&greylist.value) {
+            self.say(greylist.span.clone(), what);
+        }
     }
 
     fn routes(&mut self, sections: Vec<Spanned<RouteSection>>) -> Vec<Route> {

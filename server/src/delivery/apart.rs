@@ -13,7 +13,7 @@ use rockdove_smtp::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Done, Job, leave, log, place, quota, resolve, trace};
+use super::{Done, Job, forward, leave, log, place, quota, resolve, trace};
 use crate::{config::Config, inspect::Verdict};
 
 /// Octets read at once.
@@ -125,8 +125,10 @@ pub fn release(
     job.release = Some(Release { decided: Decided { message: kept.id, addresses }, now_unix_s });
     resolve::resolve(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
+    forward::check_loops(&mut job, message.header());
     trace::trace(&mut job);
     let mut outbound = leave::leave(&job, &job.config, kept.envelope.owner);
+    outbound.append(&mut forward::forward(&job, &job.config, kept.envelope.owner));
     for outbound in &mut outbound {
         as_it_came(outbound, kept);
     }

@@ -1,16 +1,23 @@
 //! The stages in their order, and the run through them.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
+use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
 use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    trust::{self, Checker},
+};
 
 /// What stages work with.
-#[derive(Default)]
 pub(super) struct Tools {
+    /// For checks of senders.
+    pub(super) checker: Checker,
+    /// For what is known of recipients and their domains.
+    pub(super) engine: Arc<Engine>,
     /// Connections to scanners.
     pub(super) turns: Turns,
 }
@@ -29,7 +36,12 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 3] = [
+pub(super) const STAGES: [Stage; 4] = [
+    Stage {
+        name: "trust",
+        wants: trust::wanted,
+        run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
+    },
     Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
     Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
     Stage { name: "milter", wants: milter::wants, run: milter::run },

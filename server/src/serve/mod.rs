@@ -8,6 +8,7 @@
 //!   force.
 
 mod carry;
+mod door;
 mod index;
 pub mod journal;
 mod listen;
@@ -29,6 +30,7 @@ use std::{
 use rockdove_engine::Engine;
 
 use self::{
+    door::GateThreads,
     index::{INDEX_EVERY, Indexer},
     listen::Listening,
     reload::Reload,
@@ -154,6 +156,7 @@ struct Threads {
     periodic: Vec<Periodic>,
     inspect: Side,
     outbound: Side,
+    gate: GateThreads,
     checkpoints: Arc<Checkpoints>,
     /// Long runs of the latter end early.
     stopping: Arc<AtomicBool>,
@@ -194,13 +197,15 @@ impl Threads {
         ];
         let inspect = inspect::start(&services, arrivals).map_err(failed())?;
         let outbound = outbound::start(&services).map_err(refused("mail cannot leave"))?;
-        Ok(Self { store, services, committer, periodic, inspect, outbound, checkpoints, stopping })
+        let gate = GateThreads::start(&services, data_dir.gate_memory()).map_err(failed())?;
+        Ok(Self { store, services, committer, periodic, inspect, outbound, gate, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self, grace: Duration) {
         self.inspect.stop(grace);
         self.outbound.stop(grace);
+        self.gate.stop(grace);
         self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();

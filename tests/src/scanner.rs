@@ -1,6 +1,7 @@
 //! Real scanners: clamd, Rspamd, and a milter on Sendmail's own library.
 
 use std::{
+    fmt::Write as _,
     fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},

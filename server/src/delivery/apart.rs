@@ -130,7 +130,7 @@ pub fn release(
     let mut outbound = leave::leave(&job, &job.config, kept.envelope.owner);
     outbound.append(&mut forward::forward(&job, &job.config, kept.envelope.owner));
     for outbound in &mut outbound {
-        as_it_came(outbound, kept);
+        as_it_came(outbound, kept, now_unix_s);
     }
     place::place(job, engine, message, outbound, done);
     Ok(())
@@ -142,15 +142,16 @@ pub(super) struct Release {
     pub(super) now_unix_s: i64,
 }
 
-/// What the client said about the whole message, and a job without its session cannot know.
-fn as_it_came(outbound: &mut Outbound, kept: &Quarantined) {
+/// What the client said about the whole message, and a job without its session cannot know. Its time in the queue begins
+/// now.
+fn as_it_came(outbound: &mut Outbound, kept: &Quarantined, now_unix_s: i64) {
     let envelope = &kept.envelope;
     outbound.envelope_id.clone_from(&envelope.envelope_id);
     outbound.full_return = envelope.full_return;
     outbound.content = envelope.content;
     outbound.smtputf8 = envelope.smtputf8;
     outbound.require_tls = envelope.require_tls;
-    outbound.received_ms = envelope.received_ms;
+    outbound.received_ms = u64::try_from(now_unix_s).unwrap_or(0).saturating_mul(1000);
     outbound.not_before_ms = envelope.not_before_ms;
 }
 

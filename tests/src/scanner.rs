@@ -142,7 +142,10 @@ fn kill_all(child: &Child) -> Ran {
 fn clamd(folder: &Path) -> Command {
     let database = folder.join("database");
     fs::create_dir_all(&database).expect("a folder");
-    let signature: String = eicar().bytes().fold(String::new(), |hex, octet| hex + &format!("{octet:02x}"));
+    let mut signature = String::new();
+    for octet in eicar().bytes() {
+        write!(signature, "{octet:02x}").expect("written");
+    }
     fs::write(database.join("test.ndb"), format!("Eicar-Test-Signature:0:*:{signature}\n")).expect("written");
     let config = folder.join("clamd.conf");
     let (place, database) = (folder.display(), database.display());

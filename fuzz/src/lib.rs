@@ -9,6 +9,7 @@
 mod converse;
 mod engine;
 mod imap;
+mod milter;
 mod mime;
 mod pop3;
 mod smtp;
@@ -16,6 +17,7 @@ mod smtp_client;
 
 pub use engine::{mailbox, parts};
 pub use imap::imap_session;
+pub use milter::milter;
 pub use mime::mime;
 pub use pop3::pop3_session;
 pub use smtp::smtp_session;
@@ -25,9 +27,10 @@ pub use smtp_client::smtp_client;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("imap_session", imap_session),
     ("mailbox", mailbox),
+    ("milter", milter),
     ("mime", mime),
     ("parts", parts),
     ("pop3_session", pop3_session),

@@ -1,7 +1,9 @@
 //! Real scanners: clamd, Rspamd, and a milter on Sendmail's own library.
 
 use std::{
+    fmt::Write as _,
     fs,
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -10,7 +12,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Wire, program};
+use crate::{Ran, Wire, program};
 
 /// How long one may take to start. Only a broken one takes this long.
 const WAIT: Duration = Duration::from_mins(2);
@@ -22,7 +24,7 @@ pub enum Kind {
     Clamd,
     /// `rspamd`, with its test patterns.
     Rspamd,
-    /// `clients/milter.py`, which does what the subject says.
+    /// `clients/mail_filter.py`, which does what the subject says.
     Milter,
 }
 
@@ -76,7 +78,7 @@ impl Scanner {
             Kind::Clamd => clamd(self.folder.path()),
             Kind::Rspamd => rspamd(self.folder.path()),
             Kind::Milter => {
-                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/milter.py");
+                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/mail_filter.py");
                 // The library is a package of the system's Python.
                 let mut command = Command::new("/usr/bin/python3");
                 command.arg("-B").arg(script).arg(&socket).arg(self.path("told"));
@@ -85,7 +87,8 @@ impl Scanner {
         };
         let log = fs::File::create(self.path("log")).expect("a log");
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
-        let child = command.spawn().unwrap_or_else(|error| {
+        // Rspamd has workers; they end together.
+        let child = command.process_group(0).spawn().unwrap_or_else(|error| {
             unreachable!("cannot run {:?}: {error}: install {} with apt-get", self.kind, self.package())
         });
         self.child = Some(child);
@@ -116,8 +119,7 @@ impl Scanner {
     /// Ends it at once.
     pub fn kill(&mut self) {
         let mut child = self.child.take().expect("a running scanner");
-        // What it has started goes with it: Rspamd's workers ask whether their parent lives.
-        child.kill().expect("killed");
+        kill_all(&child).ok();
         child.wait().expect("ended");
     }
 }
@@ -125,19 +127,25 @@ impl Scanner {
 impl Drop for Scanner {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            let pid = child.id();
-            // The test is over, and Rspamd is asked politely, because it has processes to end.
-            drop(program("sh", &["-c", &format!("kill -CONT {pid}; kill -TERM {pid}; sleep 1")], b""));
-            drop(child.kill());
+            // The test is over; it may have ended by itself.
+            drop(kill_all(child));
             drop(child.wait());
         }
     }
 }
 
+/// Ends a program and all that it has started.
+fn kill_all(child: &Child) -> Ran {
+    program("sh", &["-c", &format!("kill -s KILL -- -{}", child.id())], b"")
+}
+
 fn clamd(folder: &Path) -> Command {
     let database = folder.join("database");
     fs::create_dir_all(&database).expect("a folder");
-    let signature: String = eicar().bytes().fold(String::new(), |hex, octet| hex + &format!("{octet:02x}"));
+    let mut signature = String::new();
+    for octet in eicar().bytes() {
+        write!(signature, "{octet:02x}").expect("written");
+    }
     fs::write(database.join("test.ndb"), format!("Eicar-Test-Signature:0:*:{signature}\n")).expect("written");
     let config = folder.join("clamd.conf");
     let (place, database) = (folder.display(), database.display());

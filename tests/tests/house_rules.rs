@@ -31,7 +31,10 @@ const IMPORTS: [(&str, &[&str]); 10] = [
         "rockdove",
         &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3", "rockdove-milter"],
     ),
-    ("rockdove-fuzz", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
+    (
+        "rockdove-fuzz",
+        &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3", "rockdove-milter"],
+    ),
     ("rockdove-benches", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
     (
         "rockdove-tests",

@@ -83,7 +83,7 @@ fn what_is_infected_is_refused(io: Io) {
     assert_eq!(found.len(), 1);
     assert!(found[0].contains("\r\nX-Virus-Status: clean\r\nFrom: eve@far.example\r\n"), "{}", found[0]);
     assert_eq!(inbox(&server, "ben").len(), 1);
-    assert!(server.log().contains("Eicar-Test-Signature"));
+    assert!(server.log().contains("Eicar-Test-Signature.UNOFFICIAL"));
     // Larger than clamd takes: it says so, and the message is delivered as not scanned.
     let large = message("large", &"0123456789abcdef\r\n".repeat(80_000));
     assert_eq!(deliver(&server, &["ben"], &large), 250);
@@ -139,8 +139,8 @@ fn rspamd_says_what_is_done(io: Io) {
     assert_eq!((found.len(), in_junk(&server, "ada")), (1, 1));
     assert!(found[0].contains("\r\nX-Rspamd-Status: no action; score="), "{}", found[0]);
     rspamd.kill();
-    wait_until("its workers have gone", || deliver(&server, &["ada"], &message("gone", "text")) == 451);
-    assert!(inbox(&server, "ada").len() < 5);
+    assert_eq!(deliver(&server, &["ada"], &message("gone", "text")), 451);
+    assert_eq!(inbox(&server, "ada").len(), 1);
 }
 
 fn milters_say_what_is_done(io: Io) {
@@ -204,13 +204,13 @@ fn what_is_kept_apart_is_let_go_once(io: Io) {
     assert_eq!(kept.len(), 2);
     assert_eq!(kept[0]["recipients"], serde_json::json!([format!("ada@{DOMAIN}"), format!("ben@{DOMAIN}")]));
     assert_eq!((&kept[0]["subject"], &kept[0]["sender"]), (&"bad".into(), &"sender@elsewhere.example".into()));
-    assert_eq!(kept[0]["reason"], "the message is infected: Eicar-Test-Signature");
+    assert_eq!(kept[0]["reason"], "the message is infected: Eicar-Test-Signature.UNOFFICIAL");
     assert_eq!(kept[0]["helo"], "client.example");
     let (ada, cleo) = (format!("ada@{DOMAIN}"), format!("cleo@{DOMAIN}"));
     assert_eq!(quarantine(&server, &["--account", &ada]).len(), 1);
     assert!(quarantine(&server, &["--account", &cleo]).is_empty());
     let shown = server.rockdove(&["quarantine", "show", &number(&kept[0]), "--json"], "").ok();
-    assert!(shown.contains("X-Virus-Status: infected (Eicar-Test-Signature)"), "{shown}");
+    assert!(shown.contains("X-Virus-Status: infected (Eicar-Test-Signature.UNOFFICIAL)"), "{shown}");
     assert_eq!(server.rockdove(&["quarantine", "release", &number(&kept[0]), "--account", &cleo], "").code, Some(1));
     // Ada has hers; Ben's is still kept.
     server.rockdove(&["quarantine", "release", &number(&kept[0]), "--account", &ada], "").ok();
@@ -222,7 +222,7 @@ fn what_is_kept_apart_is_let_go_once(io: Io) {
     assert_eq!(found.len(), 1);
     assert!(found[0].starts_with("Return-Path: <sender@elsewhere.example>\r\nDelivered-To: ada@"), "{}", found[0]);
     assert!(found[0].contains("Received: from client.example ([127.0.0.1])\r\n\tby mail."), "{}", found[0]);
-    assert!(found[0].ends_with(&format!("X-Virus-Status: infected (Eicar-Test-Signature)\r\n{text}")));
+    assert!(found[0].ends_with(&format!("X-Virus-Status: infected (Eicar-Test-Signature.UNOFFICIAL)\r\n{text}")));
     assert_eq!(quarantine(&server, &[])[0]["recipients"], serde_json::json!([format!("ben@{DOMAIN}")]));
     server.rockdove(&["quarantine", "delete", &number(&kept[1])], "").ok();
     // Without a running server, too.
@@ -273,7 +273,7 @@ fn what_was_kept_long_enough_goes(io: Io) {
     let setup = with(setup(io), "clamd", &clamd, "infected = \"quarantine\"");
     let server = Server::start(setup.with("quarantine", "keep = \"1 min\"\nmessages_max = 1"));
     assert_eq!(deliver(&server, &["ada"], &message("bad", &eicar())), 250);
-    assert_eq!(deliver(&server, &["ada"], &message("one too many", &eicar())), 451);
+    assert_eq!(deliver(&server, &["ada"], &message("one too many", &eicar())), 452);
     wait_until("it is deleted", || quarantine(&server, &[]).is_empty());
     assert_eq!(deliver(&server, &["ada"], &message("there is room again", &eicar())), 250);
 }

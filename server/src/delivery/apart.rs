@@ -134,7 +134,7 @@ pub fn release(
     let mut leaves = leave::leave(&job, &job.config, kept.envelope.owner);
     leaves.append(&mut forward::forward(&job, engine, kept.envelope.owner));
     for leaves in &mut leaves {
-        as_it_came(&mut leaves.outbound, kept);
+        as_it_came(&mut leaves.outbound, kept, now_unix_s);
     }
     place::place(job, engine, message, leaves, done);
     Ok(())
@@ -146,8 +146,9 @@ pub(super) struct Release {
     pub(super) now_unix_s: i64,
 }
 
-/// What the client said about the whole message, and a job without its session cannot know.
-fn as_it_came(outbound: &mut Outbound, kept: &Quarantined) {
+/// What the client said about the whole message, and a job without its session cannot know. Its time in the queue begins
+/// now.
+fn as_it_came(outbound: &mut Outbound, kept: &Quarantined, now_unix_s: i64) {
     let envelope = &kept.envelope;
     outbound.envelope_id.clone_from(&envelope.envelope_id);
     outbound.full_return = envelope.full_return;
@@ -155,7 +156,7 @@ fn as_it_came(outbound: &mut Outbound, kept: &Quarantined) {
     outbound.smtputf8 = envelope.smtputf8;
     outbound.require_tls = envelope.require_tls;
     outbound.tls_optional = envelope.tls_optional;
-    outbound.received_ms = envelope.received_ms;
+    outbound.received_ms = u64::try_from(now_unix_s).unwrap_or(0).saturating_mul(1000);
     outbound.not_before_ms = envelope.not_before_ms;
 }
 

@@ -1,4 +1,4 @@
-"""A milter on Sendmail's libmilter that does what the subject of a message says: python3 milter.py SOCKET TOLD
+"""A milter on Sendmail's libmilter that does what the subject of a message says: python3 mail_filter.py SOCKET TOLD
 
 What it was told of a message becomes one line of JSON in the file TOLD. Needs the package python3-milter.
 """

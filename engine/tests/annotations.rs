@@ -169,7 +169,9 @@ fn changes_are_told() {
     assert_eq!(told(), [(ada, vec![])]);
     house.annotate(ada, ada, None, &[("/shared/comment", Some("c"))]).expect_err("for administrators");
     assert_eq!(told(), []);
-    house.annotate(ben, ben, None, &[("/shared/comment", Some("c")), ("/private/comment", Some("d"))]).expect("set");
+    let entries = ["/shared/comment", "/private/comment"].map(|name| (entry(name), Some(Bytes::from("c")))).to_vec();
+    let command = Command::Annotate { account: ben, mailbox: None, entries };
+    house.engine.execute(NOW, command).expect("set by the server");
     assert_eq!(told(), [(AccountId::SERVER, vec![]), (ben, vec![])]);
 }
 

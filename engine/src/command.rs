@@ -19,6 +19,11 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AccountId(pub u32);
 
+impl AccountId {
+    /// No account has this number: in a [`ChangeNotice`] it stands for what everybody sees of the server.
+    pub const SERVER: Self = Self(0);
+}
+
 /// A mailbox of an account; never reused, survives renaming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailboxId(pub u32);
@@ -638,9 +643,9 @@ impl From<KvError> for EngineError {
 /// What every commit tells: after it is durable, in commit order for each account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangeNotice {
-    /// Whose.
+    /// Whose; [`AccountId::SERVER`]: the shared annotations of the server have changed.
     pub account: AccountId,
-    /// The mailboxes that changed; empty when only the list of mailboxes did.
+    /// The mailboxes that changed; empty when only the list of mailboxes did, or annotations.
     pub mailboxes: Vec<MailboxId>,
     /// The account's highest mod-sequence now.
     pub modseq: ModSeq,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
@@ -145,6 +145,34 @@ fn shared_ones_are_seen_by_all_who_may_and_private_ones_by_one() {
         *family == Family::Account && [keys::ACCOUNT_SHARED, keys::ACCOUNT_PRIVATE].contains(&key[4])
     });
     assert_eq!(left.count(), 0);
+}
+
+/// Who waits for changes is told, of those of the server as a whole too.
+#[test]
+fn changes_are_told() {
+    let house = House::new(MemoryKv::default());
+    let [ada, ben, _] = house.accounts[..] else { panic!("three") };
+    let mailbox = house.create(ada, "Projects");
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&heard);
+    house.engine.on_change(Box::new(move |notices| {
+        listener.lock().expect("lock").extend(notices.iter().map(|notice| (notice.account, notice.mailboxes.clone())));
+    }));
+    let told = || {
+        let mut told = std::mem::take(&mut *heard.lock().expect("lock"));
+        told.sort();
+        told
+    };
+    house.annotate(ada, ada, Some(mailbox), &[("/shared/comment", Some("a"))]).expect("set");
+    assert_eq!(told(), [(ada, vec![])]);
+    house.annotate(ada, ada, None, &[("/private/comment", Some("b"))]).expect("set");
+    assert_eq!(told(), [(ada, vec![])]);
+    house.annotate(ada, ada, None, &[("/shared/comment", Some("c"))]).expect_err("for administrators");
+    assert_eq!(told(), []);
+    let entries = ["/shared/comment", "/private/comment"].map(|name| (entry(name), Some(Bytes::from("c")))).to_vec();
+    let command = Command::Annotate { account: ben, mailbox: None, entries };
+    house.engine.execute(NOW, command).expect("set by the server");
+    assert_eq!(told(), [(AccountId::SERVER, vec![]), (ben, vec![])]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rockdove::{
 };
 use rockdove_engine::Command;
 use rockdove_imap::ImapSession;
+use rockdove_mail::MetadataEntry;
 
 type ImapClient = Client<ImapSession, ImapFront>;
 
@@ -270,5 +271,32 @@ fn notify_tells_of_ones_own_and_of_shared_mailboxes() {
     assert!(listen(&mut bob, "FETCH").ends_with("* 2 FETCH (UID 2)\r\n"));
     drop(bob);
     assert_eq!(server.services.hub.watchers(), 0, "watches go with their connection");
+    check(&server);
+}
+
+#[test]
+fn notify_tells_of_annotations() {
+    let server = Server::new();
+    let (mut alice, mut bob) = (login(&server, ALICE), login(&server, BOB));
+    ok(&mut alice, &format!("SETACL lists {BOB} lr"));
+    ok(
+        &mut bob,
+        "NOTIFY SET (personal (MailboxMetadataChange ServerMetadataChange)) \
+         (subtree \"Other Users\" (MailboxMetadataChange))",
+    );
+    assert_eq!(bob.hear(), "", "nothing has happened");
+    ok(&mut alice, "SETMETADATA lists (/shared/comment \"ours\")");
+    assert!(listen(&mut bob, "METADATA").ends_with(&format!("* METADATA {LISTS} /shared/comment\r\n")));
+    ok(&mut alice, "SETMETADATA lists (/private/comment \"hers\")");
+    ok(&mut alice, "SETMETADATA INBOX (/shared/comment \"hers\")");
+    assert_eq!(bob.hear(), "", "what may not be seen says nothing");
+    let mut phone = login(&server, BOB);
+    ok(&mut phone, "SETMETADATA \"\" (/private/comment \"his\")");
+    assert!(listen(&mut bob, "METADATA").ends_with("* METADATA \"\" /private/comment\r\n"));
+    let account = server.account(ALICE);
+    let entries = vec![(MetadataEntry::parse("/shared/comment").expect("an entry"), Some("maintenance".into()))];
+    server.services.engine.execute(NOW, Command::Annotate { account, mailbox: None, entries }).expect("set");
+    assert!(listen(&mut bob, "METADATA").ends_with("* METADATA \"\" /shared/comment\r\n"));
+    drop((bob, phone));
     check(&server);
 }

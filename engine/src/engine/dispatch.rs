@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, MutexGuard},
 };
 
-use rockdove_mail::MetadataScope;
+use rockdove_mail::{MetadataScope, ModSeq};
 
 use super::{Done, Engine};
 use crate::{
-    command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome, QuotaLimits},
+    command::{AccountId, ChangeNotice, Command, Delivered, Delivery, EngineError, MailboxId, Outcome, QuotaLimits},
     directory, memo,
     queue::{Decided, Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
@@ -184,7 +184,7 @@ impl Engine {
         plan.prepare()?;
         let staged = plan.take_staged();
         let (batch, touch) = plan.conclude();
-        self.push(Plan { batch, touches: vec![touch], directory: None, staged }, outcome, done);
+        self.push(Plan { batch, touches: vec![touch], staged, ..Plan::default() }, outcome, done);
         Ok(())
     }
 
@@ -340,6 +340,8 @@ impl Engine {
         plan.batch.changes.append(&mut batch.changes);
         plan.touches.push(touch);
         plan.directory = Some((self.directory.epoch(), next.clone()));
+        let (account, mailboxes, modseq) = (AccountId::SERVER, Vec::new(), ModSeq::default());
+        plan.notice = Some(ChangeNotice { account, mailboxes, modseq });
         *newest = next;
         self.push(plan, Outcome::Done, done);
         Ok(())

@@ -35,8 +35,6 @@ pub const ANNOTATION_OCTETS_MAX: usize = 1024 * 1024;
 const VERSION: u8 = 1;
 /// Where the annotations of the server are that only an account itself sees. No mailbox has this id.
 const SERVER: MailboxId = MailboxId(0);
-/// Any of these beside `l`, and annotations may be set and seen (RFC 5464 section 3.3).
-const ANY: Rights = Rights::READ.union(Rights::SEEN).union(Rights::WRITE).union(Rights::INSERT).union(Rights::POST);
 
 /// Values by path.
 pub(crate) type Annotations = BTreeMap<String, Bytes>;
@@ -118,7 +116,7 @@ pub(crate) fn named(scope: MetadataScope, annotations: Option<&Annotations>) -> 
 /// Refuses to show or change annotations of a mailbox to somebody with these rights.
 fn need(have: Rights, what: &str) -> Result<(), EngineError> {
     rights::need(have, Rights::LOOKUP, &what)?;
-    if have.intersects(ANY) {
+    if have.intersects(Rights::ANNOTATIONS) {
         return Ok(());
     }
     Err(EngineError::NoPermission(format!("annotations of {what} need one of the rights r, s, w, i and p")))
@@ -157,6 +155,7 @@ impl AccountPlan<'_> {
         changes: &[&AnnotationChange],
     ) -> Result<(), EngineError> {
         let new = changed(self.state.annotations_at(place), changes)?;
+        self.annotated |= !changes.is_empty();
         for (entry, _) in changes {
             let key = self.annotation_key(place, entry.path());
             match new.get(entry.path()) {

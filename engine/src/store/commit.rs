@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) touches: Vec<Touch>,
     /// The directory afterwards, and the epoch it was planned in.
     pub(crate) directory: Option<(u64, Directory)>,
+    /// What is told beside what the accounts tell.
+    pub(crate) notice: Option<ChangeNotice>,
     /// Messages whose parts this plan refers to: held until it is durable, so that nobody collects them.
     pub(crate) staged: Vec<Arc<StagedMessage>>,
 }
@@ -255,6 +257,7 @@ impl Committed {
         if let Some((_, next)) = waiting.plan.directory {
             directory.publish(next);
         }
+        self.notices.extend(waiting.plan.notice);
         for touch in waiting.plan.touches {
             touch.slot.publish(touch.sequence, touch.after);
             self.notices.extend(touch.notice);

@@ -41,6 +41,7 @@ pub(crate) enum Unknown {
 }
 
 /// The changes of one command to one account.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of a plan")]
 pub(crate) struct AccountPlan<'a> {
     pub(crate) kv: &'a SharedKv,
     pub(crate) now_unix_s: i64,
@@ -58,6 +59,8 @@ pub(crate) struct AccountPlan<'a> {
     pub(super) changed: BTreeSet<MailboxId>,
     pub(super) fixed_changed: BTreeSet<MailboxId>,
     pub(super) list_changed: bool,
+    /// Annotations have changed, which no mod-sequence tells.
+    pub(super) annotated: bool,
     removed: bool,
     pending: BTreeMap<u32, Pending>,
     staged: Vec<Arc<StagedMessage>>,
@@ -104,6 +107,7 @@ impl<'a> AccountPlan<'a> {
             batch: Batch::default(),
             modseq: None,
             totals_changed: false,
+            annotated: false,
             kept: BTreeMap::new(),
             ops: BTreeMap::new(),
             changed,
@@ -515,7 +519,8 @@ impl<'a> AccountPlan<'a> {
     /// Makes this the account's newest planned state and answers what the committer needs: push it under the same
     /// lock. Everything is prepared before.
     pub(crate) fn conclude(self) -> (Batch, Touch) {
-        let notice = (self.modseq.is_some() || self.totals_changed || self.removed).then(|| ChangeNotice {
+        let told = self.modseq.is_some() || self.totals_changed || self.annotated || self.removed;
+        let notice = told.then(|| ChangeNotice {
             account: self.slot.id,
             mailboxes: self.changed.iter().copied().collect(),
             modseq: self.state.totals.highest_modseq,

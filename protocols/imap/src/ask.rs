@@ -199,6 +199,12 @@ pub enum Ask {
         /// Of which.
         mailbox: Option<MailboxName>,
     },
+    /// What stands for the annotations that the user sees of mailboxes and (`None`) the server, so that changes are seen.
+    /// [`Answer::MetadataMarks`].
+    MetadataMarks {
+        /// Of which.
+        places: Vec<Option<MailboxName>>,
+    },
     /// Sets annotations, all or none. [`Answer::Done`].
     SetMetadata {
         /// Of which mailbox; `None`: of the server.
@@ -516,6 +522,9 @@ pub enum Answer {
     Quota(QuotaFacts),
     /// To [`Ask::Metadata`]: entries and values.
     Metadata(Vec<(MetadataEntry, Bytes)>),
+    /// To [`Ask::MetadataMarks`]: in the same order, entries and what stands for their values
+    /// ([`rockdove_mail::metadata_mark`]); none where the user may see none.
+    MetadataMarks(Vec<Vec<(MetadataEntry, u64)>>),
     /// To [`Ask::Status`].
     Status(Status),
     /// To [`Ask::Create`]: MAILBOXID.

@@ -273,6 +273,10 @@ pub struct NotifyEvents {
     pub names: bool,
     /// `SubscriptionChange`.
     pub subscriptions: bool,
+    /// `MailboxMetadataChange`.
+    pub annotations: bool,
+    /// `ServerMetadataChange`, which is of no mailbox, whichever it is named beside.
+    pub server: bool,
     /// An event that there is not here.
     pub unknown: bool,
 }

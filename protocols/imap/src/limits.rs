@@ -50,6 +50,10 @@ pub const NOTIFY_GROUPS_MAX: usize = 64;
 /// Mailboxes that one NOTIFY watches: the counters of each are kept, and looked at when something has changed.
 pub const NOTIFY_MAILBOXES_MAX: usize = 2_048;
 
+/// Annotations that one NOTIFY watches: their names, and what stands for their values, are kept. A client annotates few of
+/// its mailboxes, and these with a comment, a colour, an order.
+pub const NOTIFY_ANNOTATIONS_MAX: usize = 4_096;
+
 /// Changes of its own that a session remembers while its client does not want to hear of the selected mailbox; older ones
 /// are told like those of others in the end.
 pub const NOTIFY_OWN_MAX: usize = 1_024;

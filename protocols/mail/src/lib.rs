@@ -26,7 +26,7 @@ pub use flags::{FlagUpdate, Flags, Keyword, SystemFlags};
 pub use mailbox::{
     HIERARCHY_DELIMITER, MAILBOX_LEVELS_MAX, MAILBOX_NAME_OCTETS_MAX, MailboxName, MailboxNameError, SpecialUse,
 };
-pub use metadata::{METADATA_NAME_OCTETS_MAX, METADATA_VALUE_OCTETS_MAX, MetadataEntry, MetadataScope};
+pub use metadata::{METADATA_NAME_OCTETS_MAX, METADATA_VALUE_OCTETS_MAX, MetadataEntry, MetadataScope, metadata_mark};
 pub use rights::{Rights, RightsUpdate};
 pub use session::{AskId, Input, Peer, Session, Step, Tick, TlsFacts};
 pub use uid::{ModSeq, Uid, UidSet, UidValidity};

@@ -1,11 +1,22 @@
 //! Names of annotations of mailboxes and servers (RFC 5464 section 3.2).
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hasher},
+};
 
 /// Octets of a value. RFC 5464 section 4.1 asks for 1,024; what is larger is a message.
 pub const METADATA_VALUE_OCTETS_MAX: usize = 16 * 1024;
 /// Octets of the name of an entry: filters and the trees of vendors are a few levels deep.
 pub const METADATA_NAME_OCTETS_MAX: usize = 256;
+
+/// What stands for a value where only changes of it matter: another value has another mark, but for an accident that one
+/// in 2^64 has. The same value has another one when the program is built anew.
+pub fn metadata_mark(value: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(value);
+    hasher.finish()
+}
 
 /// Who sees an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

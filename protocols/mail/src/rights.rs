@@ -44,6 +44,8 @@ impl Rights {
     pub const EXPUNGE: Self = Self(1 << 9);
     /// `a`: see and change who may do what.
     pub const ADMINISTER: Self = Self(1 << 10);
+    /// Any of these beside `l`, and annotations may be set and seen (RFC 5464 section 3.3).
+    pub const ANNOTATIONS: Self = Self(Self::READ.0 | Self::SEEN.0 | Self::WRITE.0 | Self::INSERT.0 | Self::POST.0);
     /// Every right.
     pub const ALL: Self = Self((1 << 11) - 1);
 

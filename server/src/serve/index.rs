@@ -71,7 +71,8 @@ impl Indexer {
 
     fn hear(&self, notices: &[ChangeNotice]) {
         let mut due = self.due();
-        for notice in notices {
+        // The server as a whole has no mail.
+        for notice in notices.iter().filter(|notice| notice.account != AccountId::SERVER) {
             due.add(notice.account);
         }
     }

@@ -73,7 +73,7 @@ fn event_group(words: &mut Words<'_>, set: &mut NotifySet) -> Result<(), Wrong> 
     //# It is an
     //# error to specify other types of events with either the SELECTED or
     //# the SELECTED-DELAYED selector.
-    if events.names || events.subscriptions {
+    if events.names || events.subscriptions || events.annotations || events.server {
         return Err("only events of messages are for the selected mailbox");
     }
     //= rfc5465#section-6.1
@@ -112,7 +112,8 @@ fn events(words: &mut Words<'_>) -> Result<NotifyEvents, Wrong> {
 }
 
 /// `message-event = ( "MessageNew" [SP "(" fetch-att *(SP fetch-att) ")" ] ) / "MessageExpunge" / "FlagChange" /
-/// "AnnotationChange"`; `mailbox-event = "MailboxName" / "SubscriptionChange" / "MailboxMetadataChange"`; `event-ext = atom`
+/// "AnnotationChange"`; `mailbox-event = "MailboxName" / "SubscriptionChange" / "MailboxMetadataChange"`; `user-event =
+/// "ServerMetadataChange"`; `event-ext = atom`
 fn event(words: &mut Words<'_>, events: &mut NotifyEvents, expunge: &mut bool) -> Result<(), Wrong> {
     match words.atom()?.to_ascii_uppercase().as_str() {
         "MESSAGENEW" => {
@@ -123,6 +124,8 @@ fn event(words: &mut Words<'_>, events: &mut NotifyEvents, expunge: &mut bool) -
         "FLAGCHANGE" => events.flags = true,
         "MAILBOXNAME" => events.names = true,
         "SUBSCRIPTIONCHANGE" => events.subscriptions = true,
+        "MAILBOXMETADATACHANGE" => events.annotations = true,
+        "SERVERMETADATACHANGE" => events.server = true,
         _ => events.unknown = true,
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use rockdove_mail::{METADATA_VALUE_OCTETS_MAX, MailboxName, MetadataEntry};
+use rockdove_mail::{METADATA_VALUE_OCTETS_MAX, MailboxName, MetadataEntry, metadata_mark};
 
 use super::{ImapSession, filters::has_wrong_filter, purpose::Purpose};
 use crate::{
@@ -34,7 +34,9 @@ impl ImapSession {
                 if has_wrong_filter(mailbox.as_ref(), &entries) {
                     return self.complete("NO [CANNOT] a filter is not a search");
                 }
-                self.ask(Ask::SetMetadata { mailbox, entries }, Purpose::Change("OK set"));
+                let marks = entries.iter().map(|(entry, value)| (entry.clone(), value.as_deref().map(metadata_mark)));
+                let purpose = Purpose::SetMetadata(mailbox.clone(), marks.collect());
+                self.ask(Ask::SetMetadata { mailbox, entries }, purpose);
             }
         }
     }

@@ -9,6 +9,7 @@
 //! * Fails: see the crate.
 
 mod access;
+mod annotated;
 mod append;
 mod commands;
 mod copy;

@@ -12,6 +12,7 @@ use rockdove_mail::{HIERARCHY_DELIMITER, MailboxName, ModSeq, Rights, Uid, UidSe
 
 use super::{
     Doing, ImapSession,
+    annotated::Marks,
     multisearch::is_below,
     purpose::{After, Purpose},
     tree,
@@ -30,6 +31,8 @@ pub(super) struct Notify {
     set: NotifySet,
     known: Arc<Mailboxes>,
     counters: BTreeMap<MailboxName, Counters>,
+    /// Annotations that the client knows of.
+    pub(super) marks: Marks,
     /// Something may have changed since the last look.
     pending: bool,
 }
@@ -61,7 +64,7 @@ type NameNews = BTreeMap<MailboxName, Option<MailboxName>>;
 
 impl Notify {
     /// The events wanted of a mailbox that is not selected: those of all groups that it is in.
-    fn events(&self, mailboxes: &Mailboxes, first_of_others: [&str; 2], name: &MailboxName) -> NotifyEvents {
+    pub(super) fn events(&self, mailboxes: &Mailboxes, first_of_others: [&str; 2], name: &MailboxName) -> NotifyEvents {
         let mut all = NotifyEvents::default();
         for (source, events) in &self.set.groups {
             if is_in(source, mailboxes, first_of_others, name) {
@@ -69,12 +72,23 @@ impl Notify {
                 all.flags |= events.flags;
                 all.names |= events.names;
                 all.subscriptions |= events.subscriptions;
+                all.annotations |= events.annotations;
             }
         }
         all
     }
 
-    fn watches_others(&self) -> bool {
+    /// Whether the annotations of the server are wanted.
+    pub(super) fn watches_server(&self) -> bool {
+        self.set.groups.iter().any(|(_, events)| events.server)
+    }
+
+    /// The mailboxes that the client knows.
+    pub(super) fn known(&self) -> &Arc<Mailboxes> {
+        &self.known
+    }
+
+    pub(super) fn watches_others(&self) -> bool {
         self.set.groups.iter().any(|(_, events)| *events != NotifyEvents::default())
     }
 }
@@ -150,7 +164,7 @@ fn subscription_news<'a>(before: &'a Mailboxes, now: &'a Mailboxes) -> impl Iter
 
 impl ImapSession {
     /// The namespaces that are not one's own.
-    fn first_of_others(&self) -> [&'static str; 2] {
+    pub(super) fn first_of_others(&self) -> [&'static str; 2] {
         [self.config.other_users, self.config.public]
     }
 
@@ -164,8 +178,8 @@ impl ImapSession {
         //# MUST list names of all events supported by the server.
         if all.any(|events| events.unknown) {
             return self.complete(
-                "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)] \
-                 there is no such event here",
+                "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange \
+                 MailboxMetadataChange ServerMetadataChange)] there is no such event here",
             );
         }
         let notify = Box::new(Notify { set, ..Notify::default() });
@@ -175,7 +189,7 @@ impl ImapSession {
         self.notify_begins(notify);
     }
 
-    /// Mailboxes whose messages the client wants to hear of, with those that it may not read.
+    /// Mailboxes whose messages the client wants to hear of, with those whose messages or annotations it may not see.
     fn notified<'a>(
         &self,
         notify: &Notify,
@@ -185,10 +199,12 @@ impl ImapSession {
         let (mut wanted, mut closed) = (Vec::new(), Vec::new());
         for line in &mailboxes.mailboxes {
             let events = notify.events(mailboxes, others, &line.name);
-            match (events.messages, line.rights.contains(Rights::READ)) {
-                (false, _) => {}
-                (true, true) => wanted.push((line.name.clone(), events)),
-                (true, false) => closed.push(line),
+            let reads = line.rights.contains(Rights::READ);
+            if (events.messages && !reads) || (events.annotations && !line.rights.intersects(Rights::ANNOTATIONS)) {
+                closed.push(line);
+            }
+            if events.messages && reads {
+                wanted.push((line.name.clone(), events));
             }
         }
         (wanted, closed)
@@ -237,14 +253,14 @@ impl ImapSession {
                 self.write_status(name, &items, status);
             }
         }
-        self.notify_begins(notify);
+        self.notify_annotations(notify);
     }
 
     //= rfc5465#section-3.1
     //# A successful NOTIFY SET command MUST cause the server to immediately
     //# return any accumulated changes to the currently selected mailbox (if
     //# any), such as flag changes and new or expunged messages.
-    fn notify_begins(&mut self, notify: Box<Notify>) {
+    pub(super) fn notify_begins(&mut self, notify: Box<Notify>) {
         self.notify = None;
         self.sync(After::Notify(notify));
     }
@@ -373,7 +389,7 @@ impl ImapSession {
         self.look_at_selected(after);
     }
 
-    fn look_at_selected(&mut self, after: After) {
+    pub(super) fn look_at_selected(&mut self, after: After) {
         if self.open().is_none() || self.is_quiet() {
             return self.go_on(after);
         }
@@ -399,7 +415,7 @@ impl ImapSession {
             return self.overflow(after);
         }
         if names.is_empty() {
-            return self.look_at_selected(after);
+            return self.look_at_annotations(after);
         }
         self.ask(Ask::Statuses { mailboxes: names }, Purpose::LookStatuses(wanted, after));
     }
@@ -485,7 +501,7 @@ impl ImapSession {
             }
         }
         self.notify = Some(notify);
-        self.look_at_selected(after);
+        self.look_at_annotations(after);
     }
 
     /// What is told of a mailbox that is not selected.

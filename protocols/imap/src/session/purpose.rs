@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use rockdove_mail::{MailboxName, Uid, UidSet};
+use rockdove_mail::{MailboxName, MetadataEntry, Uid, UidSet};
 
 use super::{
     ImapSession,
+    annotated::Place,
     append::{Append, GivenUp},
     fetch::Fetching,
     find::{Found, Wanted},
@@ -54,11 +55,13 @@ pub(super) enum Purpose {
     Metadata(Option<MailboxName>, Box<MetadataRequest>),
     /// The filters that a search names.
     Filters(Box<Command>),
+    /// SETMETADATA: where, and what stands for the new values (`None`: removed).
+    SetMetadata(Option<MailboxName>, Vec<(MetadataEntry, Option<u64>)>),
     /// SETQUOTA.
     SetQuota(String),
     /// SUBSCRIBE (`true`) and UNSUBSCRIBE.
     Subscribe(MailboxName, bool),
-    /// SETACL, DELETEACL, SETMETADATA: what to say.
+    /// SETACL, DELETEACL: what to say.
     Change(&'static str),
     /// DELETE.
     Delete(MailboxName),
@@ -119,6 +122,10 @@ pub(super) enum Purpose {
     NotifyMailboxes(Box<Notify>),
     /// NOTIFY: the counters that the client knows from now on.
     NotifyStatuses(Box<Notify>, Vec<(MailboxName, NotifyEvents)>),
+    /// NOTIFY: the annotations that the client knows from now on.
+    NotifyMarks(Box<Notify>, Vec<Place>),
+    /// The annotations now.
+    LookMarks(Vec<Place>, After),
     /// Which mailboxes there are now.
     LookMailboxes(After),
     /// Their counters now.
@@ -313,6 +320,10 @@ impl ImapSession {
                 self.metadata_answer(mailbox.as_ref(), &request, &annotations);
             }
             (Purpose::Filters(command), Answer::Metadata(annotations)) => self.filters_answer(*command, &annotations),
+            (Purpose::SetMetadata(mailbox, marks), Answer::Done) => {
+                self.own_annotations(mailbox.as_ref(), marks);
+                self.complete("OK set");
+            }
             (Purpose::SetQuota(root), Answer::Done) => self.quota_set(root),
             (Purpose::Change(text), Answer::Done) => self.complete(text),
             (Purpose::Subscribe(mailbox, subscribed), Answer::Done) => self.subscribed(&mailbox, subscribed),
@@ -329,6 +340,12 @@ impl ImapSession {
             }
             (Purpose::NotifyStatuses(notify, wanted), Answer::Statuses(statuses)) => {
                 self.notify_statuses(notify, &wanted, &statuses);
+            }
+            (Purpose::NotifyMarks(notify, places), Answer::MetadataMarks(marks)) => {
+                self.notify_marks(notify, &places, marks);
+            }
+            (Purpose::LookMarks(places, after), Answer::MetadataMarks(marks)) => {
+                self.looked_at_marks(&places, marks, after);
             }
             (Purpose::LookMailboxes(after), Answer::Mailboxes(mailboxes)) => self.looked_at_mailboxes(mailboxes, after),
             (Purpose::LookStatuses(wanted, after), Answer::Statuses(statuses)) => {
@@ -372,10 +389,12 @@ impl ImapSession {
             // Watching goes on from where the news ended: they would be asked for without end.
             Purpose::Sync(After::Idle)
             | Purpose::LookMailboxes(After::Idle)
+            | Purpose::LookMarks(_, After::Idle)
             | Purpose::LookStatuses(_, After::Idle) => self.idle_refused(),
-            Purpose::Sync(after @ After::Listen) | Purpose::LookMailboxes(after) | Purpose::LookStatuses(_, after) => {
-                self.overflow(after);
-            }
+            Purpose::Sync(after @ After::Listen)
+            | Purpose::LookMailboxes(after)
+            | Purpose::LookMarks(_, after)
+            | Purpose::LookStatuses(_, after) => self.overflow(after),
             Purpose::EndListening(frame) => self.listening_ends(*frame),
             // What was done is done, whether the news can be told or not.
             Purpose::Sync(after) => self.go_on(after),

@@ -9,6 +9,7 @@ use rockdove_imap::{
 };
 use rockdove_mail::{
     FlagUpdate, Flags, MailboxName, MetadataEntry, MetadataScope, ModSeq, Rights, SpecialUse, SystemFlags, Uid, UidSet,
+    metadata_mark,
     sasl::{self, ScramKeys},
     search::ThreadNode,
 };
@@ -324,6 +325,15 @@ impl Account {
             | Ask::QuotaRoot { .. }
             | Ask::SetQuota { .. }) => return self.access_ask(ask),
             ask @ (Ask::Metadata { .. } | Ask::SetMetadata { .. }) => return self.metadata_ask(ask),
+            Ask::MetadataMarks { places } => {
+                let marks = |place: Option<MailboxName>| match self.metadata_ask(Ask::Metadata { mailbox: place }) {
+                    Ok(Answer::Metadata(there)) => {
+                        there.into_iter().map(|(entry, value)| (entry, metadata_mark(&value))).collect()
+                    }
+                    _ => Vec::new(),
+                };
+                return Ok(Answer::MetadataMarks(places.into_iter().map(marks).collect()));
+            }
             Ask::Rename { from, to } => self.rename(&from, to)?,
             Ask::Subscribe { mailbox, subscribed } => {
                 self.subscriptions.retain(|known| *known != mailbox);
@@ -354,6 +364,14 @@ impl Account {
         }
         if from.is_inbox() {
             self.create(from.clone(), None);
+        }
+        for (place, annotations) in std::mem::take(&mut self.annotations) {
+            let moved = place.as_ref().and_then(|old| old.as_str().strip_prefix(from.as_str()));
+            let place = match moved {
+                Some(tail) if tail.is_empty() || tail.starts_with('/') => Some(name(&format!("{to}{tail}"))),
+                _ => place,
+            };
+            self.annotations.insert(place, annotations);
         }
         if let Some((open, _)) = &mut self.open
             && open == from
@@ -432,6 +450,17 @@ impl Account {
             }
             _ => return Err(Refusal::NoSuchQuotaRoot),
         })
+    }
+
+    /// Another client, or an administrator, annotates; no value removes.
+    pub(crate) fn annotate(&mut self, mailbox: Option<MailboxName>, entry: &str, value: &str) {
+        let entry = MetadataEntry::parse(entry).expect("an entry");
+        let there = self.annotations.entry(mailbox).or_default();
+        if value.is_empty() {
+            there.remove(&entry);
+        } else {
+            there.insert(entry, Bytes::copy_from_slice(value.as_bytes()));
+        }
     }
 
     /// Annotations: at most three in one place; those of the server that are shared are not ann's to change.

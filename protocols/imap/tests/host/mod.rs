@@ -8,8 +8,8 @@
 //! * `H: text` is what the host noted.
 //! * `! close`, `! starttls`, `! compress` happen; `! eof`, `! shutdown`, `! wait MS` and `! fed` (what was said so far arrives now) are
 //!   made to happen; so are `! deliver NAME SUBJECT`, `! flags NAME UID FLAGS`, `! expunge NAME UID`, `! create NAME`,
-//!   `! rename NAME NAME`, `! subscribe NAME`, `! unsubscribe NAME`, `! rights NAME LETTERS`, `! delete NAME` and
-//!   `! unreadable NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
+//!   `! rename NAME NAME`, `! subscribe NAME`, `! unsubscribe NAME`, `! rights NAME LETTERS`, `! delete NAME`,
+//!   `! annotate NAME ENTRY VALUE` (`SERVER`: the server; no value removes) and `! unreadable NAME UID` by another client; `! before ASK ...` does it before the next such question is answered, and
 //!   `! refuse ASK WHY` refuses it (`broken`: the message breaks off).
 //! * Everything else is a comment.
 
@@ -268,7 +268,7 @@ impl Host {
             }
             ask => {
                 assert!(self.watch.is_none(), "{kind} is asked during a watch");
-                let looks = ["Mailboxes", "Statuses", "Status", "Sync", "Fetch", "Search", "Vanished"];
+                let looks = ["Mailboxes", "Statuses", "Status", "Sync", "Fetch", "Search", "Vanished", "MetadataMarks"];
                 self.events += u64::from(!looks.contains(&kind));
                 let octets_aim = self.cuts.next(10_000);
                 let answer = self.account.answer(ask, octets_aim);
@@ -303,6 +303,10 @@ impl Host {
             "unsubscribe" => self.account.subscriptions.retain(|known| *known != name(mailbox)),
             "rights" => {
                 self.account.rights.insert(name(mailbox), Rights::parse(third).expect("rights"));
+            }
+            "annotate" => {
+                let place = (mailbox != "SERVER").then(|| name(mailbox));
+                self.account.annotate(place, third, words.next().unwrap_or_default());
             }
             "unreadable" => self.account.mailbox(mailbox).unreadable.push(uid()),
             _ => panic!("{order} is no order"),

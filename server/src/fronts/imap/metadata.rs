@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use rockdove_engine::Command;
-use rockdove_imap::Answer;
-use rockdove_mail::{MailboxName, MetadataEntry, Rights};
+use rockdove_imap::{Answer, Refusal};
+use rockdove_mail::{MailboxName, MetadataEntry, Rights, metadata_mark};
 
 use super::{Conversation, NoAnswer, Reach};
 
@@ -25,6 +25,21 @@ impl Conversation {
             }
         };
         found.map(Answer::Metadata).map_err(|error| self.refused(&error))
+    }
+
+    /// What stands for the annotations that the user sees of these mailboxes and (`None`) the server.
+    pub(super) fn metadata_marks(&self, places: &[Option<MailboxName>], reach: Reach) -> Result<Answer, NoAnswer> {
+        let mut all = Vec::with_capacity(places.len());
+        for place in places {
+            all.push(match self.metadata(place.as_ref(), reach) {
+                Ok(Answer::Metadata(found)) => {
+                    found.into_iter().map(|(entry, value)| (entry, metadata_mark(&value))).collect()
+                }
+                Err(NoAnswer::Refused(Refusal::NoSuchMailbox | Refusal::NoPermission)) => Vec::new(),
+                other => return other,
+            });
+        }
+        Ok(Answer::MetadataMarks(all))
     }
 
     /// The command that sets annotations of a mailbox, or (`None`) of the server.

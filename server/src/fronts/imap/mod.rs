@@ -188,6 +188,9 @@ impl ImapFront {
             Ask::Metadata { mailbox } => {
                 self.answer(id, replier, move |talk, reach| talk.metadata(mailbox.as_ref(), reach));
             }
+            Ask::MetadataMarks { places } => {
+                self.answer(id, replier, move |talk, reach| talk.metadata_marks(&places, reach));
+            }
             Ask::Select { mailbox, read_only } => {
                 self.end_watch();
                 self.answer(id, replier, move |talk, reach| talk.select(&mailbox, read_only, reach));

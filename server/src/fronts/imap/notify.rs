@@ -64,7 +64,8 @@ impl ImapFront {
         self.talk.rest();
         let services = self.talk.who.services();
         let mut accounts = services.engine.owners_for(account);
-        accounts.insert(account);
+        // What everybody sees of the server is among what the user sees.
+        accounts.extend([account, AccountId::SERVER]);
         accounts.extend(self.talk.place().ok().map(|place| place.account));
         let watching = self.watching_all.get_or_insert_with(WatchingAll::new);
         watching.watches.retain(|account, _| accounts.contains(account));

@@ -31,7 +31,7 @@ use crate::{
     rights::Grants,
     search::{self, KeptTexts, Messages, SheetCache, Sheets},
     store::{
-        MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, Staging,
+        MailboxList, MailboxStatus, MailboxView, MessageRecord, QuotaUsage, StagedMessage, Staging,
         account::{AccountSlot, AccountState, Totals},
         cache::StateCache,
         commit::Committer,
@@ -335,6 +335,11 @@ impl Engine {
             staging.refuse(error);
         }
         staging
+    }
+
+    /// A staged message as it came in. All of it is held in memory.
+    pub fn staged_octets(&self, message: &StagedMessage) -> Result<Bytes, EngineError> {
+        message.octets(&self.kv, &self.parts)
     }
 
     /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod dns;
 pub mod failure;
 pub mod fronts;
+pub mod inspect;
 pub mod login;
 pub mod net;
 pub mod outbound;

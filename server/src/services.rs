@@ -7,6 +7,7 @@ use rockdove_engine::Engine;
 use crate::{
     config::Config,
     fronts::locks::AccountLocks,
+    inspect::Door,
     login::LoginService,
     runtime::{hub::Hub, storage::StoragePool},
 };
@@ -25,12 +26,21 @@ pub struct Services {
     pub maildrops: AccountLocks,
     /// Accounts that an administrator's session is in.
     pub administered: AccountLocks,
+    /// Where complete messages are looked at before they are delivered.
+    pub inspection: Door,
     config: RwLock<Arc<Config>>,
 }
 
 impl Services {
     /// Puts the services together.
-    pub fn new(engine: Arc<Engine>, storage: StoragePool, login: LoginService, hub: Hub, config: Arc<Config>) -> Self {
+    pub fn new(
+        engine: Arc<Engine>,
+        storage: StoragePool,
+        login: LoginService,
+        hub: Hub,
+        inspection: Door,
+        config: Arc<Config>,
+    ) -> Self {
         Self {
             engine,
             storage,
@@ -38,6 +48,7 @@ impl Services {
             hub,
             maildrops: AccountLocks::default(),
             administered: AccountLocks::default(),
+            inspection,
             config: RwLock::new(config),
         }
     }

@@ -39,7 +39,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Everything in brackets.
-const SECTIONS: [&str; 11] = [
+const SECTIONS: [&str; 12] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -50,6 +50,7 @@ const SECTIONS: [&str; 11] = [
     "[outbound]",
     "[[route]]",
     "[dns]",
+    "[inspect]",
     "[log]",
 ];
 

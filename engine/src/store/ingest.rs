@@ -4,8 +4,9 @@
 //! bodies become parts, written in chunks as they fill up; the rest stays in the record. A part that is in the store before
 //! its message has a candidate row, which marks it for collection until somebody's record refers to it.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
+use bytes::Bytes;
 use rockdove_mail::mime::{self, Cut, Kind, Scanner, Structure};
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     staged::StagedPart,
 };
 use crate::{
-    command::EngineError,
+    command::{EngineError, MessageId},
     engine::EngineOptions,
     kv::{Batch, SharedKv},
 };
@@ -275,6 +276,20 @@ impl StagedMessage {
 
     pub(crate) fn shared(&self) -> &[u8] {
         &self.shared
+    }
+
+    /// The whole message, without any trace header, also where some of it is not in the store yet.
+    pub(crate) fn octets(&self, kv: &SharedKv, parts: &Parts) -> Result<Bytes, EngineError> {
+        let damaged = || EngineError::Corrupt("a message that is coming in".to_owned());
+        let row = Bytes::from(record::encode(&[], &self.shared));
+        let record = MessageRecord::decode(MessageId(0), &row).ok_or_else(damaged)?;
+        let from_part = |id: u64, cut: Range<u64>| {
+            let staged = self.parts.iter().find(|part| part.id() == id).and_then(|part| part.in_memory());
+            let Some(whole) = staged else { return parts.read(kv, id, cut) };
+            let place = |at: u64| usize::try_from(at).ok().filter(|at| *at <= whole.len()).ok_or_else(damaged);
+            Ok(whole.slice(place(cut.start)?..place(cut.end)?))
+        };
+        record.read_from(&from_part, 0..self.size_bytes)
     }
 
     pub(crate) fn parts(&self) -> Vec<u64> {

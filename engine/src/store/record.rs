@@ -231,6 +231,9 @@ fn take_piece(take: &mut Take<'_>) -> Option<Piece> {
     piece.length().map(|_| piece)
 }
 
+/// Gives bytes of a part.
+pub(crate) type FromPart<'a> = &'a dyn Fn(u64, Range<u64>) -> Result<Bytes, EngineError>;
+
 impl MessageRecord {
     /// The record of a row. `None` when the row is damaged or of an unknown version.
     pub(crate) fn decode(id: MessageId, row: &Bytes) -> Option<Self> {
@@ -286,6 +289,12 @@ impl MessageRecord {
 
     /// Bytes of the message, cut to its end.
     pub(crate) fn read(&self, kv: &SharedKv, parts: &Parts, range: Range<u64>) -> Result<Bytes, EngineError> {
+        self.read_from(&|part, cut| parts.read(kv, part, cut), range)
+    }
+
+    /// The same, with the bytes of parts from `part`.
+    pub(crate) fn read_from(&self, part: FromPart<'_>, range: Range<u64>) -> Result<Bytes, EngineError> {
+        let from = part;
         let range = range.start.min(self.size_bytes)..range.end.min(self.size_bytes);
         let mut found: Vec<Bytes> = Vec::new();
         let mut start = 0_u64;
@@ -313,7 +322,7 @@ impl MessageRecord {
                     }
                 }
                 Piece::Part { part, offset, length, encoding } => {
-                    let from_part = |cut: Range<u64>| parts.read(kv, *part, cut.start + offset..cut.end + offset);
+                    let from_part = |cut: Range<u64>| from(*part, cut.start + offset..cut.end + offset);
                     let octets = encoding.length(*length).unwrap_or(u64::MAX);
                     visit(octets, &mut |cut| encoding.read(*length, cut, from_part))?;
                 }

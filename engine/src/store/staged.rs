@@ -44,6 +44,14 @@ impl StagedPart {
         work(&mut self.rows.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// All its octets, while none of them is in the store.
+    pub(crate) fn in_memory(&self) -> Option<Bytes> {
+        self.with_rows(|rows| {
+            let row = rows.iter().find(|(family, ..)| *family == Family::Part).map(|(_, _, row)| row.clone());
+            row.and_then(|row| frame::decode(&row))
+        })
+    }
+
     /// Octets that a group has to write for it.
     pub(crate) fn size_bytes(&self) -> usize {
         self.with_rows(|rows| rows.iter().map(|(_, key, row)| key.len() + row.len()).sum())

@@ -73,7 +73,9 @@ impl House {
         for chunk in bytes.chunks(10_007) {
             staging.write(chunk).expect("taken");
         }
-        staging.finish().expect("staged")
+        let staged = staging.finish().expect("staged");
+        assert!(self.engine.staged_octets(&staged).expect("readable") == bytes, "it is read before it is delivered");
+        staged
     }
 
     fn append(&self, account: AccountId, mailbox: MailboxId, bytes: &[u8], flags: Flags) -> Uid {

@@ -113,8 +113,19 @@ pub enum SpoolAnswer {
     TryLater,
 }
 
+/// A reply that the host decides on: what a check or a policy says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Reply code, 4yz or 5yz.
+    pub code: u16,
+    /// Enhanced status code (RFC 3463), of the same class.
+    pub status: String,
+    /// What a person reads; characters that do not belong into a reply are left out, and it is cut to 400 octets.
+    pub text: String,
+}
+
 /// What became of one recipient's copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientOutcome {
     /// On disk.
     Delivered,
@@ -124,6 +135,8 @@ pub enum RecipientOutcome {
     OverQuota,
     /// Try later.
     TryLater,
+    /// Not wanted, or not now.
+    Refused(Refusal),
 }
 
 /// The BODY parameter (RFC 6152, RFC 3030).

@@ -31,7 +31,7 @@ mod trace;
 pub use address::{Address, AddressError};
 pub use ask::{
     Abandoned, Answer, Ask, BodyKind, Client, Envelope, LoginAnswer, Mail, Notify, Recipient, RecipientAnswer,
-    RecipientOutcome, ReturnContent, SenderAnswer, SpoolAnswer,
+    RecipientOutcome, Refusal, ReturnContent, SenderAnswer, SpoolAnswer,
 };
 pub use config::{ClearAuth, Config, Role, Tls};
 pub use header::HeaderFacts;

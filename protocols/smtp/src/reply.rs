@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::Refusal;
+
 /// A reply that is known where it is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Reply {
@@ -41,6 +43,22 @@ pub(crate) fn line(out: &mut Vec<u8>, code: u16, status: &str, text: std::fmt::A
     };
     debug_assert!(done.is_ok());
     out.extend_from_slice(written.as_bytes());
+}
+
+/// Octets of a text that the host decides on: with code and status the line keeps below the 512 of RFC 5321 section
+/// 4.5.3.1.5.
+const TEXT_OCTETS_MAX: usize = 400;
+
+/// Writes what the host says. A code that refuses nothing is taken for "not now".
+pub(crate) fn refuse(out: &mut Vec<u8>, refusal: &Refusal) {
+    let code = if (400..600).contains(&refusal.code) { refusal.code } else { 451 };
+    let printable = |text: &str, most: usize| -> String {
+        text.chars().filter(|character| matches!(character, ' '..='~')).take(most).collect()
+    };
+    let class = if code < 500 { "4." } else { "5." };
+    let status = printable(&refusal.status, 12);
+    let status = if status.starts_with(class) { status } else { format!("{class}7.1") };
+    line(out, code, &status, format_args!("{}", printable(&refusal.text, TEXT_OCTETS_MAX)));
 }
 
 /// Writes a reply of several lines without enhanced status codes.

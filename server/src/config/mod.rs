@@ -6,10 +6,12 @@
 //! * Never: reads an environment variable, or accepts a key it does not know.
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
+mod inspect;
 mod model;
 mod read;
 mod values;
 
+pub use inspect::InspectSettings;
 pub use model::{
     ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,

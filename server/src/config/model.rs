@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    ListenerConfig,
+    InspectSettings, ListenerConfig,
     values::{Size, Span},
 };
 use crate::{
@@ -49,6 +49,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[dns]`.
     pub dns: DnsSettings,
+    /// `[inspect]`.
+    pub inspect: InspectSettings,
     /// `[log]`.
     pub log: LogSettings,
 }
@@ -369,6 +371,7 @@ pub fn not_live(running: &Config, new: &Config) -> Vec<&'static str> {
         ("store.memory", running.store.memory != new.store.memory),
         ("outbound", running.outbound != new.outbound),
         ("dns", running.dns != new.dns),
+        ("inspect.memory", running.inspect.memory != new.inspect.memory),
         ("log", running.log != new.log),
         ("timeouts.shutdown", running.timeouts.shutdown != new.timeouts.shutdown),
         ("login.remember", running.login.remember != new.login.remember),

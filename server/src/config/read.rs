@@ -11,8 +11,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings, OutboundSettings,
-    Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, values::Span,
+    Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
+    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
+    values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -96,6 +97,8 @@ struct File {
     route: Vec<Spanned<RouteSection>>,
     #[serde(default)]
     dns: DnsSettings,
+    #[serde(default)]
+    inspect: InspectSettings,
     #[serde(default)]
     log: LogSettings,
 }
@@ -256,6 +259,7 @@ impl Check<'_> {
             outbound: file.outbound.value,
             routes,
             dns: file.dns,
+            inspect: file.inspect,
             log: file.log,
         }
     }

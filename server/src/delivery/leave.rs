@@ -42,7 +42,7 @@ pub(super) fn leave(job: &Job, config: &Config, owner: Option<AccountId>) -> Vec
     let (hostname, unix_s) = (&job.config.hostname, job.mail.received_unix_s);
     let only = (recipients.len() == 1).then(|| recipients[0].address.clone());
     let trace = received(envelope, hostname, only.as_deref(), unix_s);
-    let prefix = Bytes::from(format!("{trace}{}", missing_fields(job)));
+    let prefix = Bytes::from(format!("{trace}{}{}", job.verdict.fields, missing_fields(job)));
     vec![Outbound {
         reverse_path: envelope.reverse_path.as_ref().map(Address::to_string).unwrap_or_default(),
         owner,

@@ -2,7 +2,7 @@
 
 use rockdove_engine::{Delivered, EngineError, QueueId};
 use rockdove_mail::{MailboxName, Uid, UidValidity};
-use rockdove_smtp::{Address, Client, Envelope, RecipientOutcome};
+use rockdove_smtp::{Address, Client, Envelope, RecipientOutcome, Refusal};
 use tracing::{info, warn};
 
 use super::Job;
@@ -59,6 +59,7 @@ pub(super) fn refused(job: &Job) {
             RecipientOutcome::UnknownRecipient => "the recipient has gone",
             RecipientOutcome::OverQuota => "the mailbox is full",
             RecipientOutcome::TryLater => "try again later",
+            RecipientOutcome::Refused(refusal) => &refusal.text,
         };
         info!(
             id = %envelope.id,
@@ -73,7 +74,11 @@ pub(super) fn refused(job: &Job) {
 
 /// The engine could not take the message.
 pub(super) fn failed(job: &Job, error: &EngineError) {
-    let envelope = &job.mail.envelope;
+    not_staged(&job.mail.envelope, error);
+}
+
+/// The engine could not take the content of a message.
+pub fn not_staged(envelope: &Envelope, error: &EngineError) {
     warn!(
         id = %envelope.id,
         from = %sender(envelope.reverse_path.as_ref()),
@@ -81,6 +86,12 @@ pub(super) fn failed(job: &Job, error: &EngineError) {
         why = %error,
         "refused"
     );
+}
+
+/// The inspection refused the message.
+pub(super) fn refused_by_policy(job: &Job, refusal: &Refusal) {
+    let why = format!("{} {} {}", refusal.code, refusal.status, refusal.text);
+    refused_message(&job.mail.envelope, &why);
 }
 
 /// A message that the session refused for what is in it.

@@ -1,13 +1,14 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`quota`] → [`trace`] → [`leave`] →
-//!   [`place`].
-//! * In: a [`Mail`] from an SMTP session, its staged content, the engine.
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`trace`] →
+//!   [`leave`] → [`place`].
+//! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
 //! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod junk;
 mod leave;
 mod log;
 mod place;
@@ -21,10 +22,10 @@ use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
-use crate::config::Config;
+use crate::{config::Config, inspect::Verdict};
 
 pub use leave::{from_the_server, may_leave};
-pub use log::{Appender, appended, refused_append, refused_message, refused_recipient, refused_sender};
+pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
 pub use resolve::{may_send_as, recipient_targets};
 
@@ -43,6 +44,8 @@ pub struct Job {
     copies: Vec<Copy>,
     /// Positions of the recipients that are not here: their mail leaves.
     leaving: Vec<usize>,
+    /// What the inspection found.
+    verdict: Verdict,
 }
 
 /// One account's copy. An account gets one, however many of the recipients lead to it.
@@ -59,9 +62,9 @@ struct Copy {
 }
 
 impl Job {
-    fn new(mail: Mail, config: Arc<Config>) -> Self {
+    fn new(mail: Mail, config: Arc<Config>, verdict: Verdict) -> Self {
         let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
-        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new() }
+        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), verdict }
     }
 
     /// Whether the client gets one reply for all recipients, so that all or none must be served.
@@ -70,12 +73,12 @@ impl Job {
     }
 
     /// Notes what was found out about recipients, unless it is worse already.
-    fn fail(&mut self, recipients: &[usize], outcome: RecipientOutcome) {
+    fn fail(&mut self, recipients: &[usize], outcome: &RecipientOutcome) {
         for recipient in recipients {
             if let Some(slot) = self.outcomes.get_mut(*recipient)
                 && *slot == RecipientOutcome::Delivered
             {
-                *slot = outcome;
+                *slot = outcome.clone();
             }
         }
     }
@@ -105,29 +108,41 @@ pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), Engin
     chunks.iter().try_for_each(|chunk| staging.write(chunk))
 }
 
-/// Delivers `mail`. `staging` holds what was spooled before. May block on reading the store, but not on its sync: `done`
-/// is called from the committing thread, or at once when nothing is to be committed. `now_unix_s` is the present.
+/// Ends the staging of a message: `staging` holds what was spooled before, `chunks` the rest. May block.
 ///
-/// `owner`: the account that submits it.
-pub fn deliver(
-    engine: &Arc<Engine>,
-    config: Arc<Config>,
-    owner: Option<AccountId>,
-    mut mail: Mail,
-    mut staging: Staging,
-    done: Done,
-) {
-    let staged = spool(&mut staging, &std::mem::take(&mut mail.chunks)).and_then(|()| staging.finish());
-    let mut job = Job::new(mail, config);
-    let message: Arc<StagedMessage> = match staged {
-        Ok(message) => message,
-        Err(error) => {
-            log::failed(&job, &error);
-            job.outcomes.fill(RecipientOutcome::TryLater);
-            return done(job.outcomes);
-        }
-    };
+/// # Errors
+/// When the engine cannot take it.
+pub fn stage(mut staging: Staging, chunks: &[bytes::Bytes]) -> Result<Arc<StagedMessage>, EngineError> {
+    spool(&mut staging, chunks)?;
+    staging.finish()
+}
+
+/// A complete message on its way into the store.
+pub struct Arrived {
+    /// Its envelope; the chunks are in `message`.
+    pub mail: Mail,
+    /// Its content.
+    pub message: Arc<StagedMessage>,
+    /// What is in force.
+    pub config: Arc<Config>,
+    /// The account that submits it.
+    pub owner: Option<AccountId>,
+    /// What the inspection found.
+    pub verdict: Verdict,
+}
+
+/// Delivers a message. May block on reading the store, but not on its sync: `done` is called from the committing thread,
+/// or at once when nothing is to be committed.
+pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
+    let Arrived { mail, message, config, owner, verdict } = arrived;
+    let mut job = Job::new(mail, config, verdict);
+    if let Some(refusal) = job.verdict.refusal.take() {
+        log::refused_by_policy(&job, &refusal);
+        job.outcomes.fill(RecipientOutcome::Refused(refusal));
+        return done(job.outcomes);
+    }
     resolve::resolve(&mut job, engine);
+    junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
     trace::trace(&mut job);
     let outbound = leave::leave(&job, &job.config, owner);

@@ -1,4 +1,4 @@
-//! Stage four: one command for all copies, and the answer when they are durable.
+//! Stage six: one command for all copies, and the answer when they are durable.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn refuse(mut job: Job, error: &EngineError, done: Done) {
         _ => RecipientOutcome::TryLater,
     };
     let waiting: Vec<usize> = (0..job.outcomes.len()).collect();
-    job.fail(&waiting, outcome);
+    job.fail(&waiting, &outcome);
     done(job.outcomes.clone());
     log::failed(&job, error);
 }

@@ -67,7 +67,7 @@ pub(super) fn check(job: &mut Job, engine: &Engine, size_bytes: u64) {
         }
     }
     for (recipients, outcome) in found {
-        job.fail(&recipients, outcome);
+        job.fail(&recipients, &outcome);
     }
     job.drop_refused();
 }

@@ -44,7 +44,7 @@ pub(super) fn resolve(job: &mut Job, engine: &Engine) {
             }
             // Accepted at RCPT and gone since.
             Resolution::UnknownRecipient | Resolution::NotLocal => {
-                job.fail(&[position], RecipientOutcome::UnknownRecipient);
+                job.fail(&[position], &RecipientOutcome::UnknownRecipient);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Stage three: the header each copy gets in front (RFC 5321 section 4.4).
+//! Stage four: the header each copy gets in front (RFC 5321 section 4.4).
 
 use bytes::Bytes;
 use rockdove_mail::date::date_time;
@@ -13,7 +13,7 @@ use super::Job;
 pub(super) fn trace(job: &mut Job) {
     let envelope = &job.mail.envelope;
     let return_path = envelope.reverse_path.as_ref().map(Address::to_string).unwrap_or_default();
-    let missing = missing_fields(job);
+    let (missing, found) = (missing_fields(job), &job.verdict.fields);
     let headers: Vec<Bytes> = job
         .copies
         .iter()
@@ -22,7 +22,8 @@ pub(super) fn trace(job: &mut Job) {
             let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
             let received = received(envelope, &job.config.hostname, Some(&recipient), job.mail.received_unix_s);
             let delivered_to = &copy.address;
-            let header = format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{missing}");
+            let header =
+                format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{found}{missing}");
             Bytes::from(header)
         })
         .collect();

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_engine::{Engine, Staging};
+use rockdove_engine::{AccountId, Engine, Staging};
 use rockdove_mail::{AskId, Peer, Tick};
 use rockdove_smtp::{
     Abandoned, Address, Answer, Ask, ClearAuth, Mail, RecipientAnswer, RecipientOutcome, Role, SenderAnswer,
@@ -19,7 +19,8 @@ use rockdove_smtp::{
 use super::{Front, Replier, login::Identity};
 use crate::{
     config::{ClearText, Config},
-    delivery,
+    delivery::{self, Arrived},
+    inspect::{self, Verdict, Waiting},
     net::listeners::{ListenerConfig, Protocol, TlsMode},
     runtime::storage::StoragePool,
     services::Services,
@@ -159,13 +160,13 @@ impl SmtpFront {
 
     fn deliver(&mut self, id: AskId, mail: Mail, replier: &Replier<Answer>) {
         let recipients = mail.envelope.recipients.len();
-        let (engine, config, owner) = (Arc::clone(self.engine()), Arc::clone(&self.config), self.who.account());
+        let (services, config, owner) = (Arc::clone(self.who.services()), Arc::clone(&self.config), self.who.account());
         let (spooled, later) = (self.spooled.take(), replier.clone());
         let busy = self.storage().run(move || {
-            let staging = spooled.map_or_else(|| Some(engine.stage()), |spooled| take(&spooled));
-            let done = move |outcomes| later.reply(id, Answer::Delivered(outcomes));
+            let staging = spooled.map_or_else(|| Some(services.engine.stage()), |spooled| take(&spooled));
+            let done = Box::new(move |outcomes| later.reply(id, Answer::Delivered(outcomes)));
             match staging {
-                Some(staging) => delivery::deliver(&engine, config, owner, mail, staging, Box::new(done)),
+                Some(staging) => deliver(&services, config, owner, mail, staging, done),
                 None => done(vec![RecipientOutcome::TryLater; recipients]),
             }
         });
@@ -202,6 +203,31 @@ fn tell_recipient(
         RecipientAnswer::TryLater => "cannot check now",
     };
     delivery::refused_recipient(address, remote, why);
+}
+
+/// Ends the staging and delivers, by way of the inspection where there is one.
+fn deliver(
+    services: &Services,
+    config: Arc<Config>,
+    owner: Option<AccountId>,
+    mut mail: Mail,
+    staging: Staging,
+    done: delivery::Done,
+) {
+    let message = match delivery::stage(staging, &std::mem::take(&mut mail.chunks)) {
+        Ok(message) => message,
+        Err(error) => {
+            delivery::not_staged(&mail.envelope, &error);
+            return done(vec![RecipientOutcome::TryLater; mail.envelope.recipients.len()]);
+        }
+    };
+    let inspected = inspect::wanted(&config, &mail.envelope.client);
+    let arrived = Arrived { mail, message, config, owner, verdict: Verdict::default() };
+    if inspected {
+        services.inspection.enter(Waiting { arrived, done });
+    } else {
+        delivery::deliver(&services.engine, arrived, done);
+    }
 }
 
 fn take(spooled: &Spooled) -> Option<Staging> {

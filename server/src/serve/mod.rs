@@ -41,6 +41,7 @@ use crate::{
     config::Config,
     data_dir::DataDir,
     failure::{Failure, refused},
+    inspect,
     login::{LoginSecrets, LoginService},
     net::{limits::Limits, serve::Network, tls::TlsSwitch},
     outbound,
@@ -152,6 +153,7 @@ struct Threads {
     services: Arc<Services>,
     committer: Committer,
     periodic: Vec<Periodic>,
+    inspect: Side,
     outbound: Side,
     checkpoints: Arc<Checkpoints>,
     /// Long runs of the latter end early.
@@ -173,7 +175,8 @@ impl Threads {
         let committer = Committer::start(move |wait| committing.commit_pending(wait)).map_err(failed())?;
         let storage = StoragePool::start(storage_threads).map_err(failed())?;
         let login = login_service(data_dir, config, engine, cores)?;
-        let services = Services::new(Arc::clone(engine), storage, login, hub, Arc::new(config.clone()));
+        let (door, arrivals) = inspect::door();
+        let services = Services::new(Arc::clone(engine), storage, login, hub, door, Arc::new(config.clone()));
         let services = Arc::new(services);
         let room = Room::new(data_dir.store(), &services);
         let collecting = Arc::clone(engine);
@@ -190,12 +193,14 @@ impl Threads {
             Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("figures", FIGURES_EVERY, journal::tidy).map_err(failed())?,
         ];
+        let inspect = inspect::start(&services, arrivals).map_err(failed())?;
         let outbound = outbound::start(&services).map_err(refused("mail cannot leave"))?;
-        Ok(Self { store, services, committer, periodic, outbound, checkpoints, stopping })
+        Ok(Self { store, services, committer, periodic, inspect, outbound, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self, grace: Duration) {
+        self.inspect.stop(grace);
         self.outbound.stop(grace);
         self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);

@@ -76,7 +76,7 @@ impl Server {
         let hub = Hub::new();
         let told = hub.clone();
         engine.on_change(Box::new(move |notices| told.publish(notices)));
-        Arc::new(Services::new(engine, storage, login, hub, config))
+        Arc::new(Services::new(engine, storage, login, hub, rockdove::inspect::door().0, config))
     }
 
     pub(crate) fn listener(protocol: Protocol) -> ListenerConfig {

@@ -174,7 +174,7 @@ impl SmtpSession {
         self.idle_commands = 0;
         self.flush = true;
         let missing = std::iter::repeat(&RecipientOutcome::TryLater);
-        let outcomes = outcomes.iter().chain(missing).take(recipients).copied();
+        let outcomes = outcomes.iter().chain(missing).take(recipients).cloned();
         if self.config.role == Role::Lmtp {
             return outcomes.for_each(|outcome| self.say_outcome(outcome, id));
         }
@@ -189,6 +189,7 @@ impl SmtpSession {
 
     fn say_outcome(&mut self, outcome: RecipientOutcome, id: &str) {
         match outcome {
+            RecipientOutcome::Refused(refusal) => reply::refuse(&mut self.out, &refusal),
             RecipientOutcome::Delivered => {
                 reply::line(&mut self.out, 250, "2.0.0", format_args!("delivered, id {id}"));
             }

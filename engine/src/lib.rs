@@ -15,6 +15,7 @@ pub mod kv;
 pub mod queue;
 pub mod rights;
 pub mod search;
+pub mod spam;
 pub mod store;
 
 pub use archive::{Finding, FsckSummary, RebuildSummary, Repair, Stats, StorageUse};

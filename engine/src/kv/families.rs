@@ -27,11 +27,13 @@ pub enum Family {
     Text,
     /// Mail that leaves: envelopes, what is left to do for each next hop and when, the records of its messages.
     Queue,
+    /// What was learned of unwanted and wanted mail: counts of tokens. Tiny rows, many point lookups, few writes.
+    Spam,
 }
 
 impl Family {
     /// Every family, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Sys,
         Self::Account,
         Self::Segment,
@@ -41,6 +43,7 @@ impl Family {
         Self::Change,
         Self::Text,
         Self::Queue,
+        Self::Spam,
     ];
 
     /// Name on disk; never changed. `Sys` lives in the family that RocksDB insists on having.
@@ -55,6 +58,7 @@ impl Family {
             Self::Change => "change",
             Self::Text => "text",
             Self::Queue => "queue",
+            Self::Spam => "spam",
         }
     }
 
@@ -70,6 +74,7 @@ impl Family {
             Self::Change => 6,
             Self::Text => 7,
             Self::Queue => 8,
+            Self::Spam => 9,
         }
     }
 }

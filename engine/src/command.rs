@@ -384,6 +384,8 @@ pub enum Deleted {
     Mailbox(MailboxName),
     /// Everything from this moment on, in seconds since 1970.
     Since(i64),
+    /// Of these messages those that are in no mailbox and not kept either: damage, which `fsck` has found.
+    Strays(Vec<MessageId>),
 }
 
 impl Command {

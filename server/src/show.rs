@@ -174,7 +174,8 @@ impl Show {
             self.line(format_args!("parts that no message refers to: {waiting} octets"));
         }
         if let Some(disk) = facts.disk_bytes {
-            self.line(format_args!("on disk, without the log: {disk} octets"));
+            let search = facts.search_bytes.unwrap_or_default();
+            self.line(format_args!("on disk, without the log: {disk} octets, {search} of them to search and sort by"));
         }
     }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits for another process, so it reads the clock")]
 
 mod binary;
+mod crowd;
 mod dice;
 mod imap;
 mod pop3;
@@ -19,6 +20,7 @@ mod transcript;
 mod wire;
 
 pub use binary::binary;
+pub use crowd::{Lived, Until, crowd};
 pub use dice::Dice;
 pub use imap::{Imap, Reply};
 pub use pop3::Pop3;

@@ -79,6 +79,8 @@ pub(super) struct AccountCheck {
     pub(super) messages: u64,
     /// Every record could be read.
     pub(super) all_known: bool,
+    /// Messages that are in no mailbox.
+    pub(super) strays: Vec<u32>,
     /// Derived rows as they are.
     stored: Rows,
     /// Derived rows as they should be.
@@ -110,6 +112,7 @@ impl AccountCheck {
             entries: 0,
             messages: 0,
             all_known: true,
+            strays: Vec::new(),
             stored: Rows::new(),
             derived: Rows::new(),
             fixed: BTreeMap::new(),
@@ -366,7 +369,7 @@ impl AccountCheck {
         }
         match self.places.get(&message).map(|places| (u64::from(places.size), places.mailbox)) {
             None if self.is_blind() => {}
-            None => self.lost(Family::Message, key, None, "the message is in no mailbox"),
+            None => self.strays.push(message),
             Some((size, _)) if size == record.size_bytes => {}
             Some((size, mailbox)) => {
                 let what = format!("an entry says {size} octets, the message has {}", record.size_bytes);

@@ -14,7 +14,7 @@ use super::{
     queue::QueueCheck,
 };
 use crate::{
-    command::{AccountId, EngineError, MailboxId},
+    command::{AccountId, Command, Deleted, EngineError, MailboxId, MessageId, Outcome},
     directory::Directory,
     engine::Engine,
     kv::{
@@ -204,6 +204,7 @@ impl Run<'_> {
                 Ok(check)
             })?;
         }
+        self.strays(&mut check);
         let summary = &mut self.summary;
         summary.accounts += 1;
         summary.mailboxes += check.mailboxes;
@@ -212,6 +213,26 @@ impl Run<'_> {
         self.all_known &= check.all_known;
         self.tell(check.findings);
         Ok(())
+    }
+
+    /// Messages without an entry get one, in a mailbox of their own.
+    fn strays(&mut self, check: &mut AccountCheck) {
+        let strays = std::mem::take(&mut check.strays);
+        if strays.is_empty() {
+            return;
+        }
+        let has_owner = self.engine.directory().account(check.account).is_some();
+        let put_back = if self.repair && has_owner { put_back(self.engine, check.account, &strays) } else { Ok(()) };
+        let (repair, why) = match put_back {
+            Err(error) => (Repair::Impossible, format!(": {error}")),
+            Ok(()) if !has_owner => (Repair::Impossible, String::new()),
+            Ok(()) if self.repair => (Repair::Done, String::new()),
+            Ok(()) => (Repair::Possible, String::new()),
+        };
+        for message in strays {
+            let key = keys::message_record(check.account.0, message);
+            check.found(Family::Message, &key, None, &format!("the message is in no mailbox{why}"), repair);
+        }
     }
 
     fn queue(&mut self) -> Result<(), EngineError> {
@@ -334,6 +355,17 @@ fn write_repairs(engine: &Engine, findings: &mut [Finding], repairs: &Batch) -> 
     }
     for finding in findings.iter_mut().filter(|finding| finding.repair == Repair::Possible) {
         finding.repair = Repair::Done;
+    }
+    Ok(())
+}
+
+/// Puts messages that are in no mailbox into one. When they came is not known: they have no save date.
+fn put_back(engine: &Engine, account: AccountId, strays: &[u32]) -> Result<(), EngineError> {
+    let which = Deleted::Strays(strays.iter().copied().map(MessageId).collect());
+    let mut more = true;
+    while more {
+        let command = Command::Restore { account, which: which.clone(), to: None };
+        more = matches!(engine.execute(0, command)?, Outcome::Restored { more: true, .. });
     }
     Ok(())
 }

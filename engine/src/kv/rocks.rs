@@ -142,7 +142,9 @@ pub struct RocksFigures {
     pub table_bytes: u64,
     /// Blob files on disk.
     pub blob_bytes: u64,
-    /// Of these, what nobody needs any more.
+    /// Of both, what searching and sorting read.
+    pub search_bytes: u64,
+    /// Of the blob files, what nobody needs any more.
     pub blob_garbage_bytes: u64,
     /// Write buffers in memory.
     pub write_buffer_bytes: u64,
@@ -223,17 +225,19 @@ impl RocksKv {
 
     /// Figures for metrics.
     pub fn figures(&self) -> RocksFigures {
-        let sum = |name: &str| -> u64 {
-            let of = |family: Family| {
-                let handle = self.db.cf_handle(family.name())?;
-                self.db.property_int_value_cf(handle, name).ok().flatten()
-            };
-            Family::ALL.into_iter().filter_map(of).sum()
+        let of = |family: Family, name: &str| {
+            let handle = self.db.cf_handle(family.name())?;
+            self.db.property_int_value_cf(handle, name).ok().flatten()
         };
+        let sum = |name: &str| -> u64 { Family::ALL.into_iter().filter_map(|family| of(family, name)).sum() };
         let one = |name: &str| self.db.property_int_value(name).ok().flatten().unwrap_or_default();
         RocksFigures {
             table_bytes: sum("rocksdb.total-sst-files-size"),
             blob_bytes: sum("rocksdb.total-blob-file-size"),
+            search_bytes: ["rocksdb.total-sst-files-size", "rocksdb.total-blob-file-size"]
+                .into_iter()
+                .filter_map(|name| of(Family::Text, name))
+                .sum(),
             blob_garbage_bytes: sum("rocksdb.live-blob-file-garbage-size"),
             write_buffer_bytes: sum("rocksdb.cur-size-all-mem-tables"),
             block_cache_bytes: one("rocksdb.block-cache-usage"),

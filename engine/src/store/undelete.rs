@@ -13,11 +13,12 @@ use super::{
     account::{Hidden, encode_hidden},
     kept::{self, KeptKey, seconds},
     plan::{AccountPlan, MAILBOXES_MAX, Unknown, next, write_base},
+    record::MessageRecord,
     segment::{FlagBits, Op, Row, Segment, segment_of, view::flags_of},
 };
 use crate::{
     QuotaLimits,
-    command::{Deleted, EngineError, MailboxId, Outcome},
+    command::{Deleted, EngineError, InternalDate, MailboxId, MessageId, Outcome},
     kv::{Family, Visit, keys},
 };
 
@@ -250,6 +251,9 @@ impl AccountPlan<'_> {
         to: Option<&MailboxName>,
         limits: QuotaLimits,
     ) -> Result<Outcome, EngineError> {
+        if let Deleted::Strays(messages) = which {
+            return self.restore_strays(messages, to);
+        }
         let mut work = Restoring { to, limits, messages: 0, mailboxes: 0, left: RESTORE_AT_ONCE, more: false };
         // By the names before anything comes back.
         let origins = self.origins(which);
@@ -258,7 +262,7 @@ impl AccountPlan<'_> {
             _ => BTreeSet::new(),
         };
         let whole = |when: u64, mailbox: u32| match which {
-            Deleted::Messages(_) => false,
+            Deleted::Messages(_) | Deleted::Strays(_) => false,
             Deleted::Mailbox(_) => origins.contains(&mailbox),
             Deleted::Since(since) => seconds(when) >= *since,
         };
@@ -281,6 +285,51 @@ impl AccountPlan<'_> {
             self.put_back(MailboxId(kept.place.mailbox), &kept.chosen, &mut work)?;
         }
         Ok(Outcome::Restored { messages: work.messages, mailboxes: work.mailboxes, more: work.more })
+    }
+
+    /// Gives entries to messages that have none, whatever the quota says: they are there already.
+    fn restore_strays(&mut self, messages: &[MessageId], to: Option<&MailboxName>) -> Result<Outcome, EngineError> {
+        let placed = self.placed()?;
+        let strays: BTreeSet<u32> =
+            messages.iter().map(|message| message.0).filter(|message| !placed.contains(message)).collect();
+        let recovered = MailboxName::new(RECOVERED).map_err(|error| EngineError::Invalid(error.to_string()))?;
+        let mut restored = 0;
+        for message in strays.iter().copied().take(RESTORE_AT_ONCE) {
+            let id = MessageId(message);
+            let row = self.kv.get(Family::Message, &keys::message_record(self.account(), message))?;
+            let Some(record) = row.and_then(|row| MessageRecord::decode(id, &row)) else { continue };
+            let mailbox = self.found_or_created(to.unwrap_or(&recovered))?;
+            let date = record.sent().unwrap_or(InternalDate { unix_s: self.now_unix_s, offset_minutes: 0 });
+            self.append(mailbox, &Self::new_row(id, record.size_bytes, date, FlagBits::default()))?;
+            restored += 1;
+        }
+        Ok(Outcome::Restored { messages: restored, mailboxes: 0, more: strays.len() > RESTORE_AT_ONCE })
+    }
+
+    /// Messages with an entry, seen or not.
+    fn placed(&self) -> Result<BTreeSet<u32>, EngineError> {
+        let mut placed = BTreeSet::new();
+        for mailbox in &self.state.mailboxes {
+            for segment in self.segments(mailbox.id)?.iter() {
+                placed.extend(segment.rows().map(|row| row.message));
+            }
+        }
+        for hidden in &self.state.hidden {
+            for segment in hidden.mailbox.all(&**self.kv)?.iter() {
+                placed.extend(segment.rows().map(|row| row.message));
+            }
+        }
+        let mut damaged = false;
+        self.scan_kept(&mut |key, row| {
+            let rows = KeptKey::decode(key).and_then(|place| kept::decode(place.segment, row));
+            damaged |= rows.is_none();
+            placed.extend(rows.into_iter().flatten().map(|row| row.message));
+            ControlFlow::Continue(())
+        })?;
+        if damaged {
+            return Err(EngineError::Corrupt(format!("expunged messages of account {}", self.account())));
+        }
+        Ok(placed)
     }
 
     /// The mailboxes, seen and hidden, that a restore by name is about.

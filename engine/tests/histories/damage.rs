@@ -8,7 +8,7 @@ use rockdove_engine::{
     kv::{Batch, Durability, Family, Kv, SharedKv, keys, memory::MemoryKv},
 };
 
-use rockdove_mail::{Flags, UidSet};
+use rockdove_mail::{Flags, MailboxName, UidSet};
 
 use crate::{
     agree::NOW,
@@ -229,12 +229,6 @@ const GROUND: &[Damage] = &[
         let (family, key, value) = row(kv, |row| row.0 == Family::Segment);
         put(kv, family, key, value.slice(..value.len() - 1));
     }),
-    told("is in no mailbox", |kv| {
-        let gone = kv.dump().into_iter().filter(|row| row.0 == Family::Segment && row.1.starts_with(&[0, 0, 0, 1]));
-        for row in gone {
-            remove(kv, &row);
-        }
-    }),
     told("the entries are of a mailbox that is not there", |kv| {
         remove(kv, &row(kv, |row| kind(row, Family::Account, 4, keys::ACCOUNT_MAILBOX)));
     }),
@@ -269,11 +263,6 @@ const GROUND: &[Damage] = &[
         remove(kv, &(family, key, Bytes::new()));
         put(kv, family, other, value);
     }),
-    told("is in no mailbox", |kv| {
-        for row in kv.dump().into_iter().filter(|row| kind(row, Family::Change, 4, keys::CHANGE_KEPT)) {
-            remove(kv, &row);
-        }
-    }),
     told("the row of a deleted mailbox cannot be read", |kv| {
         let (family, key, _) = row(kv, |row| kind(row, Family::Change, 4, keys::CHANGE_HIDDEN));
         put(kv, family, key, "?");
@@ -298,6 +287,21 @@ const GROUND: &[Damage] = &[
             {
                 remove(kv, &row);
             }
+        }
+    }),
+];
+
+/// What takes messages out of every mailbox.
+const STRAYS: &[Damage] = &[
+    repaired("is in no mailbox", |kv| {
+        let gone = kv.dump().into_iter().filter(|row| row.0 == Family::Segment && row.1.starts_with(&[0, 0, 0, 1]));
+        for row in gone {
+            remove(kv, &row);
+        }
+    }),
+    repaired("is in no mailbox", |kv| {
+        for row in kv.dump().into_iter().filter(|row| kind(row, Family::Change, 4, keys::CHANGE_KEPT)) {
+            remove(kv, &row);
         }
     }),
 ];
@@ -372,6 +376,39 @@ fn damaged_ground_is_told_and_left_alone() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn messages_in_no_mailbox_are_put_into_one() {
+    let (kv, _) = lived(5);
+    for damage in STRAYS {
+        let damaged = Arc::new(kv.crash_image(kv.writes(), 0));
+        (damage.does)(&damaged);
+        let house = House::open(Arc::clone(&damaged) as SharedKv, keeping());
+        let strays = |found: &[(String, Repair)], how: Repair| {
+            found.iter().filter(|(text, repair)| text.contains(damage.found) && *repair == how).count()
+        };
+        let before = findings(&house, false);
+        let lost = strays(&before, Repair::Possible);
+        assert!(lost > 0, "{before:#?}");
+        let repaired = findings(&house, true);
+        assert_eq!(strays(&repaired, damage.repair), lost, "{repaired:#?}");
+        house.check(damage.found);
+        let mut recovered = 0;
+        for account in house.engine.directory().accounts() {
+            let list = house.engine.mailboxes(account.id).expect("readable");
+            let name = MailboxName::new("Recovered").expect("a name");
+            let Some(mailbox) = list.by_name(&name) else { continue };
+            let view = house.engine.mailbox(account.id, mailbox.id).expect("readable");
+            for entry in view.changed_since(0) {
+                let record = house.engine.record(account.id, entry.message).expect("there");
+                let octets = house.engine.read(account.id, &record, 0..u64::MAX).expect("readable");
+                assert_eq!((octets.len() as u64, entry.save_date_unix_s), (record.size_bytes, 0));
+                recovered += 1;
+            }
+        }
+        assert_eq!(recovered, lost);
     }
 }
 

@@ -101,7 +101,7 @@ impl Account {
         };
         let ids: &[MessageId] = if let Deleted::Messages(ids) = which { ids } else { &[] };
         let whole = |when: i64, mailbox: MailboxId| match which {
-            Deleted::Messages(_) => false,
+            Deleted::Messages(_) | Deleted::Strays(_) => false,
             Deleted::Mailbox(_) => named.contains(&mailbox),
             Deleted::Since(since) => when >= *since,
         };

@@ -83,6 +83,7 @@ impl ServerFacts {
         let shown = [
             ("rockdove_store_table_bytes", figures.table_bytes),
             ("rockdove_store_blob_bytes", figures.blob_bytes),
+            ("rockdove_store_search_bytes", figures.search_bytes),
             ("rockdove_store_blob_garbage_bytes", figures.blob_garbage_bytes),
             ("rockdove_store_write_buffer_bytes", figures.write_buffer_bytes),
             ("rockdove_store_block_cache_bytes", figures.block_cache_bytes),

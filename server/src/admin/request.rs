@@ -557,6 +557,9 @@ pub struct StorageFacts {
     /// Octets of tables and parts on disk, without the log; for the whole store of a running server alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_bytes: Option<u64>,
+    /// Of these, octets that searching and sorting read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_bytes: Option<u64>,
 }
 
 /// What a check went through and found.

@@ -12,12 +12,11 @@ pub(super) fn stats(host: &Host, emit: Emit<'_>) -> io::Result<Result<String, St
         Ok(stats) => stats,
         Err(error) => return Ok(Err(error.to_string())),
     };
-    let disk_bytes = host.server.as_ref().map(|server| {
-        let figures = server.kv.figures();
-        figures.table_bytes.saturating_add(figures.blob_bytes)
-    });
+    let figures = host.server.as_ref().map(|server| server.kv.figures());
+    let disk_bytes = figures.as_ref().map(|figures| figures.table_bytes.saturating_add(figures.blob_bytes));
+    let search_bytes = figures.map(|figures| figures.search_bytes);
     let store = facts("store", String::new(), &whole);
-    emit(Reply::Storage(StorageFacts { waiting_bytes: Some(waiting_bytes), disk_bytes, ..store }))?;
+    emit(Reply::Storage(StorageFacts { waiting_bytes: Some(waiting_bytes), disk_bytes, search_bytes, ..store }))?;
     domains.into_iter().try_for_each(|(name, used)| emit(Reply::Storage(facts("domain", name, &used))))?;
     let mut accounts: Vec<_> = accounts.into_values().collect();
     accounts.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -38,5 +37,6 @@ fn facts(of: &str, name: String, used: &StorageUse) -> StorageFacts {
         packing_saved_bytes: used.packing_saved_bytes(),
         waiting_bytes: None,
         disk_bytes: None,
+        search_bytes: None,
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn sort(job: &mut Job, engine: &Engine) {
     }
 }
 
-/// The mailbox of an account with the special use `\\Junk` (RFC 6154); it is made where there is none.
+/// The mailbox of an account with the special use `\Junk` (RFC 6154); it is made where there is none.
 fn junk_mailbox(engine: &Engine, account: AccountId, now_unix_s: i64) -> Result<MailboxName, EngineError> {
     let mailboxes = engine.mailboxes(account)?;
     if let Some(junk) = mailboxes.mailboxes().iter().find(|mailbox| mailbox.special_use == Some(SpecialUse::Junk)) {

@@ -300,6 +300,8 @@ impl Page<'_> {
                 out.push(b')');
             }
             FetchItem::ThreadId => {}
+            // RFC 8514 section 4.2: NIL where it is not known, of messages that a repair has put back.
+            FetchItem::SaveDate if facts.save_date_unix_s == 0 => out.extend_from_slice(b"NIL"),
             FetchItem::SaveDate => write::date_time(out, (facts.save_date_unix_s, 0)),
             _ => {
                 write::number(out, facts.modseq);

@@ -22,6 +22,7 @@ use crate::{
     serve,
     sharing::{AclAction, GroupAction},
     show::Show,
+    spam::SpamAction,
     transfer::command::{ExportAction, ImportAction},
 };
 
@@ -75,6 +76,9 @@ enum Action {
     /// Mail that waits to leave.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// Telling unwanted mail from wanted: teaching it, and what it knows.
+    #[command(subcommand)]
+    Spam(SpamAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -337,6 +341,7 @@ impl Cli {
             Action::Acl(action) => action.run(&path),
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
+            Action::Spam(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),

@@ -27,5 +27,6 @@ pub mod serve;
 pub mod services;
 mod sharing;
 pub mod show;
+mod spam;
 pub mod transfer;
 pub mod trust;

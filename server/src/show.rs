@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, QueuedFacts, Reply, Status, StorageFacts,
+        DomainFacts, QueuedFacts, Reply, SpamFacts, Status, StorageFacts,
     },
     config::Size,
 };
@@ -121,6 +121,10 @@ impl Show {
                 self.line(format_args!("{selector}  {algorithm}  {active}"));
                 self.line(format_args!("    {selector}._domainkey.{domain}  TXT  {record}"));
             }
+            Reply::Spam(SpamFacts { spam, ham, tokens, waiting }) => {
+                self.line(format_args!("learned: {spam} unwanted, {ham} wanted messages, {tokens} tokens"));
+                self.line(format_args!("waiting to be learned: {waiting}"));
+            }
             Reply::Queued(message) => self.queued(&message),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
@@ -131,6 +135,8 @@ impl Show {
             Reply::Storage(facts) => self.storage(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
+            // Whoever asked for these shows them.
+            Reply::SpamLearned { .. } | Reply::SpamVerdict(_) => {}
             Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
         }
     }
@@ -198,6 +204,8 @@ impl Show {
             Reply::DeletedMailbox(mailbox) => json!(mailbox),
             Reply::DeletedMessage(message) => json!(message),
             Reply::Dkim(key) => json!(key),
+            Reply::Spam(facts) => json!(facts),
+            Reply::SpamVerdict(verdict) => json!(verdict),
             Reply::Queued(message) => json!(message),
             Reply::QueueHop(hop) => json!(hop),
             Reply::Alias(alias) => json!(alias),
@@ -206,6 +214,7 @@ impl Show {
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
             Reply::Storage(facts) => json!(facts),
+            Reply::SpamLearned { .. } => return,
             Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) | Reply::Checkpoint(_) => {
                 return;
             }

@@ -39,7 +39,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Everything in brackets.
-const SECTIONS: [&str; 12] = [
+const SECTIONS: [&str; 13] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -51,6 +51,7 @@ const SECTIONS: [&str; 12] = [
     "[[route]]",
     "[dns]",
     "[inspect]",
+    "[spam]",
     "[log]",
 ];
 

@@ -75,6 +75,32 @@ impl Lesson {
     }
 }
 
+/// The lesson of the server and that of an account, as far as they have learned enough.
+struct Lessons<'l> {
+    server: Option<&'l Lesson>,
+    own: Option<&'l Lesson>,
+}
+
+impl Lessons<'_> {
+    /// What each of the tokens says that are known; `None` when neither has learned enough.
+    fn speak(&self, tokens: &[u64]) -> Option<Vec<Spoken>> {
+        let first = self.server.or(self.own)?;
+        let spoken = tokens.iter().enumerate().filter_map(|(at, token)| {
+            let of_server = self.server.and_then(|server| server.probability(at, 0.5, STRENGTH));
+            let (before, strength) = of_server.map_or((0.5, STRENGTH), |before| (before, SERVER_STRENGTH));
+            let of_own = self.own.and_then(|own| own.probability(at, before, strength));
+            let Counts { spam, ham } = first.counts(at);
+            Some(Spoken { token: *token, spam, ham, probability: of_own.or(of_server)? })
+        });
+        Some(spoken.collect())
+    }
+
+    fn judge(&self, tokens: &[u64]) -> Option<Judgement> {
+        let probabilities: Vec<f64> = self.speak(tokens)?.iter().map(|spoken| spoken.probability).collect();
+        Some(Judgement { score: combined(&probabilities), known: probabilities.len() })
+    }
+}
+
 impl Engine {
     /// How likely a message with these tokens (of [`super::tokens::numbers`]) is unwanted; for an account, by what it has
     /// learned itself too. `None` when fewer than `least` messages of either kind were learned. Reads the disk.
@@ -87,9 +113,7 @@ impl Engine {
         tokens: &[u64],
         least: u32,
     ) -> Result<Option<Judgement>, EngineError> {
-        let Some(spoken) = self.speak(account, tokens, least)? else { return Ok(None) };
-        let probabilities: Vec<f64> = spoken.iter().map(|spoken| spoken.probability).collect();
-        Ok(Some(Judgement { score: combined(&probabilities), known: probabilities.len() }))
+        self.with_lessons(account, tokens, least, |lessons| lessons.judge(tokens))
     }
 
     /// What each of the tokens says that are known, as [`Engine::judge`] takes it.
@@ -102,23 +126,45 @@ impl Engine {
         tokens: &[u64],
         least: u32,
     ) -> Result<Option<Vec<Spoken>>, EngineError> {
+        self.with_lessons(account, tokens, least, |lessons| lessons.speak(tokens))
+    }
+
+    fn with_lessons<T>(
+        &self,
+        account: Option<AccountId>,
+        tokens: &[u64],
+        least: u32,
+        ask: impl FnOnce(&Lessons<'_>) -> Option<T>,
+    ) -> Result<Option<T>, EngineError> {
         let read = self.kv().snapshot();
         let server = Lesson::read(&*read, keys::SPAM_SERVER, tokens, least)?;
         let own = match account {
             Some(account) => Lesson::read(&*read, account.0, tokens, least)?,
             None => None,
         };
-        if server.is_none() && own.is_none() {
-            return Ok(None);
-        }
-        let spoken = tokens.iter().enumerate().filter_map(|(at, token)| {
-            let of_server = server.as_ref().and_then(|server| server.probability(at, 0.5, STRENGTH));
-            let (before, strength) = of_server.map_or((0.5, STRENGTH), |before| (before, SERVER_STRENGTH));
-            let of_own = own.as_ref().and_then(|own| own.probability(at, before, strength));
-            let Counts { spam, ham } = server.as_ref().or(own.as_ref()).map(|lesson| lesson.counts(at))?;
-            Some(Spoken { token: *token, spam, ham, probability: of_own.or(of_server)? })
-        });
-        Ok(Some(spoken.collect()))
+        Ok(ask(&Lessons { server: server.as_ref(), own: own.as_ref() }))
+    }
+
+    /// [`Engine::judge`] for several accounts, in their order. Those that have not learned enough themselves cost one read
+    /// each.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn judge_each(
+        &self,
+        accounts: &[AccountId],
+        tokens: &[u64],
+        least: u32,
+    ) -> Result<Vec<Option<Judgement>>, EngineError> {
+        let read = self.kv().snapshot();
+        let server = Lesson::read(&*read, keys::SPAM_SERVER, tokens, least)?;
+        let of_server = Lessons { server: server.as_ref(), own: None }.judge(tokens);
+        let judge = |account: &AccountId| {
+            let own = Lesson::read(&*read, account.0, tokens, least)?;
+            let judged = own.map(|own| Lessons { server: server.as_ref(), own: Some(&own) }.judge(tokens));
+            Ok(judged.unwrap_or(of_server))
+        };
+        accounts.iter().map(judge).collect()
     }
 }
 

@@ -45,12 +45,17 @@ pub fn each(message: &[u8], note: &mut dyn FnMut(&str) -> bool) {
     }
 }
 
+/// The number of a token.
+pub fn number(token: &str) -> u64 {
+    XxHash3_64::oneshot(token.as_bytes())
+}
+
 /// The tokens of a message as numbers, each once, at most [`TOKENS_MAX`].
 pub fn numbers(message: &[u8]) -> Vec<u64> {
     let mut seen = HashSet::new();
     let mut numbers = Vec::new();
     each(message, &mut |token| {
-        let number = XxHash3_64::oneshot(token.as_bytes());
+        let number = number(token);
         if seen.insert(number) {
             numbers.push(number);
         }

@@ -13,7 +13,7 @@ use rockdove_engine::{
 use super::{
     accounts, backup, dkim, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
-    sharing, stats, undelete,
+    sharing, spam, stats, undelete,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
@@ -170,6 +170,11 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
             return queue::carry_out(host, request, emit);
         }
+        Request::SpamStatus { .. }
+        | Request::SpamLearn { .. }
+        | Request::SpamForget { .. }
+        | Request::SpamForgetAll { .. }
+        | Request::SpamTest { .. } => return spam::carry_out(host, request, emit),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

@@ -15,6 +15,7 @@ mod link;
 mod queue;
 mod request;
 mod sharing;
+mod spam;
 mod stats;
 mod undelete;
 
@@ -24,5 +25,5 @@ pub use link::{Link, Reach};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
     DomainFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply,
-    Request, Secret, Status, StorageFacts, UndeleteFilter,
+    Request, Secret, SpamFacts, SpamMessage, SpamVerdict, SpokenToken, Status, StorageFacts, UndeleteFilter,
 };

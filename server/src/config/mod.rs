@@ -9,6 +9,7 @@
 mod inspect;
 mod model;
 mod read;
+mod spam;
 mod values;
 
 pub use inspect::InspectSettings;
@@ -17,6 +18,7 @@ pub use model::{
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
+pub use spam::{Score, SpamSettings};
 pub use values::{Size, Span};
 
 pub use crate::net::listeners::{ListenAddress, ListenerConfig, Protocol, TlsMode};

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig,
+    InspectSettings, ListenerConfig, SpamSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -51,6 +51,8 @@ pub struct Config {
     pub dns: DnsSettings,
     /// `[inspect]`.
     pub inspect: InspectSettings,
+    /// `[spam]`.
+    pub spam: SpamSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

@@ -12,8 +12,8 @@ use toml::Spanned;
 
 use super::{
     Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
-    values::Span,
+    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, SpamSettings, StoreSettings, TimeoutSettings,
+    TlsFiles, TlsMode, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -99,6 +99,8 @@ struct File {
     dns: DnsSettings,
     #[serde(default)]
     inspect: InspectSettings,
+    #[serde(default)]
+    spam: SpamSettings,
     #[serde(default)]
     log: LogSettings,
 }
@@ -260,6 +262,7 @@ impl Check<'_> {
             routes,
             dns: file.dns,
             inspect: file.inspect,
+            spam: file.spam,
             log: file.log,
         }
     }

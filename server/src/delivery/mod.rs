@@ -1,6 +1,6 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`junk`] → [`quota`] → [`trace`] →
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`spam`] → [`junk`] → [`quota`] → [`trace`] →
 //!   [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
 //! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
@@ -14,6 +14,7 @@ mod log;
 mod place;
 mod quota;
 mod resolve;
+mod spam;
 mod trace;
 
 use std::sync::Arc;
@@ -58,6 +59,10 @@ struct Copy {
     /// Positions of the recipients that lead here; the first is named in the trace header.
     recipients: Vec<usize>,
     mailbox: MailboxName,
+    /// Header fields of its own, each with its CRLF.
+    fields: String,
+    /// It belongs into Junk.
+    junk: bool,
     trace_header: bytes::Bytes,
 }
 
@@ -136,12 +141,15 @@ pub struct Arrived {
 pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     let Arrived { mail, message, config, owner, verdict } = arrived;
     let mut job = Job::new(mail, config, verdict);
+    if job.verdict.refusal.is_none() {
+        resolve::resolve(&mut job, engine);
+        spam::judge(&mut job, engine);
+    }
     if let Some(refusal) = job.verdict.refusal.take() {
         log::refused_by_policy(&job, &refusal);
         job.outcomes.fill(RecipientOutcome::Refused(refusal));
         return done(job.outcomes);
     }
-    resolve::resolve(&mut job, engine);
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
     trace::trace(&mut job);

@@ -21,9 +21,10 @@ pub(super) fn trace(job: &mut Job) {
             let recipient = copy.recipients.first().and_then(|recipient| envelope.recipients.get(*recipient));
             let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
             let received = received(envelope, &job.config.hostname, Some(&recipient), job.mail.received_unix_s);
-            let delivered_to = &copy.address;
-            let header =
-                format!("Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{received}{found}{missing}");
+            let (delivered_to, own) = (&copy.address, &copy.fields);
+            let header = format!(
+                "Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{own}{received}{found}{missing}"
+            );
             Bytes::from(header)
         })
         .collect();

@@ -9,6 +9,7 @@
 //! * Fails: with a temporary refusal; the sender has the message still.
 
 mod room;
+mod spam;
 mod stages;
 mod thread;
 
@@ -69,6 +70,8 @@ pub struct Verdict {
     pub fields: String,
     /// The message belongs into Junk.
     pub junk: bool,
+    /// What it is judged by as spam or not; none where it is not judged.
+    pub tokens: Vec<u64>,
     /// The message is not taken. The stages after the one that says so are not asked.
     pub refusal: Option<Refusal>,
 }

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
-use super::{Arrival, Verdict, room::later};
+use super::{Arrival, Verdict, room::later, spam};
 use crate::config::Config;
 
 /// What stages work with.
@@ -25,7 +25,7 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 0] = [];
+pub(super) const STAGES: [Stage; 1] = [Stage { name: "spam", wants: spam::wants, run: spam::run }];
 
 /// Runs the stages until one refuses the message, or the time is over.
 pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {

@@ -164,12 +164,21 @@ pub enum Command {
         /// Primary address of the account; `None`: no mailbox is public.
         address: Option<String>,
     },
-    /// Makes `alias` deliver to `targets` (local addresses), replacing earlier targets.
+    /// Makes `alias` deliver to `targets`, replacing earlier targets.
     SetAlias {
         /// The address that is an alias.
         alias: String,
-        /// Local addresses.
+        /// Addresses, here or elsewhere.
         targets: Vec<String>,
+    },
+    /// Sends the mail of an account on to `targets`, instead of earlier ones; none: to nobody.
+    SetForward {
+        /// Primary address of the account.
+        address: String,
+        /// Addresses, here or elsewhere.
+        targets: Vec<String>,
+        /// The account gets a copy too.
+        keep: bool,
     },
     /// Removes an alias.
     RemoveAlias {

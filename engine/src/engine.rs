@@ -39,6 +39,7 @@ use crate::{
         parts::Parts,
         segment::Row,
     },
+    trace::Trace,
 };
 
 pub(crate) use dispatch::By;
@@ -134,6 +135,8 @@ pub struct Engine {
     grants: Grants,
     /// Mail that leaves.
     queue: Arc<Queue>,
+    /// What happened to mail.
+    trace: Trace,
 }
 
 impl fmt::Debug for Engine {
@@ -164,6 +167,7 @@ impl Engine {
             closed: AtomicBool::new(false),
             grants,
             queue: Arc::new(Queue::load(&*kv as &dyn Read)?),
+            trace: Trace::load(&*kv as &dyn Read)?,
             kv,
             options,
         }))
@@ -181,6 +185,10 @@ impl Engine {
 
     pub(crate) fn queue(&self) -> &Arc<Queue> {
         &self.queue
+    }
+
+    pub(crate) fn tracer(&self) -> &Trace {
+        &self.trace
     }
 
     /// Domains, accounts and aliases, as last published.

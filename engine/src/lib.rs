@@ -17,6 +17,7 @@ pub mod rights;
 pub mod search;
 pub mod spam;
 pub mod store;
+pub mod trace;
 
 pub use archive::{Finding, FsckSummary, RebuildSummary, Repair, Stats, StorageUse};
 pub use command::{

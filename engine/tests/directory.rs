@@ -2,7 +2,9 @@
 
 use rockdove_engine::{
     command::{AccountId, Command, Credential, EngineError, Outcome},
-    directory::{ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, Directory, Resolution, Target, plan},
+    directory::{
+        ALIAS_DEPTH_MAX, ALIAS_TARGETS_MAX, Directory, FORWARD_TARGETS_MAX, Resolution, Target, Targets, plan,
+    },
     kv::{Durability, Kv, memory::MemoryKv},
 };
 
@@ -46,7 +48,7 @@ impl House {
         let (local, domain) = address.rsplit_once('@').expect("an address");
         match self.directory.resolve_parts(local, domain) {
             Resolution::Local(targets) => {
-                Ok(targets.into_iter().map(|target| (target.account.0, target.detail)).collect())
+                Ok(targets.accounts.into_iter().map(|target| (target.account.0, target.detail)).collect())
             }
             other => Err(other),
         }
@@ -147,7 +149,7 @@ fn aliases_that_lead_nowhere_are_refused() {
     let mut house = House::with_domain();
     house.account("anna@example.org").expect("created");
     assert!(matches!(house.alias("a@example.org", &["nobody@example.org"]), Err(EngineError::NotFound(_))));
-    assert!(matches!(house.alias("a@example.org", &["anna@elsewhere.example"]), Err(EngineError::NotFound(_))));
+    assert!(matches!(house.alias("a@example.org", &["\"a b\"@elsewhere.example"]), Err(EngineError::Invalid(_))));
     assert!(matches!(house.alias("a@elsewhere.example", &["anna@example.org"]), Err(EngineError::NotFound(_))));
     assert!(matches!(house.alias("a@example.org", &[]), Err(EngineError::Invalid(_))));
     assert!(matches!(house.alias("not an address", &["anna@example.org"]), Err(EngineError::Invalid(_))));
@@ -224,7 +226,10 @@ fn the_postmaster_is_always_somebody() {
     assert_eq!(house.resolve("PostMaster@example.org"), to(&[1]), "the oldest account");
     assert_eq!(house.resolve("postmaster@empty.example"), to(&[1]), "the oldest account of the server");
     let anna = Target { account: AccountId(1), address: "anna@example.org".into(), detail: None };
-    assert_eq!(house.directory.resolve_postmaster(), Resolution::Local(vec![anna]));
+    assert_eq!(
+        house.directory.resolve_postmaster(),
+        Resolution::Local(Targets { accounts: vec![anna], onward: Vec::new() })
+    );
     house.run(&Command::RemoveAccount { address: "anna@example.org".into() }).expect("removed");
     assert_eq!(house.resolve("postmaster@example.org"), to(&[2]));
     house.catch_all(Some("cora@example.org")).expect("set");
@@ -268,4 +273,71 @@ fn a_damaged_row_is_named() {
     batch.put(rockdove_engine::kv::Family::Sys, rockdove_engine::kv::keys::account(1), "nonsense");
     house.store.write(&batch, Durability::Synced).expect("written");
     assert!(matches!(Directory::load(&house.store), Err(EngineError::Corrupt(_))));
+}
+
+impl House {
+    fn forward(&mut self, address: &str, targets: &[&str], keep: bool) -> Result<Outcome, EngineError> {
+        let targets = targets.iter().map(|&target| target.to_owned()).collect();
+        self.run(&Command::SetForward { address: address.into(), targets, keep })
+    }
+
+    /// Ids of accounts, and addresses elsewhere with who leads there.
+    fn both(&self, address: &str) -> (Vec<u32>, Vec<(String, String)>) {
+        let (local, domain) = address.rsplit_once('@').expect("an address");
+        let Resolution::Local(targets) = self.directory.resolve_parts(local, domain) else {
+            return (Vec::new(), Vec::new());
+        };
+        let accounts = targets.accounts.iter().map(|target| target.account.0).collect();
+        (accounts, targets.onward.into_iter().map(|onward| (onward.address, onward.by)).collect())
+    }
+}
+
+fn onward(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|&(address, by)| (address.to_owned(), by.to_owned())).collect()
+}
+
+#[test]
+fn aliases_lead_away_too_and_to_each_address_once() {
+    let mut house = House::with_domain();
+    house.account("anna@example.org").expect("created");
+    let targets = ["anna@example.org", "Eve@Far.example", "eve@far.example", "Eve@far.example"];
+    house.alias("sales@example.org", &targets).expect("set");
+    house.alias("all@example.org", &["sales@example.org", "Eve@far.example"]).expect("set");
+    let sales = "sales@example.org";
+    let away = onward(&[("Eve@far.example", sales), ("eve@far.example", sales)]);
+    assert_eq!(house.both("SALES@example.org"), (vec![1], away.clone()), "local parts of others have their case");
+    assert_eq!(house.both("all@example.org"), (vec![1], away));
+    house.run(&Command::CreateDomain { domain: "far.example".into() }).expect("ours now");
+    assert_eq!(house.both("all@example.org"), (vec![1], vec![]), "nobody of that name is here");
+}
+
+#[test]
+fn accounts_send_mail_on_and_lose_none() {
+    let mut house = House::with_domain();
+    for name in ["anna", "bert", "cora"] {
+        house.account(&format!("{name}@example.org")).expect("created");
+    }
+    let (anna, bert) = ("anna@example.org", "bert@example.org");
+    house.forward(anna, &["a@far.example", bert], false).expect("set");
+    assert_eq!(house.both("anna+x@example.org"), (vec![2], onward(&[("a@far.example", anna)])));
+    assert!(house.directory.has_address(AccountId(1), "anna", "example.org"), "it is hers all the same");
+    assert!(!house.directory.has_address(AccountId(2), "anna", "example.org"), "and is not his");
+    house.forward(anna, &["a@far.example"], true).expect("set");
+    assert_eq!(house.both(anna), (vec![1], onward(&[("a@far.example", anna)])));
+    // Two who send everything to each other: what leads back to somebody stays there.
+    house.forward(anna, &[bert], false).expect("set");
+    house.forward(bert, &[anna], false).expect("set");
+    assert_eq!((house.both(anna), house.both(bert)), ((vec![1], vec![]), (vec![2], vec![])));
+    house.forward(bert, &["b@far.example", "cora@example.org"], false).expect("set");
+    house.alias("all@example.org", &[anna, bert, "cora@example.org"]).expect("set");
+    assert_eq!(house.both("all@example.org"), (vec![3], onward(&[("b@far.example", bert)])));
+    for wrong in [&["nobody@example.org"][..], &["x"], &["a b@far.example"]] {
+        assert!(house.forward(anna, wrong, true).is_err(), "{wrong:?}");
+    }
+    let many = vec!["a@far.example"; FORWARD_TARGETS_MAX + 1];
+    assert!(matches!(house.forward(anna, &many, true), Err(EngineError::Limit(_))));
+    house.forward(anna, &[], false).expect("nothing any more");
+    assert_eq!(house.both(anna), (vec![1], vec![]));
+    house.run(&Command::RemoveAccount { address: bert.into() }).expect("removed");
+    assert_eq!(house.directory.forward(AccountId(2)), None);
 }

@@ -82,6 +82,8 @@ fn outbound(received_ms: u64, recipients: &[(&str, &str)]) -> Outbound {
     };
     Outbound {
         reverse_path: "ada@rockdove.test".into(),
+        id: format!("m{received_ms}"),
+        relayed: received_ms.is_multiple_of(2),
         received_ms,
         prefix: Bytes::from_static(b"Received: here\r\n"),
         recipients: recipients.iter().map(recipient).collect(),

@@ -18,6 +18,7 @@ use crate::{
     failure::{Failure, refused},
     publish::{self, DkimAction},
     queue::QueueAction,
+    reports,
     runtime::clock,
     serve,
     sharing::{AclAction, GroupAction},
@@ -140,6 +141,19 @@ enum DomainAction {
         #[command(flatten)]
         format: ListFormat,
     },
+    /// Show the DMARC reports that others have sent to an account of a running server.
+    Reports {
+        /// Address of the account that gets them.
+        address: String,
+        /// Look into this mailbox only; any number of times.
+        #[arg(long)]
+        mailbox: Vec<String>,
+        /// Only reports about this domain.
+        #[arg(long)]
+        domain: Option<String>,
+        #[command(flatten)]
+        format: ListFormat,
+    },
     /// Show or change whose mailboxes the accounts of a domain see as public.
     Public {
         /// The domain.
@@ -191,6 +205,20 @@ enum AccountAction {
         #[command(flatten)]
         password: PasswordSource,
     },
+    /// Show or change where the mail of an account is sent on to.
+    Forward {
+        /// Address of the account.
+        address: String,
+        /// An address, here or elsewhere, that gets its mail from now on; may be given several times.
+        #[arg(long, value_name = "ADDRESS", conflicts_with = "none")]
+        to: Vec<String>,
+        /// The account gets its mail too.
+        #[arg(long, requires = "to")]
+        keep: bool,
+        /// Nobody else gets it any more.
+        #[arg(long)]
+        none: bool,
+    },
     /// Change a quota.
     Quota {
         /// Address of the account.
@@ -206,7 +234,7 @@ enum AliasAction {
     Add {
         /// The address.
         alias: String,
-        /// Local addresses that receive its mail.
+        /// Addresses, here or elsewhere, that receive its mail.
         #[arg(required = true)]
         targets: Vec<String>,
     },
@@ -397,6 +425,9 @@ fn domain(action: DomainAction, path: &Path) -> Result<(), Failure> {
         DomainAction::List(format) => simply(path, Request::DomainList, Show::list(format.json)),
         DomainAction::Dkim(action) => action.run(path),
         DomainAction::Dns { name, format } => publish::dns(path, &name, format.json),
+        DomainAction::Reports { address, mailbox, domain, format } => {
+            reports::show(path, &address, &mailbox, domain.as_deref(), format.json)
+        }
         DomainAction::CatchAll { name, address: None, none: false } => show_of(path, &name, |domain| domain.catch_all),
         DomainAction::Public { name, address: None, none: false } => show_of(path, &name, |domain| domain.public),
         DomainAction::Public { name, address, none: _ } => simply(path, Request::DomainPublic { name, address }, text),
@@ -446,6 +477,12 @@ fn account(action: AccountAction, path: &Path) -> Result<(), Failure> {
             let config = config::read(path)?;
             let password = password.read(&address)?;
             ask(&mut Link::open(&config)?, Request::AccountPassword { address, password }, text)
+        }
+        AccountAction::Forward { address, to, keep: _, none: false } if to.is_empty() => {
+            simply(path, Request::AccountShow { address }, text)
+        }
+        AccountAction::Forward { address, to: targets, keep, none: _ } => {
+            simply(path, Request::AccountForward { address, targets, keep }, text)
         }
         AccountAction::Quota { address, size } => {
             simply(path, Request::AccountQuota { address, quota_bytes: size.0 }, text)

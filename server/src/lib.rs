@@ -22,6 +22,7 @@ pub mod net;
 pub mod outbound;
 mod publish;
 mod queue;
+mod reports;
 pub mod runtime;
 pub mod serve;
 pub mod services;

@@ -92,10 +92,7 @@ impl Show {
             Reply::Domain(DomainFacts { name, catch_all: Some(target), .. }) => {
                 self.line(format_args!("{name}  unknown addresses: {target}"));
             }
-            Reply::Account(AccountFacts { address, quota_bytes: None, .. }) => self.line(format_args!("{address}")),
-            Reply::Account(AccountFacts { address, quota_bytes: Some(bytes), .. }) => {
-                self.line(format_args!("{address}  quota: {}", Size { bytes }));
-            }
+            Reply::Account(account) => self.account(&account),
             Reply::Use(AccountUse { used_bytes, messages, deleted_bytes, deleted_messages }) => {
                 self.line(format_args!("{messages} messages, {used_bytes} octets"));
                 if deleted_messages > 0 {
@@ -141,6 +138,14 @@ impl Show {
         }
     }
 
+    fn account(&mut self, account: &AccountFacts) {
+        let AccountFacts { address, quota_bytes, forward, keeps, .. } = account;
+        let quota = quota_bytes.map(|bytes| format!("  quota: {}", Size { bytes })).unwrap_or_default();
+        let kind = if *keeps { "also to" } else { "sent on to" };
+        let forward = if forward.is_empty() { String::new() } else { format!("  {kind}: {}", forward.join(", ")) };
+        self.line(format_args!("{address}{quota}{forward}"));
+    }
+
     fn queued(&mut self, message: &QueuedFacts) {
         let QueuedFacts { message, sender, size_bytes, received_unix_s, subject, tasks, .. } = message;
         let when = date::date_time(*received_unix_s);
@@ -156,10 +161,10 @@ impl Show {
     }
 
     fn checked(&mut self, facts: &CheckFacts) {
-        let CheckFacts { accounts, mailboxes, entries, messages, queued, parts, findings, repaired } = facts;
+        let CheckFacts { accounts, mailboxes, entries, messages, queued, events, parts, findings, repaired } = facts;
         self.line(format_args!(
             "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {queued} in \
-             the queue, {parts} parts"
+             the queue, {events} events, {parts} parts"
         ));
         if *repaired > 0 {
             self.line(format_args!("{repaired} repaired"));

@@ -39,7 +39,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Everything in brackets.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -52,6 +52,7 @@ const SECTIONS: [&str; 13] = [
     "[dns]",
     "[inspect]",
     "[spam]",
+    "[trust]",
     "[log]",
 ];
 

@@ -16,20 +16,24 @@ mod program;
 mod server;
 mod sink;
 mod smtp;
+mod talk;
 mod transcript;
 mod wire;
+mod zone;
 
 pub use binary::binary;
 pub use crowd::{Lived, Until, crowd};
 pub use dice::Dice;
 pub use imap::{Imap, Reply};
 pub use pop3::Pop3;
-pub use program::{Ran, client_script, program};
+pub use program::{Ran, client_script, dkim_tool, program};
 pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
 pub use sink::{End, OnEnd, OnRecipient, Received, Sink};
 pub use smtp::Smtp;
+pub use talk::Talk;
 pub use transcript::play;
 pub use wire::{Wire, certificate_of};
+pub use zone::Zone;
 
 /// Makes two tests of one function, one for each way sockets are driven.
 #[macro_export]

@@ -7,8 +7,14 @@ use std::{
 };
 
 /// Programs the tests need, and the Debian package of each.
-const PACKAGES: [(&str, &str); 5] =
-    [("python3", "python3"), ("curl", "curl"), ("mbsync", "isync"), ("swaks", "swaks"), ("openssl", "openssl")];
+const PACKAGES: [(&str, &str); 6] = [
+    ("/usr/bin/python3", "python3-dkim"),
+    ("python3", "python3"),
+    ("curl", "curl"),
+    ("mbsync", "isync"),
+    ("swaks", "swaks"),
+    ("openssl", "openssl"),
+];
 
 /// How a program ended.
 #[derive(Debug)]
@@ -38,6 +44,12 @@ pub fn program(name: &str, args: &[&str], input: &[u8]) -> Ran {
 pub fn client_script(name: &str, args: &[&str]) -> Ran {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
     run(Command::new("python3").arg("-B").arg(script).args(args), "python3", b"")
+}
+
+/// Runs `clients/dkim_tool.py` with the Python that Debian's dkimpy is for.
+pub fn dkim_tool(args: &[&str], input: &[u8]) -> Ran {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/dkim_tool.py");
+    run(Command::new("/usr/bin/python3").arg("-B").arg(script).args(args), "/usr/bin/python3", input)
 }
 
 pub(crate) fn run(command: &mut Command, name: &str, input: &[u8]) -> Ran {

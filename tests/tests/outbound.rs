@@ -7,7 +7,7 @@ use std::{
 };
 
 use rockdove_tests::{
-    DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Received, Server, Setup, Sink, Wire, client_script, on_both,
+    DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Received, Server, Setup, Sink, Talk, client_script, on_both,
 };
 
 on_both!(
@@ -36,61 +36,6 @@ fn route(port: u16, domains: &str) -> String {
     format!("name = \"test\"\ndomains = [{domains}]\nhost = \"127.0.0.1\"\nport = {port}")
 }
 
-/// A logged-in submission of `ada`.
-struct Submission {
-    wire: Wire,
-}
-
-impl Submission {
-    fn open(server: &Server) -> Self {
-        let mut submission = Self { wire: server.connect(Door::Submission) };
-        submission.reply();
-        submission.say("EHLO client.example");
-        let login = format!("\0ada@{DOMAIN}\0{PASSWORD}");
-        let answer = submission.say(&format!("AUTH PLAIN {}", base64(login.as_bytes())));
-        assert!(answer.starts_with("235"), "{answer}");
-        submission
-    }
-
-    fn reply(&mut self) -> String {
-        loop {
-            let line = self.wire.line();
-            if line.as_bytes().get(3) != Some(&b'-') {
-                return line;
-            }
-        }
-    }
-
-    fn say(&mut self, line: &str) -> String {
-        self.wire.send(format!("{line}\r\n").as_bytes());
-        self.reply()
-    }
-
-    fn send(&mut self, to: &[&str], content: &str) {
-        assert!(self.say(&format!("MAIL FROM:<ada@{DOMAIN}>")).starts_with("250"));
-        for address in to {
-            let answer = self.say(&format!("RCPT TO:<{address}>"));
-            assert!(answer.starts_with("250"), "{address}: {answer}");
-        }
-        assert!(self.say("DATA").starts_with("354"));
-        let answer = self.say(&format!("{content}\r\n."));
-        assert!(answer.starts_with("250"), "{answer}");
-    }
-}
-
-fn base64(octets: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let letter = |bits: u32| char::from(LETTERS[usize::try_from(bits & 63).expect("small")]);
-    let mut text = String::new();
-    for piece in octets.chunks(3) {
-        let bits = piece.iter().fold(0_u32, |bits, octet| bits << 8 | u32::from(*octet)) << (8 * (3 - piece.len()));
-        for place in 0..4 {
-            text.push(if place <= piece.len() { letter(bits >> (18 - 6 * place)) } else { '=' });
-        }
-    }
-    text
-}
-
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + WAIT;
     while !is_so() {
@@ -114,7 +59,7 @@ fn mail_leaves_and_what_is_refused_comes_back(io: Io) {
         |_| End::Say("250 2.0.0 taken"),
     );
     let server = Server::start(setup(io, &sink, "\"*\""));
-    let mut submission = Submission::open(&server);
+    let mut submission = Talk::as_ada(&server);
     let content = "Subject: to all\r\n\r\n..leading dot\r\nlast line";
     let ben = format!("ben@{DOMAIN}");
     submission.send(&["one@a.example", "nobody@a.example", "later@b.example", &ben], content);
@@ -149,7 +94,7 @@ fn what_was_not_confirmed_is_sent_again(io: Io) {
         },
     );
     let server = Server::start(setup(io, &sink, "\"*\""));
-    Submission::open(&server).send(&["one@a.example"], "Subject: again\r\n\r\ntext");
+    Talk::as_ada(&server).send(&["one@a.example"], "Subject: again\r\n\r\ntext");
     let received = sink.wait_for(3);
     assert!(received.iter().all(|message| *message == received[0]));
     wait_until("an empty queue", || queue(&server).is_empty());
@@ -167,7 +112,7 @@ fn a_kill_loses_nothing_and_repeats_nothing_confirmed(io: Io) {
         .with("outbound", limited)
         .with("[route]", &route(sink.address.port(), "\"*\""));
     let mut server = Server::start(setup);
-    let mut submission = Submission::open(&server);
+    let mut submission = Talk::as_ada(&server);
     for number in 0..5 {
         submission.send(&[&format!("r{number}@a.example")], &format!("Subject: number {number}\r\n\r\n"));
     }
@@ -190,7 +135,7 @@ fn a_kill_loses_nothing_and_repeats_nothing_confirmed(io: Io) {
 fn nothing_is_relayed_for_strangers(io: Io) {
     let sink = Sink::start();
     let server = Server::start(setup(io, &sink, "\"*\""));
-    let mut wire = Submission { wire: server.connect(Door::Mx) };
+    let mut wire = Talk { wire: server.connect(Door::Mx) };
     wire.reply();
     wire.say("EHLO stranger.example");
     assert!(wire.say("MAIL FROM:<a@b.example>").starts_with("250"));
@@ -207,7 +152,7 @@ fn nothing_is_relayed_for_strangers(io: Io) {
         assert!(answer.starts_with('5'), "{probe}: {answer}");
     }
     // Nor for whoever has not logged in at the submission door.
-    let mut wire = Submission { wire: server.connect(Door::Submission) };
+    let mut wire = Talk { wire: server.connect(Door::Submission) };
     wire.reply();
     wire.say("EHLO stranger.example");
     let answer = wire.say(&format!("MAIL FROM:<ada@{DOMAIN}>"));
@@ -218,7 +163,7 @@ fn nothing_is_relayed_for_strangers(io: Io) {
 fn unknown_recipients_of_a_shared_domain_go_to_the_other_system(io: Io) {
     let sink = Sink::start();
     let server = Server::start(setup(io, &sink, &format!("\"{DOMAIN}\"")));
-    let mut wire = Submission { wire: server.connect(Door::Mx) };
+    let mut wire = Talk { wire: server.connect(Door::Mx) };
     wire.reply();
     wire.say("EHLO elsewhere.example");
     assert!(wire.say("MAIL FROM:<a@b.example>").starts_with("250"));
@@ -242,7 +187,7 @@ fn the_queue_can_be_held_and_emptied(io: Io) {
         .with("outbound", slow)
         .with("[route]", &route(sink.address.port(), "\"*\""));
     let server = Server::start(setup);
-    let mut submission = Submission::open(&server);
+    let mut submission = Talk::as_ada(&server);
     for number in 0..3 {
         submission.send(&[&format!("r{number}@a.example")], &format!("Subject: number {number}\r\n\r\n"));
     }
@@ -276,7 +221,7 @@ fn servers_of_ours_talk_over_tls(io: Io) {
     other.rockdove(&["domain", "add", "far.example"], "").ok();
     other.rockdove(&["account", "add", "eve@far.example", "--password-stdin"], PASSWORD).ok();
     let body = "a line of text\r\n".repeat(100_000);
-    Submission::open(&server).send(&["eve@far.example"], &format!("Subject: secret\r\n\r\n{body}end"));
+    Talk::as_ada(&server).send(&["eve@far.example"], &format!("Subject: secret\r\n\r\n{body}end"));
     wait_until("delivered", || {
         let mut imap = Imap::greet(other.connect(Door::Imap)).expect("a greeting");
         imap.ok(&format!("LOGIN eve@far.example \"{PASSWORD}\""));
@@ -293,7 +238,7 @@ fn what_leaves_is_signed(io: Io) {
     server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "one"], "").ok();
     server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "two", "--ed25519"], "").ok();
     server.rockdove(&["domain", "dkim", "create", DOMAIN, "--selector", "three", "--inactive"], "").ok();
-    let mut submission = Submission::open(&server);
+    let mut submission = Talk::as_ada(&server);
     let header = format!("From: Ada <ada@{DOMAIN}>\r\nTo: eve@far.example\r\nSubject: a  folded\r\n\tsubject");
     submission.send(&["eve@far.example"], &format!("{header}\r\n\r\n  text  with \t spaces \r\n..\r\n\r\n\r\n"));
     let large = "0123456789 ".repeat(20_000);
@@ -331,7 +276,7 @@ fn a_full_mailbox_keeps_nothing_from_being_noted(io: Io) {
     let server = Server::start(setup(io, &sink, "\"*\""));
     let ada = format!("ada@{DOMAIN}");
     server.rockdove(&["account", "quota", &ada, "1 B"], "").ok();
-    Submission::open(&server).send(&["one@a.example", "nobody@a.example"], "Subject: x\r\n\r\n");
+    Talk::as_ada(&server).send(&["one@a.example", "nobody@a.example"], "Subject: x\r\n\r\n");
     wait_until("an empty queue", || queue(&server).is_empty());
     assert_eq!(sink.received().len(), 1);
     assert_eq!(Pop3::inbox(&server, "ada").len(), 1, "the report is there all the same");

@@ -12,6 +12,7 @@ use super::{
     account::AccountCheck,
     parts::{PartCheck, remove_stray_hashes, stray_hashes},
     queue::QueueCheck,
+    trace::TraceCheck,
 };
 use crate::{
     command::{AccountId, Command, Deleted, EngineError, MailboxId, MessageId, Outcome},
@@ -93,6 +94,8 @@ pub struct FsckSummary {
     pub messages: u64,
     /// Messages that wait to leave.
     pub queued: u64,
+    /// Events of the trace.
+    pub events: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.
@@ -119,6 +122,7 @@ impl Engine {
         }
         run.queue()?;
         run.spam()?;
+        run.trace()?;
         run.parts()?;
         Ok(run.summary)
     }
@@ -246,6 +250,23 @@ impl Run<'_> {
         }
         let check = self.queue_rows(&QueueCheck::strays)?;
         self.tell(check.findings);
+        Ok(())
+    }
+
+    fn trace(&mut self) -> Result<(), EngineError> {
+        let engine = self.engine;
+        let mut next = Some(Bytes::new());
+        while let Some(from) = next {
+            let mut check = TraceCheck::run(&*engine.kv().snapshot(), &from)?;
+            if self.repair && !check.repairs.changes.is_empty() {
+                let _writing = engine.tracer().write_lock();
+                check = TraceCheck::run(&*engine.kv().snapshot(), &from)?;
+                write_repairs(engine, &mut check.findings, &check.repairs)?;
+            }
+            next = check.next;
+            self.summary.events += check.events;
+            self.tell(check.findings);
+        }
         Ok(())
     }
 
@@ -389,7 +410,7 @@ fn check_system_rows(read: &dyn Read, findings: &mut Vec<Finding>) -> Result<(),
             Some((&keys::SYS_ALLOCATOR, name)) => [&b"account"[..], b"part", b"group", b"queue"].contains(&name),
             Some((&first, _)) => {
                 (keys::SYS_SETTING..=keys::SYS_LEAVING).contains(&first)
-                    || [keys::SYS_GROUP, keys::SYS_PUBLIC, keys::SYS_ANNOTATION, keys::SYS_SIGNING].contains(&first)
+                    || (keys::SYS_GROUP..=keys::SYS_FORWARD).contains(&first)
             }
             None => false,
         };

@@ -17,6 +17,7 @@ mod parts;
 mod queue;
 mod rebuild;
 mod stats;
+mod trace;
 
 pub use fsck::{Finding, FsckSummary, Repair};
 pub use rebuild::RebuildSummary;

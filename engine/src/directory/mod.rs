@@ -12,6 +12,7 @@
 
 mod annotations;
 mod circles;
+mod forwarding;
 mod names;
 mod password;
 mod plan;
@@ -25,6 +26,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
 use bytes::Bytes;
 
 pub use circles::{ADMINISTRATORS, GROUP_MEMBERS_MAX, GROUP_NAME_OCTETS_MAX, GROUPS_MAX};
+pub use forwarding::{FORWARD_TARGETS_MAX, ForwardRecord};
 pub use names::{DOMAIN_OCTETS_MAX, LOCAL_PART_OCTETS_MAX, domain_key, fold_local};
 pub use password::{
     ARGON2_LANES, ARGON2_MEMORY_KIB, ARGON2_OUTPUT_OCTETS, ARGON2_PASSES, PASSWORD_OCTETS_MAX, SCRAM_ITERATIONS,
@@ -32,7 +34,7 @@ pub use password::{
 };
 pub use plan::{Planned, plan};
 pub use record::{AccountRecord, AliasRecord, DomainRecord, GroupRecord};
-pub use resolve::{Resolution, Target};
+pub use resolve::{Onward, Resolution, Target, Targets};
 pub use signing::{SIGNING_KEYS_MAX, SigningAlgorithm, SigningKeyRecord};
 
 use crate::{
@@ -47,7 +49,7 @@ use shards::Shards;
 pub const ALIAS_TARGETS_MAX: usize = 1_000;
 /// Aliases that one address may pass through before it is taken for a mistake.
 pub const ALIAS_DEPTH_MAX: usize = 10;
-/// Accounts that one address may end at, so that one message cannot become an unbounded batch.
+/// Accounts and addresses elsewhere that one address may end at, so that one message cannot become an unbounded batch.
 pub const RESOLVED_TARGETS_MAX: usize = 10_000;
 
 /// Allocator of account ids in [`Family::Sys`].
@@ -74,6 +76,8 @@ pub struct Directory {
     logins: Shards<AccountId>,
     /// By folded address.
     aliases: Shards<Arc<AliasRecord>>,
+    /// By account.
+    forwards: Shards<Arc<ForwardRecord>, AccountId>,
     next_account: u32,
     circles: circles::Circles,
     /// Of the server, by what follows `/shared` in their names.
@@ -88,6 +92,7 @@ impl Default for Directory {
             accounts: Shards::default(),
             logins: Shards::default(),
             aliases: Shards::default(),
+            forwards: Shards::default(),
             // 0 is never an account: its key range stays free for rows of the whole server.
             next_account: 1,
             circles: circles::Circles::default(),
@@ -102,7 +107,7 @@ impl Directory {
     pub fn load(store: &dyn Read) -> Result<Self, EngineError> {
         let mut directory = Self::default();
         let mut damage = None;
-        let to = [keys::SYS_SIGNING + 1];
+        let to = [keys::SYS_FORWARD + 1];
         store.scan(Family::Sys, &[keys::SYS_DOMAIN], &to, &mut |key, value| match directory.load_row(key, value) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
@@ -135,6 +140,7 @@ impl Directory {
             }
             Some(&keys::SYS_ANNOTATION) => self.load_annotation(key, value)?,
             Some(&keys::SYS_SIGNING) => self.put_signing_key(SigningKeyRecord::decode(key, value)?),
+            Some(&keys::SYS_FORWARD) => self.put_forward(ForwardRecord::decode(key, value)?),
             // Accounts that were removed are nobody any more; whoever sweeps their rows reads these.
             Some(&keys::SYS_LEAVING) => {}
             _ => return Err(KvError::Corrupt("an unknown row in the directory".to_owned())),

@@ -56,6 +56,7 @@ pub fn plan(command: &Command, directory: &Directory, now_unix_s: i64) -> Result
         Command::SetPublicAccount { domain, address } => planned.set_public(domain, address.as_deref())?,
         Command::SetAlias { alias, targets } => planned.set_alias(alias, targets)?,
         Command::RemoveAlias { alias } => planned.remove_alias(alias)?,
+        Command::SetForward { address, targets, keep } => planned.set_forward(address, targets, *keep)?,
         Command::SetSigningKey { key } => planned.set_signing_key(key)?,
         Command::RemoveSigningKey { domain, selector } => planned.remove_signing_key(domain, selector)?,
         _ => return Err(EngineError::Invalid("not a command for the directory".to_owned())),
@@ -138,6 +139,7 @@ impl Planned {
         let id = self.account(address)?.id;
         self.batch.delete(Family::Sys, keys::account(id.0));
         self.leave_circles(id);
+        self.remove_forward(id);
         self.next.remove_account(id);
         self.removed = Some(id);
         Ok(())
@@ -171,11 +173,11 @@ impl Planned {
         if targets.len() > ALIAS_TARGETS_MAX {
             return Err(EngineError::Limit(format!("an alias has at most {ALIAS_TARGETS_MAX} targets")));
         }
-        let targets = targets.iter().map(|target| self.local_target(target)).collect::<Result<Vec<_>, _>>()?;
+        let targets = targets.iter().map(|target| self.target(target)).collect::<Result<Vec<_>, _>>()?;
         if self.next.expand(&name.key, &targets).is_none() {
             let what = format!(
                 "alias {} leads back to itself, through too many aliases, or to more than \
-                {RESOLVED_TARGETS_MAX} accounts",
+                {RESOLVED_TARGETS_MAX} addresses",
                 name.shown
             );
             return Err(EngineError::Invalid(what));
@@ -230,6 +232,12 @@ impl Planned {
             return Err(EngineError::Exists(format!("alias {}", name.shown)));
         }
         Ok(name)
+    }
+
+    /// An address that mail may be led to, as it is stored: one of ours that somebody has, or any elsewhere.
+    pub(super) fn target(&self, address: &str) -> Result<String, EngineError> {
+        let name = parsed(address)?;
+        if self.next.domains.get(&*name.domain).is_some() { self.local_target(address) } else { Ok(name.shown) }
     }
 
     /// An address in one of our domains that somebody has, as it is stored in an alias.

@@ -5,6 +5,7 @@
 //! account   01 created8 limits1 [bytes8] [messages8] [mailboxes4] len2 address… len2 argon2… len2 scram_salt… iterations4 stored_key32 server_key32
 //! alias     01 len2 address… count4 (len2 target…)*             (the folded address is in the key)
 //! group     01 len2 name… count4 account4*                      (the id is in the key)
+//! forward   see forwarding.rs                                  (the account is in the key)
 //! signing   see signing.rs                                     (domain and selector are in the key)
 //! public    01 account4                                         (the name of the domain is in the key)
 //! allocator 01 next8
@@ -56,7 +57,7 @@ pub struct AccountRecord {
 pub struct AliasRecord {
     /// The address; the case of the local part is kept for display.
     pub address: String,
-    /// Local addresses that receive its mail.
+    /// Addresses that receive its mail, here or elsewhere.
     pub targets: Vec<String>,
 }
 
@@ -245,23 +246,23 @@ pub(super) fn decode_allocator(row: &[u8]) -> Result<u32, KvError> {
     decoded().ok_or_else(|| KvError::Corrupt("an allocator of the directory cannot be read".to_owned()))
 }
 
-fn damaged(what: &str, key: &[u8]) -> KvError {
+pub(super) fn damaged(what: &str, key: &[u8]) -> KvError {
     let name = String::from_utf8_lossy(key.get(1..).unwrap_or_default()).into_owned();
     KvError::Corrupt(format!("{what} in the directory cannot be read: {name:?}"))
 }
 
-fn versioned(row: &[u8]) -> Option<&[u8]> {
+pub(super) fn versioned(row: &[u8]) -> Option<&[u8]> {
     row.strip_prefix(&[VERSION])
 }
 
-fn put_text(row: &mut BytesMut, text: &[u8]) {
+pub(super) fn put_text(row: &mut BytesMut, text: &[u8]) {
     // Everything put here is checked to be shorter before.
     let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
     row.put_u16_le(len);
     row.put_slice(&text[..usize::from(len)]);
 }
 
-fn flag(rest: &mut &[u8]) -> Option<bool> {
+pub(super) fn flag(rest: &mut &[u8]) -> Option<bool> {
     match rest.try_get_u8().ok()? {
         0 => Some(false),
         1 => Some(true),
@@ -276,7 +277,7 @@ fn octets(rest: &mut &[u8]) -> Option<Vec<u8>> {
     Some(head.to_vec())
 }
 
-fn text(rest: &mut &[u8]) -> Option<String> {
+pub(super) fn text(rest: &mut &[u8]) -> Option<String> {
     String::from_utf8(octets(rest)?).ok()
 }
 

@@ -1,8 +1,10 @@
 //! Where mail for an address goes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ALIAS_DEPTH_MAX, Directory, Domain, RESOLVED_TARGETS_MAX, domain_key, fold_local, names::key_of};
+use super::{
+    ALIAS_DEPTH_MAX, AccountRecord, Directory, Domain, RESOLVED_TARGETS_MAX, domain_key, fold_local, names::key_of,
+};
 use crate::command::AccountId;
 
 /// What RFC 5321 section 4.5.1 has every server accept mail for.
@@ -13,12 +15,21 @@ const DETAIL_SEPARATOR: char = '+';
 /// The answer to "who gets mail for this address?".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Resolution {
-    /// These accounts, each once, in the order in which the aliases name them. Never empty.
-    Local(Vec<Target>),
+    /// The domain is ours, and mail for the address goes there. Never empty.
+    Local(Targets),
     /// The domain is ours and nobody in it takes this address.
     UnknownRecipient,
     /// The domain is not ours.
     NotLocal,
+}
+
+/// Where mail for an address goes: each place once, in the order in which aliases and forwarding name them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    /// Accounts that get it.
+    pub accounts: Vec<Target>,
+    /// Addresses elsewhere that it is sent on to.
+    pub onward: Vec<Onward>,
 }
 
 /// An account that gets the mail.
@@ -32,13 +43,38 @@ pub struct Target {
     pub detail: Option<String>,
 }
 
+/// An address elsewhere that the mail is sent on to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Onward {
+    /// The address.
+    pub address: String,
+    /// The alias or account of ours that sends it there.
+    pub by: String,
+}
+
+impl Targets {
+    /// Whether nobody gets the mail.
+    pub const fn is_empty(&self) -> bool {
+        self.accounts.is_empty() && self.onward.is_empty()
+    }
+
+    const fn len(&self) -> usize {
+        self.accounts.len() + self.onward.len()
+    }
+}
+
 /// What is known while following aliases.
 struct Walk<'a> {
     directory: &'a Directory,
     /// Addresses on the way and behind us: each is looked at once, so a loop ends.
     seen: BTreeSet<String>,
-    targets: Vec<Target>,
+    targets: Targets,
     accounts: BTreeSet<AccountId>,
+    elsewhere: BTreeSet<String>,
+    /// Accounts whose forwarding was followed; `true` while we are behind it.
+    forwarded: BTreeMap<AccountId, bool>,
+    /// Accounts send mail on.
+    forwards: bool,
     /// A limit was met: the answer would be incomplete.
     broken: bool,
 }
@@ -48,7 +84,9 @@ impl Directory {
     /// a `+`; for `postmaster` see below; the catch-all address of the domain.
     ///
     /// An alias whose every target has gone, or that leads through more than [`ALIAS_DEPTH_MAX`] aliases or to more
-    /// than [`RESOLVED_TARGETS_MAX`] accounts, is an unknown recipient: refused in whole, so that the sender knows.
+    /// than [`RESOLVED_TARGETS_MAX`] addresses, is an unknown recipient: refused in whole, so that the sender knows.
+    ///
+    /// An account that sends its mail on gets a copy only if it keeps one, or if its forwarding leads back to it.
     ///
     //= rfc5321#section-4.5.1
     //# Any system that includes an SMTP server supporting mail relaying or
@@ -57,9 +95,21 @@ impl Directory {
     /// Unless `postmaster` is an account or alias, its mail goes to the catch-all address, else to the oldest account of
     /// the domain, else to the oldest account of the server.
     pub fn resolve_parts(&self, local: &str, domain: &str) -> Resolution {
+        self.resolve_by(Walk::new(self, true), local, domain)
+    }
+
+    /// Whether an account has an address: mail for it comes to the account, directly or through aliases, before anybody
+    /// sends it on.
+    pub fn has_address(&self, account: AccountId, local: &str, domain: &str) -> bool {
+        match self.resolve_by(Walk::new(self, false), local, domain) {
+            Resolution::Local(targets) => targets.accounts.iter().any(|target| target.account == account),
+            Resolution::UnknownRecipient | Resolution::NotLocal => false,
+        }
+    }
+
+    fn resolve_by(&self, mut walk: Walk<'_>, local: &str, domain: &str) -> Resolution {
         let Some(name) = domain_key(domain) else { return Resolution::NotLocal };
         let Some(domain) = self.domains.get(&*name) else { return Resolution::NotLocal };
-        let mut walk = Walk::new(self);
         let found = walk.follow(local, &name, None, 0)
             || walk.follow_catch_all(domain)
             || (fold_local(local) == POSTMASTER && walk.add_postmaster(domain));
@@ -89,21 +139,45 @@ impl Directory {
         named(local) || split_detail(local).is_some_and(|(base, _)| named(base))
     }
 
-    /// The accounts behind the targets of an alias, as they would be resolved; `None` when a limit or a loop back to
-    /// `key` is met.
+    /// How many get mail behind the targets of an alias, as they would be resolved; `None` when a limit or a loop back
+    /// to `key` is met.
     pub(super) fn expand(&self, key: &str, targets: &[String]) -> Option<usize> {
-        let mut walk = Walk::new(self);
+        let mut walk = Walk::new(self, true);
         for target in targets {
-            let (local, domain) = target.rsplit_once('@')?;
-            walk.follow(local, domain, None, 1);
+            walk.follow_target(target, key, None, 1);
         }
         (!walk.broken && !walk.seen.contains(key)).then_some(walk.targets.len())
     }
 }
 
 impl<'a> Walk<'a> {
-    const fn new(directory: &'a Directory) -> Self {
-        Self { directory, seen: BTreeSet::new(), targets: Vec::new(), accounts: BTreeSet::new(), broken: false }
+    fn new(directory: &'a Directory, forwards: bool) -> Self {
+        Self {
+            directory,
+            seen: BTreeSet::new(),
+            targets: Targets::default(),
+            accounts: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            forwarded: BTreeMap::new(),
+            forwards,
+            broken: false,
+        }
+    }
+
+    /// Follows where an alias or account of ours leads: to another of us, or away.
+    fn follow_target(&mut self, target: &str, by: &str, detail: Option<&str>, depth: usize) {
+        let Some((local, domain)) = target.rsplit_once('@') else { return };
+        if self.directory.domains.get(domain).is_some() {
+            self.follow(local, domain, detail, depth);
+        } else if self.has_room() && self.elsewhere.insert(target.to_owned()) {
+            self.targets.onward.push(Onward { address: target.to_owned(), by: by.to_owned() });
+        }
+    }
+
+    /// Whether one more may be added.
+    fn has_room(&mut self) -> bool {
+        self.broken |= self.targets.len() >= RESOLVED_TARGETS_MAX;
+        !self.broken
     }
 
     /// Adds the accounts behind an address; `false` when nobody has that name.
@@ -118,7 +192,7 @@ impl<'a> Walk<'a> {
     fn follow_name(&mut self, local: &str, domain: &str, detail: Option<&str>, depth: usize) -> bool {
         let Some(key) = key_of(local, domain) else { return false };
         if let Some(id) = self.directory.logins.get(&*key) {
-            self.add(*id, detail);
+            self.add(*id, detail, depth);
             return true;
         }
         let directory = self.directory;
@@ -126,11 +200,7 @@ impl<'a> Walk<'a> {
         if depth >= ALIAS_DEPTH_MAX {
             self.broken = true;
         } else if self.seen.insert(key) {
-            for target in &alias.targets {
-                if let Some((local, domain)) = target.rsplit_once('@') {
-                    self.follow(local, domain, detail, depth + 1);
-                }
-            }
+            alias.targets.iter().for_each(|target| self.follow_target(target, &alias.address, detail, depth + 1));
         }
         true
     }
@@ -147,18 +217,35 @@ impl<'a> Walk<'a> {
     fn add_postmaster(&mut self, domain: &Domain) -> bool {
         let anywhere = || self.directory.domains.values().filter_map(|domain| domain.first_account).min();
         let first = domain.first_account.or_else(anywhere);
-        first.inspect(|id| self.add(*id, None)).is_some()
+        first.inspect(|id| self.add(*id, None, 0)).is_some()
     }
 
-    fn add(&mut self, id: AccountId, detail: Option<&str>) {
-        let Some(account) = self.directory.account(id) else { return };
-        if self.accounts.insert(id) {
-            if self.targets.len() >= RESOLVED_TARGETS_MAX {
-                self.broken = true;
-                return;
+    /// Adds an account, or where it sends its mail on to.
+    fn add(&mut self, id: AccountId, detail: Option<&str>, depth: usize) {
+        let directory = self.directory;
+        let Some(account) = directory.account(id) else { return };
+        let Some(forward) = directory.forward(id).filter(|_| self.forwards) else { return self.put(account, detail) };
+        match self.forwarded.get(&id) {
+            // It leads back: there is nowhere else to leave the mail.
+            Some(true) => self.put(account, detail),
+            Some(false) => {}
+            None if depth >= ALIAS_DEPTH_MAX => self.broken = true,
+            None => {
+                if forward.keep {
+                    self.put(account, detail);
+                }
+                self.forwarded.insert(id, true);
+                forward.targets.iter().for_each(|target| self.follow_target(target, &account.address, None, depth + 1));
+                self.forwarded.insert(id, false);
             }
-            let detail = detail.map(str::to_owned);
-            self.targets.push(Target { account: id, address: account.address.clone(), detail });
+        }
+    }
+
+    fn put(&mut self, account: &AccountRecord, detail: Option<&str>) {
+        if !self.accounts.contains(&account.id) && self.has_room() {
+            self.accounts.insert(account.id);
+            let (address, detail) = (account.address.clone(), detail.map(str::to_owned));
+            self.targets.accounts.push(Target { account: account.id, address, detail });
         }
     }
 }

@@ -2,9 +2,6 @@
 //!
 //! Few on purpose: every family costs a write buffer, and one that is seldom written holds back the log of all others.
 //! The keys inside each family are described byte by byte in [`super::keys`].
-//!
-//! Reserved for a room that does not exist yet, and created empty by the version that brings it: `trace` (activity log,
-//! dropped by age).
 
 /// A part of the key space with its own tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,11 +26,13 @@ pub enum Family {
     Queue,
     /// What was learned of unwanted and wanted mail: counts of tokens. Tiny rows, many point lookups, few writes.
     Spam,
+    /// What happened to each message, day by day. Written in the background, dropped by age.
+    Trace,
 }
 
 impl Family {
     /// Every family, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Sys,
         Self::Account,
         Self::Segment,
@@ -43,6 +42,7 @@ impl Family {
         Self::Change,
         Self::Text,
         Self::Queue,
+        Self::Trace,
         Self::Spam,
     ];
 
@@ -59,6 +59,7 @@ impl Family {
             Self::Text => "text",
             Self::Queue => "queue",
             Self::Spam => "spam",
+            Self::Trace => "trace",
         }
     }
 
@@ -74,7 +75,8 @@ impl Family {
             Self::Change => 6,
             Self::Text => 7,
             Self::Queue => 8,
-            Self::Spam => 9,
+            Self::Trace => 9,
+            Self::Spam => 10,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! 0b domain…              -> the account whose mailboxes are public in the domain
 //! 0c entry…               -> shared annotation of the server
 //! 0d domain… 00 selector… -> signing key
+//! 0f account4             -> where the mail of an account is sent on to
 //! ```
 //!
 //! ## Account
@@ -64,6 +65,12 @@
 //! 02 hop… 00 due8 message8 task2   -> when the task is due; absent while it is on hold
 //! 03 account4 message8             -> mail that an account has sent
 //! 04 message8                      -> message record
+//! ```
+//!
+//! ## Trace
+//! ```text
+//! day4 00 number8          -> event
+//! day4 01 hash8 number8    -> the event is about a message, an address or a client with this hash
 //! ```
 //!
 //! ## Spam
@@ -115,6 +122,8 @@ pub const SYS_ANNOTATION: u8 = 0x0c;
 
 /// Sys: first byte of rows of signing keys.
 pub const SYS_SIGNING: u8 = 0x0d;
+/// Sys: first byte of rows of forwarding.
+pub const SYS_FORWARD: u8 = 0x0f;
 
 /// Account: kind of the state row.
 pub const ACCOUNT_STATE: u8 = 0x00;
@@ -211,6 +220,23 @@ pub fn spam_waiting_of(account: u32) -> Bytes {
     KeyWriter::default().u32(SPAM_SERVER).u8(SPAM_WAITING).u32(account).done()
 }
 
+/// Trace: kind of events.
+pub const TRACE_EVENT: u8 = 0x00;
+/// Trace: kind of rows that lead to events.
+pub const TRACE_INDEX: u8 = 0x01;
+/// Trace: beyond every key.
+pub const TRACE_END: [u8; 5] = [0xff; 5];
+
+/// Trace: an event of a day.
+pub fn trace_event(day: u32, number: u64) -> Bytes {
+    KeyWriter::default().u32(day).u8(TRACE_EVENT).u64(number).done()
+}
+
+/// Trace: that an event of a day is found by what has this hash.
+pub fn trace_index(day: u32, hash: u64, number: u64) -> Bytes {
+    KeyWriter::default().u32(day).u8(TRACE_INDEX).u64(hash).u64(number).done()
+}
+
 /// Sys: the allocator called `name`.
 pub fn allocator(name: &str) -> Bytes {
     KeyWriter::kind(SYS_ALLOCATOR).raw(name.as_bytes()).done()
@@ -234,6 +260,11 @@ pub fn account(account: u32) -> Bytes {
 /// Sys: a signing key, by its normalised domain (which has no NUL) and selector.
 pub fn signing_key(domain: &str, selector: &str) -> Bytes {
     KeyWriter::kind(SYS_SIGNING).raw(domain.as_bytes()).u8(0).raw(selector.as_bytes()).done()
+}
+
+/// Sys: where the mail of an account is sent on to.
+pub fn forward(account: u32) -> Bytes {
+    KeyWriter::kind(SYS_FORWARD).u32(account).done()
 }
 
 /// Sys: an alias, by its normalised address.

@@ -459,7 +459,7 @@ fn family_options(family: Family, options: &RocksOptions, cache: &Cache, blob_ca
 const fn block_bytes(family: Family) -> usize {
     match family {
         Family::Sys | Family::Account | Family::Reference | Family::Spam => 4 * KIB,
-        Family::Segment | Family::Message | Family::Part | Family::Change | Family::Queue => 16 * KIB,
+        Family::Segment | Family::Message | Family::Part | Family::Change | Family::Queue | Family::Trace => 16 * KIB,
         Family::Text => 64 * KIB,
     }
 }
@@ -484,7 +484,8 @@ const fn bottom_compression(family: Family) -> DBCompressionType {
         | Family::Message
         | Family::Change
         | Family::Text
-        | Family::Queue => DBCompressionType::Zstd,
+        | Family::Queue
+        | Family::Trace => DBCompressionType::Zstd,
     }
 }
 

@@ -68,6 +68,10 @@ pub struct Outbound {
     pub smtputf8: bool,
     /// REQUIRETLS (RFC 8689).
     pub require_tls: bool,
+    /// It came from elsewhere and is passed on: we do not answer for it, so it is not signed.
+    pub relayed: bool,
+    /// What it is called in the log and the trace; may be empty.
+    pub id: String,
     /// When it was accepted, in milliseconds since 1970.
     pub received_ms: u64,
     /// Not before this moment (RFC 4865), in milliseconds since 1970; 0 for at once.

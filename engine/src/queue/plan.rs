@@ -98,6 +98,8 @@ impl<'a> QueuePlan<'a> {
             content: outbound.content,
             smtputf8: outbound.smtputf8,
             require_tls: outbound.require_tls,
+            relayed: outbound.relayed,
+            id: outbound.id.clone(),
             received_ms: outbound.received_ms,
             not_before_ms: outbound.not_before_ms,
         };

@@ -1,7 +1,7 @@
 //! The rows of the queue. Each begins with a version byte.
 //!
 //! ```text
-//! envelope  01 flags1 content1 reverse_path(..) [owner4] [envelope_id(..)] received8 not_before8
+//! envelope  01 flags1 content+more1 reverse_path(..) [owner4] [envelope_id(..)] [id(..)] received8 not_before8
 //! task      01 flags1 hop(..) due8 attempts.. count.. recipient*
 //! recipient flags1 address(..) [original(..)] reply(..)
 //! ```
@@ -20,6 +20,11 @@ const RETURN_FULL: u8 = 4;
 const RETURN_HEADERS: u8 = 8;
 const SMTPUTF8: u8 = 16;
 const REQUIRE_TLS: u8 = 32;
+
+/// Flags beside the content, which takes the bits below.
+const RELAYED: u8 = 0x10;
+const WITH_ID: u8 = 0x20;
+const CONTENT: u8 = 0x0f;
 
 const HELD: u8 = 1;
 const DELAY_TOLD: u8 = 2;
@@ -48,6 +53,10 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// REQUIRETLS.
     pub require_tls: bool,
+    /// It came from elsewhere and is passed on.
+    pub relayed: bool,
+    /// What it is called in the log and the trace.
+    pub id: String,
     /// When it was accepted, in milliseconds since 1970.
     pub received_ms: u64,
     /// Not before this moment, in milliseconds since 1970; 0 for at once.
@@ -110,15 +119,19 @@ impl Envelope {
             | flag(self.full_return == Some(false), RETURN_HEADERS)
             | flag(self.smtputf8, SMTPUTF8)
             | flag(self.require_tls, REQUIRE_TLS);
+        let more = flag(self.relayed, RELAYED) | flag(!self.id.is_empty(), WITH_ID);
         let content = match self.content {
             Content::SevenBit => 0,
             Content::EightBit => 1,
             Content::Binary => 2,
         };
-        let mut row = vec![VERSION, flags, content];
+        let mut row = vec![VERSION, flags, content | more];
         put_bytes(&mut row, self.reverse_path.as_bytes());
         self.owner.into_iter().for_each(|owner| row.extend_from_slice(&owner.0.to_le_bytes()));
         self.envelope_id.iter().for_each(|id| put_bytes(&mut row, id.as_bytes()));
+        if !self.id.is_empty() {
+            put_bytes(&mut row, self.id.as_bytes());
+        }
         row.extend_from_slice(&self.received_ms.to_le_bytes());
         row.extend_from_slice(&self.not_before_ms.to_le_bytes());
         row
@@ -126,8 +139,8 @@ impl Envelope {
 
     pub(crate) fn decode(row: &[u8]) -> Option<Self> {
         let mut take = Take::versioned(row, VERSION)?;
-        let (flags, content) = (take.u8()?, take.u8()?);
-        let content = match content {
+        let (flags, more) = (take.u8()?, take.u8()?);
+        let content = match more & CONTENT {
             0 => Content::SevenBit,
             1 => Content::EightBit,
             2 => Content::Binary,
@@ -136,6 +149,7 @@ impl Envelope {
         let reverse_path = take.text()?.to_owned();
         let owner = if flags & OWNED != 0 { Some(AccountId(take.u32()?)) } else { None };
         let envelope_id = if flags & NAMED != 0 { Some(take.text()?.to_owned()) } else { None };
+        let id = if more & WITH_ID != 0 { take.text()?.to_owned() } else { String::new() };
         let full_return = match (flags & RETURN_FULL != 0, flags & RETURN_HEADERS != 0) {
             (true, false) => Some(true),
             (false, true) => Some(false),
@@ -151,6 +165,8 @@ impl Envelope {
             content,
             smtputf8: flags & SMTPUTF8 != 0,
             require_tls: flags & REQUIRE_TLS != 0,
+            relayed: more & RELAYED != 0,
+            id,
             received_ms,
             not_before_ms,
         })

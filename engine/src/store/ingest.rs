@@ -198,7 +198,8 @@ impl Staging {
             return Err(EngineError::Corrupt("the pieces of a message do not have its length".to_owned()));
         }
         let shared = derived.row(&cut.kept, &cut.pieces);
-        Ok(Arc::new(StagedMessage { size_bytes: self.size_bytes, shared, parts: cut.parts }))
+        let (size_bytes, header) = (self.size_bytes, self.header);
+        Ok(Arc::new(StagedMessage { size_bytes, header, shared, parts: cut.parts }))
     }
 
     #[cfg(test)]
@@ -262,6 +263,7 @@ pub(crate) fn record_again(record: &MessageRecord, octets: &[u8]) -> Vec<u8> {
 #[derive(Debug)]
 pub struct StagedMessage {
     size_bytes: u64,
+    header: Vec<u8>,
     /// What the records of all recipients have in common.
     shared: Vec<u8>,
     /// Each once.
@@ -272,6 +274,11 @@ impl StagedMessage {
     /// Octets, without any trace header.
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
+    }
+
+    /// Its header, up to [`HEADER_BYTES_MAX`].
+    pub fn header(&self) -> &[u8] {
+        &self.header
     }
 
     pub(crate) fn shared(&self) -> &[u8] {

@@ -5,13 +5,13 @@ use std::{io, sync::Arc};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rockdove_engine::{
-    AccountRecord, Command, Engine, EngineError, Outcome,
+    AccountRecord, Command, Directory, Engine, EngineError, Outcome,
     archive::{Finding, RebuildSummary},
     kv::rocks::RocksKv,
 };
 
 use super::{
-    accounts, backup, dkim, queue,
+    accounts, backup, dkim, forwarding, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     sharing, spam, stats, undelete,
 };
@@ -202,12 +202,8 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
             let line = format!("quota of {address} changed");
             plain(Command::SetQuota { address, quota_bytes }, line)
         }
-        Request::AliasAdd { alias, targets } => {
-            let line = format!("alias {alias} leads to {}", targets.join(", "));
-            plain(Command::SetAlias { alias, targets }, line)
-        }
-        Request::AliasRemove { alias } => {
-            plain(Command::RemoveAlias { alias: alias.clone() }, format!("alias {alias} removed"))
+        Request::AccountForward { .. } | Request::AliasAdd { .. } | Request::AliasRemove { .. } => {
+            forwarding::carry_out(host, request)
         }
     };
     Ok(result.map_err(|error| format!("{error}{}", advice(&asked, &error))))
@@ -256,7 +252,10 @@ fn list(host: &Host, request: &Request, emit: Emit<'_>) -> io::Result<Result<Str
         Request::AliasList => directory.aliases().into_iter().try_for_each(|alias| {
             emit(Reply::Alias(AliasFacts { address: alias.address.clone(), targets: alias.targets.clone() }))
         })?,
-        _ => directory.accounts().into_iter().try_for_each(|account| emit(Reply::Account(account_facts(account))))?,
+        _ => directory
+            .accounts()
+            .into_iter()
+            .try_for_each(|account| emit(Reply::Account(account_facts(&directory, account))))?,
     }
     Ok(Ok(String::new()))
 }
@@ -280,6 +279,7 @@ fn fsck(host: &Host, repair: bool, emit: Emit<'_>) -> io::Result<Result<String, 
                 entries: summary.entries,
                 messages: summary.messages,
                 queued: summary.queued,
+                events: summary.events,
                 parts: summary.parts,
                 findings: summary.findings,
                 repaired: summary.repaired,
@@ -295,12 +295,15 @@ fn rebuild(host: &Host) -> Result<String, String> {
     Ok(format!("rebuilt: {accounts} accounts, {parts} parts, {rows} rows written"))
 }
 
-fn account_facts(account: &AccountRecord) -> AccountFacts {
+fn account_facts(directory: &Directory, account: &AccountRecord) -> AccountFacts {
+    let forward = directory.forward(account.id);
     AccountFacts {
         address: account.address.clone(),
         id: account.id.0,
         quota_bytes: account.quota_bytes,
         created_unix_s: account.created_unix_s,
+        forward: forward.map(|forward| forward.targets.clone()).unwrap_or_default(),
+        keeps: forward.is_none_or(|forward| forward.keep),
     }
 }
 
@@ -309,7 +312,7 @@ fn show(host: &Host, address: &str, emit: Emit<'_>) -> io::Result<Result<String,
     let Some(account) = directory.account_by_login(address) else {
         return Ok(Err(format!("account {address} does not exist; `rockdove account list` shows what there is")));
     };
-    emit(Reply::Account(account_facts(account)))?;
+    emit(Reply::Account(account_facts(&directory, account)))?;
     match host.engine.quota(account.id).and_then(|usage| Ok((usage, host.engine.deleted_use(account.id)?))) {
         Ok((usage, deleted)) => {
             emit(Reply::Use(AccountUse {

@@ -11,6 +11,7 @@ mod accounts;
 mod backup;
 mod dkim;
 mod execute;
+mod forwarding;
 mod link;
 mod queue;
 mod request;

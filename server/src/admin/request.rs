@@ -141,11 +141,20 @@ pub enum Request {
         /// Octets; `None` for no limit.
         quota_bytes: Option<u64>,
     },
+    /// Sends the mail of an account on, or no more.
+    AccountForward {
+        /// Primary address.
+        address: String,
+        /// Addresses, here or elsewhere; none: to nobody.
+        targets: Vec<String>,
+        /// The account gets a copy too.
+        keep: bool,
+    },
     /// Makes an alias, or replaces its targets.
     AliasAdd {
         /// The address.
         alias: String,
-        /// Local addresses.
+        /// Addresses, here or elsewhere.
         targets: Vec<String>,
     },
     /// Removes an alias.
@@ -440,6 +449,16 @@ pub struct AccountFacts {
     pub quota_bytes: Option<u64>,
     /// When it was added, in seconds since 1970.
     pub created_unix_s: i64,
+    /// Addresses that its mail is sent on to.
+    #[serde(default)]
+    pub forward: Vec<String>,
+    /// It gets its mail itself: what is sent on too.
+    #[serde(default = "yes")]
+    pub keeps: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What an account uses.
@@ -666,6 +685,9 @@ pub struct CheckFacts {
     /// Messages that wait to leave.
     #[serde(default)]
     pub queued: u64,
+    /// Events of the trace.
+    #[serde(default)]
+    pub events: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.

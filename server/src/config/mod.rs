@@ -10,6 +10,7 @@ mod inspect;
 mod model;
 mod read;
 mod spam;
+mod trust;
 mod values;
 
 pub use inspect::InspectSettings;
@@ -19,6 +20,7 @@ pub use model::{
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
 pub use spam::{Score, SpamSettings};
+pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};
 
 pub use crate::net::listeners::{ListenAddress, ListenerConfig, Protocol, TlsMode};

@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig, SpamSettings,
+    InspectSettings, ListenerConfig, SpamSettings, TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -53,6 +53,8 @@ pub struct Config {
     pub inspect: InspectSettings,
     /// `[spam]`.
     pub spam: SpamSettings,
+    /// `[trust]`.
+    pub trust: TrustSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

@@ -13,7 +13,7 @@ use toml::Spanned;
 use super::{
     Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
     OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, SpamSettings, StoreSettings, TimeoutSettings,
-    TlsFiles, TlsMode, values::Span,
+    TlsFiles, TlsMode, TrustSettings, values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -101,6 +101,8 @@ struct File {
     inspect: InspectSettings,
     #[serde(default)]
     spam: SpamSettings,
+    #[serde(default)]
+    trust: Placed<TrustSettings>,
     #[serde(default)]
     log: LogSettings,
 }
@@ -244,6 +246,7 @@ impl Check<'_> {
         let listeners_implied = file.listener.is_empty();
         let listeners = if listeners_implied { implied_listeners(&data_dir) } else { self.listeners(file.listener) };
         self.check_outbound(&file.outbound);
+        self.check_trust(&file.trust, file.inspect.timeout);
         let routes = self.routes(file.route);
         Config {
             hostname: file.hostname.into_inner(),
@@ -263,6 +266,7 @@ impl Check<'_> {
             dns: file.dns,
             inspect: file.inspect,
             spam: file.spam,
+            trust: file.trust.value,
             log: file.log,
         }
     }
@@ -325,6 +329,19 @@ impl Check<'_> {
             let what =
                 format!("runtime.workers and runtime.storage_threads: at most {THREADS_MAX}, or 0 to follow the cores");
             self.say(runtime.span.clone(), what);
+        }
+    }
+
+    fn check_trust(&mut self, trust: &Placed<TrustSettings>, timeout: Span) {
+        let (span, trust) = (&trust.span, &trust.value);
+        if trust.time_limit < Span::seconds(1) || trust.time_limit >= timeout {
+            let what = format!("trust.time_limit: at least \"1 s\", and less than inspect.timeout (\"{timeout}\")");
+            self.say(span.clone(), what);
+        }
+        if trust.authserv_id.as_deref().is_some_and(|id| {
+            id.is_empty() || !id.bytes().all(|octet| octet.is_ascii_graphic() && !b"\"();".contains(&octet))
+        }) {
+            self.say(span.clone(), "trust.authserv_id: a name, as in \"example.org\"".to_owned());
         }
     }
 

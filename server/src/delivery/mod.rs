@@ -1,13 +1,15 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`spam`] → [`junk`] → [`quota`] → [`trace`] →
-//!   [`leave`] → [`place`].
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`spam`] → [`junk`] → [`quota`] →
+//!   [`forward`] → [`trace`] → [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
 //! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and one log line per event.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod forward;
+mod intake;
 mod junk;
 mod leave;
 mod log;
@@ -25,10 +27,11 @@ use rockdove_smtp::{Mail, RecipientOutcome, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
+pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
 pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
 pub use quota::{check_recipient, has_room, needs_quota};
-pub use resolve::{may_send_as, recipient_targets};
+pub use resolve::{may_send_as, passes_on, recipient_targets};
 
 /// Told the outcomes, in the order of the recipients, once.
 pub type Done = Box<dyn FnOnce(Vec<RecipientOutcome>) + Send>;
@@ -45,6 +48,8 @@ pub struct Job {
     copies: Vec<Copy>,
     /// Positions of the recipients that are not here: their mail leaves.
     leaving: Vec<usize>,
+    /// Addresses elsewhere that aliases and accounts of ours send it on to, each once.
+    onward: Vec<forward::Onward>,
     /// What the inspection found.
     verdict: Verdict,
 }
@@ -69,7 +74,7 @@ struct Copy {
 impl Job {
     fn new(mail: Mail, config: Arc<Config>, verdict: Verdict) -> Self {
         let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
-        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), verdict }
+        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), onward: Vec::new(), verdict }
     }
 
     /// Whether the client gets one reply for all recipients, so that all or none must be served.
@@ -97,6 +102,7 @@ impl Job {
         if self.one_reply() && self.outcomes.iter().any(|outcome| *outcome != RecipientOutcome::Delivered) {
             self.copies.clear();
             self.leaving.clear();
+            self.onward.clear();
         }
         let outcomes = std::mem::take(&mut self.outcomes);
         for copy in &mut self.copies {
@@ -104,6 +110,7 @@ impl Job {
         }
         self.copies.retain(|copy| !copy.recipients.is_empty());
         self.leaving.retain(|recipient| !refused(&outcomes, recipient));
+        self.onward.retain(|onward| !refused(&outcomes, &onward.recipient));
         self.outcomes = outcomes;
     }
 }
@@ -111,15 +118,6 @@ impl Job {
 /// Writes pieces of a message into its staging area. May block.
 pub fn spool(staging: &mut Staging, chunks: &[bytes::Bytes]) -> Result<(), EngineError> {
     chunks.iter().try_for_each(|chunk| staging.write(chunk))
-}
-
-/// Ends the staging of a message: `staging` holds what was spooled before, `chunks` the rest. May block.
-///
-/// # Errors
-/// When the engine cannot take it.
-pub fn stage(mut staging: Staging, chunks: &[bytes::Bytes]) -> Result<Arc<StagedMessage>, EngineError> {
-    spool(&mut staging, chunks)?;
-    staging.finish()
 }
 
 /// A complete message on its way into the store.
@@ -152,7 +150,9 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     }
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
+    forward::check_loops(&mut job, message.header());
     trace::trace(&mut job);
-    let outbound = leave::leave(&job, &job.config, owner);
+    let mut outbound = leave::leave(&job, &job.config, owner);
+    outbound.append(&mut forward::forward(&job, &job.config, owner));
     place::place(job, engine, message, outbound, done);
 }

@@ -31,7 +31,7 @@ pub fn check_recipient(
 ) -> Option<RecipientAnswer> {
     let directory = engine.directory();
     let targets = match recipient_targets(&directory, address, &config.hostname) {
-        Resolution::Local(targets) => targets,
+        Resolution::Local(targets) => targets.accounts,
         resolution if may_leave(config, role, &resolution, address) => return Some(RecipientAnswer::Accepted),
         Resolution::UnknownRecipient => return Some(RecipientAnswer::UnknownRecipient),
         Resolution::NotLocal => return Some(RecipientAnswer::NotLocal),

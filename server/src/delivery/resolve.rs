@@ -1,12 +1,12 @@
 //! Stage one: who gets a copy, and in which mailbox.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rockdove_engine::{AccountId, Directory, Engine, Resolution, Target};
+use rockdove_engine::{AccountId, Directory, Engine, Resolution, Target, directory as engine};
 use rockdove_mail::MailboxName;
 use rockdove_smtp::{Address, RecipientOutcome};
 
-use super::{Copy, Job, leave::may_leave};
+use super::{Copy, Job, forward::Onward, leave::may_leave};
 
 /// Local name of the recipient that needs no domain.
 const POSTMASTER: &str = "postmaster";
@@ -24,21 +24,31 @@ pub fn recipient_targets(directory: &Directory, address: &Address, hostname: &st
     }
 }
 
+/// Whether mail for an address of ours goes on to another server, all of it or a copy.
+pub fn passes_on(resolution: &Resolution) -> bool {
+    match resolution {
+        Resolution::Local(targets) => !targets.onward.is_empty(),
+        Resolution::UnknownRecipient => true,
+        Resolution::NotLocal => false,
+    }
+}
+
 /// Whether an account may send as `address`: mail for that address comes to it, directly or through aliases.
 pub fn may_send_as(directory: &Directory, account: AccountId, address: &Address) -> bool {
-    match directory.resolve_parts(&address.local, &address.domain) {
-        Resolution::Local(targets) => targets.iter().any(|target| target.account == account),
-        Resolution::UnknownRecipient | Resolution::NotLocal => false,
-    }
+    directory.has_address(account, &address.local, &address.domain)
 }
 
 pub(super) fn resolve(job: &mut Job, engine: &Engine) {
     let directory = engine.directory();
     let mut copies: BTreeMap<AccountId, Copy> = BTreeMap::new();
+    let mut onward = Vec::new();
     for position in 0..job.outcomes.len() {
         let Some(recipient) = job.mail.envelope.recipients.get(position) else { continue };
         match recipient_targets(&directory, &recipient.address, &job.config.hostname) {
-            Resolution::Local(targets) => targets.into_iter().for_each(|target| add(&mut copies, target, position)),
+            Resolution::Local(targets) => {
+                targets.accounts.into_iter().for_each(|target| add(&mut copies, target, position));
+                onward.extend(targets.onward.into_iter().map(|onward| (onward, position)));
+            }
             resolution if may_leave(&job.config, job.mail.envelope.client.role, &resolution, &recipient.address) => {
                 job.leaving.push(position);
             }
@@ -48,11 +58,24 @@ pub(super) fn resolve(job: &mut Job, engine: &Engine) {
             }
         }
     }
+    send_on(job, onward);
     job.copies = copies.into_values().collect();
     for copy in &mut job.copies {
         if let Some(mailbox) = copy.detail.as_deref().and_then(|detail| existing_mailbox(engine, copy.account, detail))
         {
             copy.mailbox = mailbox;
+        }
+    }
+}
+
+/// Each address gets the message once, also when it is a recipient itself.
+fn send_on(job: &mut Job, onward: Vec<(engine::Onward, usize)>) {
+    let recipients = &job.mail.envelope.recipients;
+    let leaving = job.leaving.iter().filter_map(|position| recipients.get(*position));
+    let mut seen: BTreeSet<String> = leaving.map(|recipient| recipient.address.to_string()).collect();
+    for (engine::Onward { address, by }, recipient) in onward {
+        if seen.insert(address.clone()) {
+            job.onward.push(Onward { address, by, recipient });
         }
     }
 }

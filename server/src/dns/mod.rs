@@ -21,6 +21,10 @@ use hickory_resolver::{
 
 use crate::config::DnsSettings;
 
+mod records;
+
+pub use records::{Records, ascii_domain, is_name};
+
 /// Exchangers of a domain that are tried; RFC 5321 section 5.1 asks for two at least.
 const EXCHANGERS_MAX: usize = 10;
 /// Addresses of an exchanger that are tried.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use rockdove_engine::{AccountId, Engine, Staging};
+use rockdove_engine::{AccountId, Engine};
 use rockdove_mail::{AskId, Peer, Tick};
 use rockdove_smtp::{
     Abandoned, Address, Answer, Ask, ClearAuth, Mail, RecipientAnswer, RecipientOutcome, Role, SenderAnswer,
@@ -19,7 +19,7 @@ use rockdove_smtp::{
 use super::{Front, Replier, login::Identity};
 use crate::{
     config::{ClearText, Config},
-    delivery::{self, Arrived},
+    delivery::{self, Arrived, Intake},
     inspect::{self, Verdict, Waiting},
     net::listeners::{ListenerConfig, Protocol, TlsMode},
     runtime::storage::StoragePool,
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Content handed over before its message was complete.
-type Spooled = Arc<Mutex<Option<Staging>>>;
+type Spooled = Arc<Mutex<Option<Intake>>>;
 
 /// The host's half of one SMTP connection.
 pub struct SmtpFront {
@@ -117,6 +117,10 @@ impl SmtpFront {
         &self.who.services().storage
     }
 
+    fn intake(&self) -> Intake {
+        Intake::new(self.engine(), &self.config, self.role, self.remote)
+    }
+
     fn check_sender(&self, address: &Address) -> SenderAnswer {
         let directory = self.engine().directory();
         if self.who.account().is_some_and(|account| delivery::may_send_as(&directory, account, address)) {
@@ -145,9 +149,12 @@ impl SmtpFront {
     }
 
     fn spool(&mut self, id: AskId, chunks: Vec<Bytes>, replier: &Replier<Answer>) {
-        let engine = &self.who.services().engine;
-        let spooled = self.spooled.get_or_insert_with(|| Arc::new(Mutex::new(Some(engine.stage()))));
-        let (spooled, later) = (Arc::clone(spooled), replier.clone());
+        let spooled = match &self.spooled {
+            Some(spooled) => Arc::clone(spooled),
+            None => Arc::new(Mutex::new(Some(self.intake()))),
+        };
+        self.spooled = Some(Arc::clone(&spooled));
+        let later = replier.clone();
         let busy = self.who.services().storage.run(move || {
             let answer = spool(&spooled, &chunks);
             later.reply(id, Answer::Spooled(answer));
@@ -162,11 +169,12 @@ impl SmtpFront {
         let recipients = mail.envelope.recipients.len();
         let (services, config, owner) = (Arc::clone(self.who.services()), Arc::clone(&self.config), self.who.account());
         let (spooled, later) = (self.spooled.take(), replier.clone());
+        let fresh = spooled.is_none().then(|| self.intake());
         let busy = self.storage().run(move || {
-            let staging = spooled.map_or_else(|| Some(services.engine.stage()), |spooled| take(&spooled));
+            let intake = fresh.or_else(|| spooled.as_ref().and_then(take));
             let done = Box::new(move |outcomes| later.reply(id, Answer::Delivered(outcomes)));
-            match staging {
-                Some(staging) => deliver(&services, config, owner, mail, staging, done),
+            match intake {
+                Some(intake) => deliver(&services, config, owner, mail, intake, done),
                 None => done(vec![RecipientOutcome::TryLater; recipients]),
             }
         });
@@ -211,10 +219,10 @@ fn deliver(
     config: Arc<Config>,
     owner: Option<AccountId>,
     mut mail: Mail,
-    staging: Staging,
+    intake: Intake,
     done: delivery::Done,
 ) {
-    let message = match delivery::stage(staging, &std::mem::take(&mut mail.chunks)) {
+    let message = match intake.finish(&std::mem::take(&mut mail.chunks)) {
         Ok(message) => message,
         Err(error) => {
             delivery::not_staged(&mail.envelope, &error);
@@ -230,19 +238,19 @@ fn deliver(
     }
 }
 
-fn take(spooled: &Spooled) -> Option<Staging> {
+fn take(spooled: &Spooled) -> Option<Intake> {
     spooled.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// Writes content; what fails once stays failed.
 fn spool(spooled: &Spooled, chunks: &[Bytes]) -> SpoolAnswer {
-    let Some(mut staging) = take(spooled) else {
+    let Some(mut intake) = take(spooled) else {
         return SpoolAnswer::TryLater;
     };
-    if let Err(error) = delivery::spool(&mut staging, chunks) {
+    if let Err(error) = intake.write(chunks) {
         tracing::warn!(why = %error, "cannot take message content");
         return SpoolAnswer::TryLater;
     }
-    *spooled.lock().unwrap_or_else(PoisonError::into_inner) = Some(staging);
+    *spooled.lock().unwrap_or_else(PoisonError::into_inner) = Some(intake);
     SpoolAnswer::Taken
 }

@@ -68,6 +68,8 @@ pub fn direction(client: &Client) -> Direction {
 pub struct Verdict {
     /// Header fields to put before the message, each with its CRLF.
     pub fields: String,
+    /// Header fields to put before it where it is passed on to another server, in front of `fields`.
+    pub seal: String,
     /// The message belongs into Junk.
     pub junk: bool,
     /// What it is judged by as spam or not; none where it is not judged.

@@ -1,15 +1,24 @@
 //! The stages in their order, and the run through them.
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
+use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
 use super::{Arrival, Verdict, room::later, spam};
-use crate::config::Config;
+use crate::{
+    config::Config,
+    trust::{self, Checker},
+};
 
 /// What stages work with.
-pub(super) struct Tools {}
+pub(super) struct Tools {
+    /// For checks of senders.
+    pub(super) checker: Checker,
+    /// For what is known of recipients and their domains.
+    pub(super) engine: Arc<Engine>,
+}
 
 /// A stage at work.
 pub(super) type Work<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -25,7 +34,14 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 1] = [Stage { name: "spam", wants: spam::wants, run: spam::run }];
+pub(super) const STAGES: [Stage; 2] = [
+    Stage {
+        name: "trust",
+        wants: trust::wanted,
+        run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
+    },
+    Stage { name: "spam", wants: spam::wants, run: spam::run },
+];
 
 /// Runs the stages until one refuses the message, or the time is over.
 pub(super) async fn run(tools: &Tools, arrival: &Arrival) -> Verdict {

@@ -19,6 +19,7 @@ use crate::{
     delivery::{self, Arrived, Done},
     runtime::side::{Side, SideContext},
     services::Services,
+    trust::Checker,
 };
 
 /// Messages that wait for their inspection or are in it; each is staged already. More would only be late.
@@ -74,7 +75,8 @@ struct Inspector {
 /// Begins what comes in, until the server stops. What is under way then is not accepted: its sender keeps it.
 async fn run(services: Arc<Services>, mut arrivals: Arrivals, mut context: SideContext) {
     let room = Room::new(services.config().inspect.memory.bytes);
-    let inspector = Rc::new(Inspector { services, tools: Tools {}, room });
+    let tools = Tools { checker: Checker::new(&services.config().dns), engine: Arc::clone(&services.engine) };
+    let inspector = Rc::new(Inspector { services, tools, room });
     loop {
         tokio::select! {
             _ = context.phase.changed() => return,

@@ -16,10 +16,11 @@ use crate::trust::dkim;
 
 /// Signatures of mail that one of our users has sent, or we ourselves.
 fn signatures(engine: &Engine, lease: &Lease, record: &MessageRecord) -> Bytes {
-    if lease.envelope.owner.is_none() && !lease.envelope.reverse_path.is_empty() {
+    let envelope = &lease.envelope;
+    if envelope.relayed || (envelope.owner.is_none() && !envelope.reverse_path.is_empty()) {
         return Bytes::new();
     }
-    dkim::signatures(engine, lease.envelope.owner, record).map_or_else(
+    dkim::signatures(engine, envelope.owner, record).map_or_else(
         |error| {
             tracing::warn!(message = lease.message.0, %error, "mail leaves without a signature");
             Bytes::new()

@@ -10,7 +10,7 @@ use rockdove_mail::{
 use crate::{
     directory::SigningKeyRecord,
     kv::KvError,
-    queue::{Edit, Outbound, QueueId, Settled},
+    queue::{Decided, Edit, Outbound, QueueId, Settled, Suspect},
     store::{annotations::AnnotationChange, ingest::StagedMessage},
 };
 
@@ -237,6 +237,26 @@ pub enum Command {
         /// What came of leases.
         settled: Vec<Settled>,
     },
+    /// A message that is kept apart: it is taken, and goes to nobody.
+    Quarantine {
+        /// The bytes, staged before.
+        message: Arc<StagedMessage>,
+        /// Its envelope, and why.
+        suspect: Box<Suspect>,
+    },
+    /// A message that was kept apart goes to recipients, in one batch, and is kept for the others only.
+    Release {
+        /// Whose it is now.
+        decided: Decided,
+        /// The bytes, staged again.
+        message: Arc<StagedMessage>,
+        /// Where it goes here.
+        deliveries: Vec<Delivery>,
+        /// How it leaves.
+        outbound: Vec<Outbound>,
+    },
+    /// A message that was kept apart goes to nobody of these.
+    Discard(Decided),
     /// Does something with mail that waits to leave.
     EditQueue {
         /// Which message.
@@ -405,6 +425,8 @@ impl Command {
             // What came of leases must be noted, or mail is sent twice.
             Self::Dispatch { settled, .. } => settled.is_empty(),
             Self::Deliver { .. }
+            | Self::Quarantine { .. }
+            | Self::Release { .. }
             | Self::Append { .. }
             | Self::Replace { .. }
             | Self::Copy { .. }
@@ -461,6 +483,8 @@ pub enum Outcome {
         /// Their numbers in the queue.
         queued: Vec<QueueId>,
     },
+    /// The number of a message that is kept apart.
+    Quarantined(QueueId),
     /// Messages appended.
     Appended {
         /// UIDVALIDITY of the mailbox.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rockdove_mail::{Peer, Tick, TlsFacts, sasl};
 use rockdove_smtp::{
-    Answer, Ask, BodyKind, ClearAuth, Config, LoginAnswer, Mail, RecipientAnswer, RecipientOutcome, Role, SenderAnswer,
-    SmtpSession, SpoolAnswer, Tls, limits,
+    Answer, Ask, BodyKind, ClearAuth, Config, LoginAnswer, Mail, RecipientAnswer, RecipientOutcome, Refusal, Role,
+    SenderAnswer, SmtpSession, SpoolAnswer, Tls, limits,
 };
 
 use crate::converse::{Cuts, Dice, Event, converse_secured, same_in_every_cut, split};
@@ -39,6 +39,11 @@ struct Delivered {
     binary: bool,
     client: Arc<rockdove_smtp::Client>,
     secured: bool,
+}
+
+/// What the host says; the session keeps what does not belong into a reply from the client.
+fn refusal(code: u16) -> Refusal {
+    Refusal { code, status: "9\r\n".to_owned(), text: "no\r\n250 yes \u{e9}".to_owned() }
 }
 
 /// What a conversation came to.
@@ -120,12 +125,14 @@ impl Host {
             // The keys belong to no password.
             Ask::ScramProved { .. } => unreachable!("a proof of nothing"),
             Ask::ScramFailed { .. } => Answer::Noted,
+            Ask::Hello { .. } => Answer::Hello(self.fails().then(|| refusal(550))),
             Ask::Sender { address } => {
-                assert!(self.login.is_some(), "a sender before login");
-                self.senders.push(address.to_string());
-                Answer::Sender(match address.local.as_str() {
+                assert!(self.role != Role::Submission || self.login.is_some(), "a sender before login");
+                self.senders.extend(address.as_ref().map(ToString::to_string));
+                Answer::Sender(match address.as_ref().map(|address| address.local.as_str()) {
                     _ if self.fails() => SenderAnswer::TryLater,
-                    "mallory" => SenderAnswer::NotYours,
+                    Some("mallory") => SenderAnswer::NotYours,
+                    Some("flood") => SenderAnswer::Refused(refusal(451)),
                     _ => SenderAnswer::Accepted,
                 })
             }
@@ -134,6 +141,8 @@ impl Host {
                 _ if !address.domain.eq_ignore_ascii_case("here.example") => RecipientAnswer::NotLocal,
                 "full" => RecipientAnswer::OverQuota,
                 "nobody" => RecipientAnswer::UnknownRecipient,
+                "grey" => RecipientAnswer::Refused(refusal(451)),
+                "close" => RecipientAnswer::Refused(refusal(421)),
                 _ => {
                     self.recipients.push(address.to_string());
                     RecipientAnswer::Accepted
@@ -170,7 +179,7 @@ impl Host {
         assert_eq!(envelope.client.login, self.login, "the login of the message");
         assert!(self.role != Role::Submission || self.login.is_some(), "a submission without login");
         let from = envelope.reverse_path.map(|address| address.to_string());
-        let asked = self.role != Role::Submission || from.as_ref().is_none_or(|from| self.senders.contains(from));
+        let asked = self.role == Role::Lmtp || from.as_ref().is_none_or(|from| self.senders.contains(from));
         assert!(asked, "a sender nobody asked about since TLS began");
         let to: Vec<String> = envelope.recipients.iter().map(|recipient| recipient.address.to_string()).collect();
         assert!(

@@ -17,6 +17,7 @@ use crate::{
     demo,
     failure::{Failure, refused},
     publish::{self, DkimAction},
+    quarantine::QuarantineAction,
     queue::QueueAction,
     reports,
     runtime::clock,
@@ -80,6 +81,9 @@ enum Action {
     /// Telling unwanted mail from wanted: teaching it, and what it knows.
     #[command(subcommand)]
     Spam(SpamAction),
+    /// Mail that is kept apart: what a scanner or a filter has found.
+    #[command(subcommand)]
+    Quarantine(QuarantineAction),
     /// Compare everything that is derived with what it is derived from, and parts with their hashes.
     Fsck {
         /// Write what can be repaired.
@@ -370,6 +374,7 @@ impl Cli {
             Action::Undelete(action) => undelete(action, &path),
             Action::Queue(action) => action.run(&path),
             Action::Spam(action) => action.run(&path),
+            Action::Quarantine(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),
             Action::Backup(action) => action.run(&path),
             Action::Restore(action) => action.run(&path),

@@ -135,6 +135,11 @@ impl DataDir {
         administrators_door(&self.path)
     }
 
+    /// What the gate remembers.
+    pub fn gate_memory(&self) -> PathBuf {
+        self.path.join("gate.memory")
+    }
+
     /// The secret of login salts; made on the first start.
     ///
     /// # Errors

@@ -6,8 +6,6 @@
 //! is locked out of their own running client by a stranger.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -21,6 +19,7 @@ use rockdove_mail::sasl::ScramKeys;
 
 use crate::{
     config::LoginSettings,
+    generations::Generations,
     runtime::{clock, storage::StoragePool},
 };
 
@@ -333,41 +332,6 @@ fn wipe(password: String) {
     std::hint::black_box(&octets);
 }
 
-/// A map that forgets the older half when it is full, so that its memory is bounded and nothing is searched for.
-struct Generations<K, V> {
-    max: usize,
-    young: HashMap<K, V>,
-    old: HashMap<K, V>,
-}
-
-impl<K: Eq + Hash, V: Copy> Generations<K, V> {
-    fn new(max: usize) -> Self {
-        Self { max, young: HashMap::new(), old: HashMap::new() }
-    }
-
-    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<V>
-    where
-        K: std::borrow::Borrow<Q>,
-    {
-        self.young.get(key).or_else(|| self.old.get(key)).copied()
-    }
-
-    fn put(&mut self, key: K, value: V) {
-        if self.young.len() >= self.max && !self.young.contains_key(&key) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(key, value);
-    }
-
-    fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
-    where
-        K: std::borrow::Borrow<Q>,
-    {
-        self.young.remove(key);
-        self.old.remove(key);
-    }
-}
-
 /// Failures of one address or login.
 #[derive(Clone, Copy, Default)]
 struct Failures {
@@ -484,16 +448,5 @@ mod tests {
         for ours in [None, address("127.0.0.1"), address("::1"), address("::ffff:127.0.0.1")] {
             assert_eq!(Tries::counted(ours), None);
         }
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let mut map = Generations::new(10);
-        for n in 0..1_000 {
-            map.put(n, n);
-        }
-        assert!(map.young.len() + map.old.len() <= 20);
-        assert_eq!(map.get(&999), Some(999));
-        assert_eq!(map.get(&1), None);
     }
 }

@@ -7,6 +7,7 @@ use rockdove_engine::Engine;
 use crate::{
     config::Config,
     fronts::locks::AccountLocks,
+    gate::Gate,
     inspect::Door,
     login::LoginService,
     runtime::{hub::Hub, storage::StoragePool},
@@ -24,6 +25,8 @@ pub struct Services {
     pub hub: Hub,
     /// POP3 maildrops in use.
     pub maildrops: AccountLocks,
+    /// Who may talk to us, and how fast.
+    pub gate: Gate,
     /// Accounts that an administrator's session is in.
     pub administered: AccountLocks,
     /// Where complete messages are looked at before they are delivered.
@@ -47,6 +50,7 @@ impl Services {
             login,
             hub,
             maildrops: AccountLocks::default(),
+            gate: Gate::default(),
             administered: AccountLocks::default(),
             inspection,
             config: RwLock::new(config),

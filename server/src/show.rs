@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, QueuedFacts, Reply, SpamFacts, Status, StorageFacts,
+        DomainFacts, QuarantinedFacts, QueuedFacts, Reply, SpamFacts, Status, StorageFacts,
     },
     config::Size,
 };
@@ -122,6 +122,7 @@ impl Show {
                 self.line(format_args!("learned: {spam} unwanted, {ham} wanted messages, {tokens} tokens"));
                 self.line(format_args!("waiting to be learned: {waiting}"));
             }
+            Reply::Quarantined(message) => self.quarantined(&message),
             Reply::Queued(message) => self.queued(&message),
             Reply::QueueHop(hop) => self.line(format_args!("{:8}  {}", hop.tasks, hop.next_hop)),
             Reply::Alias(alias) => self.line(format_args!("{}  to: {}", alias.address, alias.targets.join(", "))),
@@ -146,6 +147,13 @@ impl Show {
         self.line(format_args!("{address}{quota}{forward}"));
     }
 
+    fn quarantined(&mut self, message: &QuarantinedFacts) {
+        let QuarantinedFacts { message, sender, size_bytes, received_unix_s, subject, reason, .. } = message;
+        let when = date::date_time(*received_unix_s);
+        self.line(format_args!("{message}  from: <{sender}>  {when}  {size_bytes} octets  {subject}"));
+        self.line(format_args!("    {reason}"));
+    }
+
     fn queued(&mut self, message: &QueuedFacts) {
         let QueuedFacts { message, sender, size_bytes, received_unix_s, subject, tasks, .. } = message;
         let when = date::date_time(*received_unix_s);
@@ -161,10 +169,11 @@ impl Show {
     }
 
     fn checked(&mut self, facts: &CheckFacts) {
-        let CheckFacts { accounts, mailboxes, entries, messages, queued, events, parts, findings, repaired } = facts;
+        let CheckFacts { accounts, mailboxes, entries, messages, queued, quarantined, events, .. } = facts;
+        let CheckFacts { parts, findings, repaired, .. } = facts;
         self.line(format_args!(
             "checked: {accounts} accounts, {mailboxes} mailboxes, {entries} entries, {messages} messages, {queued} in \
-             the queue, {events} events, {parts} parts"
+             the queue, {quarantined} in the quarantine, {events} events, {parts} parts"
         ));
         if *repaired > 0 {
             self.line(format_args!("{repaired} repaired"));
@@ -211,6 +220,7 @@ impl Show {
             Reply::Dkim(key) => json!(key),
             Reply::Spam(facts) => json!(facts),
             Reply::SpamVerdict(verdict) => json!(verdict),
+            Reply::Quarantined(message) => json!(message),
             Reply::Queued(message) => json!(message),
             Reply::QueueHop(hop) => json!(hop),
             Reply::Alias(alias) => json!(alias),

@@ -39,7 +39,7 @@ fn explained() -> BTreeMap<String, Vec<[String; 3]>> {
 }
 
 /// Everything in brackets.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 22] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -50,9 +50,17 @@ const SECTIONS: [&str; 14] = [
     "[outbound]",
     "[[route]]",
     "[dns]",
+    "[gate]",
+    "[[dnsbl]]",
+    "[greylist]",
+    "[[limit]]",
     "[inspect]",
     "[spam]",
     "[trust]",
+    "[clamd]",
+    "[rspamd]",
+    "[[milter]]",
+    "[quarantine]",
     "[log]",
 ];
 
@@ -114,7 +122,12 @@ fn the_page_knows_what_a_reload_changes() {
         ("[store]", "memory = \"1 GiB\"", vec!["store.memory"]),
         ("[store]", "free_space_min = \"1 GiB\"", vec![]),
         ("[outbound]", "port = 26", vec!["outbound"]),
+        ("[quarantine]", "keep = \"1 d\"", vec![]),
         ("[dns]", "timeout = \"1 s\"", vec!["dns"]),
+        ("[gate]", "greet_delay = \"2 s\"", vec![]),
+        ("[greylist]", "enabled = true", vec![]),
+        ("[[limit]]", "name = \"guesses\"\nmost = 0", vec![]),
+        ("[[dnsbl]]", "zone = \"list.example\"", vec![]),
         ("[log]", "level = \"debug\"", vec!["log"]),
     ];
     let page = explained();
@@ -125,6 +138,40 @@ fn the_page_knows_what_a_reload_changes() {
         let [_, _, live] = page[section].iter().find(|[row, ..]| row == name).expect("a row");
         assert_eq!(live == "yes", want.is_empty(), "{section} {name} on the page");
     }
+}
+
+fn limit(per: &str, count: &str) -> String {
+    format!("[[limit]]\nname = \"x\"\nper = \"{per}\"\ncount = \"{count}\"\nmost = 5\nevery = \"1 h\"\n")
+}
+
+#[test]
+fn limits_of_the_file_replace_implied_ones_of_their_name() {
+    let implied = parse(SHORTEST).expect("the shortest file").rates;
+    let page: Vec<&str> =
+        PAGE.lines().filter(|line| line.contains("| smtp |") || line.contains("| submission |")).collect();
+    for (limit, row) in implied.iter().zip(&page) {
+        let (per, counted) = (format!("{:?}", limit.per), format!("{:?}", limit.counted));
+        let wanted = [
+            limit.name.clone(),
+            limit.protocol.to_string(),
+            per,
+            counted,
+            limit.most.to_string(),
+            limit.every.to_string(),
+        ];
+        let cells = row.trim_matches('|').split('|').map(|cell| cell.trim().replace('_', "").to_lowercase());
+        let same = cells.eq(wanted.iter().map(|cell| cell.to_lowercase()));
+        assert!(same, "{row}\n{wanted:?}");
+    }
+    assert_eq!(page.len(), implied.len());
+    let text = "[[limit]]\nname = \"messages\"\nmost = 7\n[[limit]]\nname = \"guesses\"\nmost = 0\n\
+                [[limit]]\nname = \"mine\"\nper = \"network\"\ncount = \"octets\"\nmost = \"1 MiB\"\nevery = \"1 h\"\n";
+    let rates = parse(&format!("{SHORTEST}{text}")).expect("three limits").rates;
+    let names: Vec<&str> = rates.iter().map(|rate| rate.name.as_str()).collect();
+    assert_eq!(names, ["connections", "account-messages", "account-recipients", "messages", "mine"]);
+    let (messages, before) = (&rates[3], &implied[1]);
+    assert_eq!((messages.most, messages.burst, messages.every), (7, 7, before.every));
+    assert_eq!((rates[4].most, rates[4].burst), (1 << 20, 1 << 20));
 }
 
 #[test]
@@ -142,6 +189,13 @@ fn mistakes_are_named_with_line_and_column() {
         (&format!("{SHORTEST}[limits]\nrecipients = 10\n"), "3:1", "at least 100"),
         (&format!("{SHORTEST}[timeouts]\nimap_autologout = \"5 min\"\n"), "3:1", "at least \"30 min\""),
         (&format!("{SHORTEST}[timeouts]\nsmtp_command = \"5\"\n"), "4:16", "is not a time"),
+        (&format!("{SHORTEST}[clamd]\naddress = \"nowhere\"\n"), "4:11", "is no address"),
+        (&format!("{SHORTEST}[clamd]\naddress = \"h:1\"\ntimeout = \"0 s\"\n"), "3:1", "clamd: connections"),
+        (
+            &format!("{SHORTEST}{}", "[[milter]]\nname = \"a\"\naddress = \"h:1\"\n".repeat(2)),
+            "3:1",
+            "two milters called a",
+        ),
         (&format!("{SHORTEST}[tls]\nkey = \"k.pem\"\n"), "3:1", "needs both"),
         (&format!("{SHORTEST}[runtime]\nio = \"kqueue\"\n"), "4:6", "kqueue"),
         (&format!("{SHORTEST}[[listener]]\nprotocol = \"imap\"\naddress = \"here:143\"\n"), "5:11", "not an address"),
@@ -156,6 +210,16 @@ fn mistakes_are_named_with_line_and_column() {
             "6:18",
             "proxy_trusted",
         ),
+        (&format!("{SHORTEST}[gate]\ngreet_delay = \"2 min\"\n"), "3:1", "at most \"1 min\""),
+        (&format!("{SHORTEST}[gate]\ndnsbl_refuse_at = 0\n"), "3:1", "everybody"),
+        (&format!("{SHORTEST}[gate]\ntrusted = [\"10/8\"]\n"), "4:11", "is not a network"),
+        (&format!("{SHORTEST}[greylist]\ndelay = \"3 d\"\n"), "3:1", "less than retry_within"),
+        (&format!("{SHORTEST}[[limit]]\nname = \"x\"\nmost = 1\n"), "3:1", "needs per, count, most and every"),
+        (&format!("{SHORTEST}{}", limit("account", "octets")), "3:1", "submission only"),
+        (&format!("{SHORTEST}{}", limit("recipient_domain", "octets")), "3:1", "all that can be counted"),
+        (&format!("{SHORTEST}{}", limit("sender_domain", "connections")), "3:1", "addresses and networks"),
+        (&format!("{SHORTEST}{}", limit("network", "octets").repeat(2)), "9:1", "two limits called x"),
+        (&format!("{SHORTEST}[[dnsbl]]\nzone = \"a..b\"\n"), "3:1", "is not the name of a zone"),
         (
             &format!("{SHORTEST}{}", "[[listener]]\nprotocol = \"smtp\"\naddress = \"[::]:25\"\n".repeat(2)),
             "8:11",

@@ -11,6 +11,7 @@ The selector is the algorithm.
 """
 
 import base64
+import re
 import subprocess
 import sys
 
@@ -68,7 +69,7 @@ def check(message, zone):
     def find(name, timeout=5):
         return records.get(name.decode().rstrip(".").lower())
 
-    for place in range(message.lower().count(b"dkim-signature:")):
+    for place in range(len(re.findall(rb"(?im)^dkim-signature:", message))):
         print("dkim", "pass" if dkim.DKIM(message).verify(place, dnsfunc=find) else "fail")
     result, _, why = dkim.arc_verify(message, dnsfunc=find)
     print("arc", result.decode() if result else "none", why)

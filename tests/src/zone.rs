@@ -90,19 +90,13 @@ impl Zone {
 }
 
 fn reverse_name(address: &str) -> String {
-    match address.parse::<Ipv4Addr>() {
-        Ok(four) => {
-            let [a, b, c, d] = four.octets();
-            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
-        }
-        Err(_) => {
-            let six: Ipv6Addr = address.parse().expect("an address");
-            let nibbles =
-                six.octets().iter().rev().map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4)).collect();
-            let nibbles: Vec<String> = nibbles;
-            nibbles.concat() + "ip6.arpa"
-        }
+    if let Ok(four) = address.parse::<Ipv4Addr>() {
+        let [a, b, c, d] = four.octets();
+        return format!("{d}.{c}.{b}.{a}.in-addr.arpa");
     }
+    let six: Ipv6Addr = address.parse().expect("an address");
+    let nibbles = six.octets().into_iter().rev().map(|octet| format!("{:x}.{:x}.", octet & 15, octet >> 4));
+    nibbles.collect::<Vec<String>>().concat() + "ip6.arpa"
 }
 
 fn record(kind: &str, data: &str) -> Record {

@@ -20,13 +20,17 @@ const EMPTY_NAMES: [&str; 10] =
 const LICENCES: [&str; 8] =
     ["Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "MPL-2.0", "Unicode-3.0"];
 /// Which of our crates a crate may name in its manifest.
-const IMPORTS: [(&str, &[&str]); 9] = [
+const IMPORTS: [(&str, &[&str]); 10] = [
     ("rockdove-mail", &[]),
     ("rockdove-engine", &["rockdove-mail"]),
     ("rockdove-smtp", &["rockdove-mail"]),
     ("rockdove-imap", &["rockdove-mail"]),
     ("rockdove-pop3", &["rockdove-mail"]),
-    ("rockdove", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
+    ("rockdove-milter", &["rockdove-mail"]),
+    (
+        "rockdove",
+        &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3", "rockdove-milter"],
+    ),
     ("rockdove-fuzz", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
     ("rockdove-benches", &["rockdove-engine", "rockdove-mail", "rockdove-smtp", "rockdove-imap", "rockdove-pop3"]),
     (

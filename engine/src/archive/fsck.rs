@@ -96,6 +96,8 @@ pub struct FsckSummary {
     pub queued: u64,
     /// Events of the trace.
     pub events: u64,
+    /// Messages that are kept apart.
+    pub quarantined: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.
@@ -245,6 +247,14 @@ impl Run<'_> {
             let check = self.queue_rows(&|read| QueueCheck::run(read, from))?;
             next = check.next;
             self.summary.queued += check.messages;
+            self.all_known &= check.all_known;
+            self.tell(check.findings);
+        }
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let check = self.queue_rows(&|read| QueueCheck::quarantine(read, from))?;
+            next = check.next;
+            self.summary.quarantined += check.messages;
             self.all_known &= check.all_known;
             self.tell(check.findings);
         }

@@ -14,7 +14,7 @@ use crate::{
         Batch, Family, Read,
         keys::{self, KeyReader},
     },
-    queue::{Envelope, Task},
+    queue::{Envelope, Quarantined, QueueId, Task},
     store::record::MessageRecord,
 };
 
@@ -62,6 +62,33 @@ impl QueueCheck {
         Ok(check)
     }
 
+    /// Checks messages that are kept apart, from a number on: each has its record.
+    pub(super) fn quarantine(read: &dyn Read, from: u64) -> Result<Self, EngineError> {
+        let mut check = Self { all_known: true, ..Self::default() };
+        let mut numbers = Vec::new();
+        read.scan(Family::Queue, &keys::quarantine(from), &[keys::QUEUE_QUARANTINE + 1], &mut |key, row| {
+            let number = KeyReader::new(key.get(1..).unwrap_or_default()).u64();
+            let Some(number) = number.filter(|_| key.len() == 9) else {
+                check.found(key, "a malformed key", Repair::Impossible);
+                return ControlFlow::Continue(());
+            };
+            if numbers.len() == MESSAGES_PER_SNAPSHOT {
+                check.next = Some(number);
+                return ControlFlow::Break(());
+            }
+            if Quarantined::decode(QueueId(number), row).is_none_or(|message| message.recipients.is_empty()) {
+                check.found(key, "the row cannot be read", Repair::Impossible);
+            }
+            numbers.push(number);
+            ControlFlow::Continue(())
+        })?;
+        for number in numbers {
+            check.messages += 1;
+            check.record(read, number)?;
+        }
+        Ok(check)
+    }
+
     /// Checks that no row is left of a message or a task that is not there.
     pub(super) fn strays(read: &dyn Read) -> Result<Self, EngineError> {
         let mut check = Self { all_known: true, ..Self::default() };
@@ -70,6 +97,11 @@ impl QueueCheck {
         let mut numbers = BTreeSet::new();
         read.scan(Family::Queue, &[keys::QUEUE_ENVELOPE], &[keys::QUEUE_ENVELOPE + 1], &mut |key, _| {
             numbers.extend(KeyReader::new(key.get(1..).unwrap_or_default()).u64());
+            ControlFlow::Continue(())
+        })?;
+        let mut apart = BTreeSet::new();
+        read.scan(Family::Queue, &[keys::QUEUE_QUARANTINE], &[keys::QUEUE_QUARANTINE + 1], &mut |key, _| {
+            apart.extend(KeyReader::new(key.get(1..).unwrap_or_default()).u64());
             ControlFlow::Continue(())
         })?;
         read.scan(Family::Queue, &[keys::QUEUE_TASK], &[keys::QUEUE_TASK + 1], &mut |key, row| {
@@ -98,7 +130,8 @@ impl QueueCheck {
         for (kind, at) in [(keys::QUEUE_SENDER, 5), (keys::QUEUE_RECORD, 1)] {
             read.scan(Family::Queue, &[kind], &[kind + 1], &mut |key, _| {
                 let number = KeyReader::new(key.get(at..).unwrap_or_default()).u64();
-                if number.is_none_or(|number| !numbers.contains(&number)) {
+                let kept_apart = |number| kind == keys::QUEUE_RECORD && apart.contains(&number);
+                if number.is_none_or(|number| !numbers.contains(&number) && !kept_apart(number)) {
                     orphans.push(Bytes::copy_from_slice(key));
                 }
                 ControlFlow::Continue(())

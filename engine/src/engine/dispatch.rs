@@ -11,7 +11,7 @@ use super::{Done, Engine};
 use crate::{
     command::{AccountId, Command, Delivered, Delivery, EngineError, MailboxId, Outcome, QuotaLimits},
     directory,
-    queue::{Edit, Outbound, QueueId, QueuePlan, Settled},
+    queue::{Decided, Edit, Outbound, QueueId, QueuePlan, Settled},
     rights::Actor,
     store::{
         StagedMessage,
@@ -22,8 +22,13 @@ use crate::{
     },
 };
 
-/// What leaves, and what came of what left.
-type Leaving<'a> = (&'a [Outbound], &'a [Settled]);
+/// What leaves, what came of what left, and what is kept apart no longer.
+#[derive(Clone, Copy, Default)]
+struct Leaving<'a> {
+    outbound: &'a [Outbound],
+    settled: &'a [Settled],
+    decided: Option<&'a Decided>,
+}
 
 fn nothing_to_send() -> EngineError {
     EngineError::Invalid("there is no message to deliver".to_owned())
@@ -123,7 +128,22 @@ impl Engine {
     fn plan_rest(&self, now: &By, command: Command, done: &mut Option<Done>) -> Result<(), EngineError> {
         match command {
             Command::Dispatch { message, deliveries, outbound, settled } => {
-                self.dispatch(now, message.as_ref(), &deliveries, Some((&outbound, &settled)), done)
+                let leaving = Leaving { outbound: &outbound, settled: &settled, decided: None };
+                self.dispatch(now, message.as_ref(), &deliveries, Some(leaving), done)
+            }
+            Command::Quarantine { message, suspect } => {
+                let staged = vec![Arc::clone(&message)];
+                let beside = || Plan { staged, ..Plan::default() };
+                self.on_queue_of(now, beside, done, |plan| {
+                    plan.quarantine(&suspect, &message).map(Outcome::Quarantined)
+                })
+            }
+            Command::Release { decided, message, deliveries, outbound } => {
+                let leaving = Leaving { outbound: &outbound, settled: &[], decided: Some(&decided) };
+                self.dispatch(now, Some(&message), &deliveries, Some(leaving), done)
+            }
+            Command::Discard(decided) => {
+                self.on_queue_of(now, Plan::default, done, |plan| plan.decide(&decided).map(|()| Outcome::Done))
             }
             Command::EditQueue { message, edit, owner } => self.edit_queue(now, message, &edit, owner, done),
             Command::Restore { account, which, to } => {
@@ -179,7 +199,7 @@ impl Engine {
         }
         let slots: Vec<Arc<AccountSlot>> = by_account.keys().map(|account| self.slot(*account)).collect();
         let mut planners: Vec<MutexGuard<'_, Planner>> = slots.iter().map(|slot| slot.lock()).collect();
-        let notes = leaving.is_some_and(|(_, settled)| !settled.is_empty());
+        let notes = leaving.is_some_and(|leaving| !leaving.settled.is_empty());
         let mut plans = Vec::with_capacity(slots.len());
         let mut delivered: Vec<Option<Delivered>> = vec![None; deliveries.len()];
         for ((slot, planner), numbers) in slots.iter().zip(&mut planners).zip(by_account.values()) {
@@ -193,7 +213,7 @@ impl Engine {
             plan.prepare()?;
             plans.push(plan);
         }
-        let leaves = leaving.is_some_and(|(outbound, _)| !outbound.is_empty());
+        let leaves = leaving.is_some_and(|leaving| !leaving.outbound.is_empty());
         let staged = message.filter(|_| leaves || !plans.is_empty()).cloned().into_iter().collect();
         let delivered = delivered.into_iter().flatten().collect();
         // Nothing may fail once an account is concluded.
@@ -206,12 +226,13 @@ impl Engine {
             }
             joined
         };
-        let Some((outbound, settled)) = leaving else {
+        let Some(Leaving { outbound, settled, decided }) = leaving else {
             self.push(conclude(), Outcome::Delivered(delivered), done);
             return Ok(());
         };
         self.on_queue_of(by, conclude, done, |plan| {
             settled.iter().try_for_each(|settled| plan.settle(settled))?;
+            decided.into_iter().try_for_each(|decided| plan.decide(decided))?;
             let mut queued = Vec::with_capacity(outbound.len());
             for outbound in outbound {
                 queued.push(plan.enqueue(outbound, message.ok_or_else(nothing_to_send)?)?);

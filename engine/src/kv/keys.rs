@@ -65,6 +65,7 @@
 //! 02 hop… 00 due8 message8 task2   -> when the task is due; absent while it is on hold
 //! 03 account4 message8             -> mail that an account has sent
 //! 04 message8                      -> message record
+//! 05 message8                      -> quarantine: a message that is kept apart; it has a record, and neither envelope nor tasks
 //! ```
 //!
 //! ## Trace
@@ -444,6 +445,8 @@ pub const QUEUE_DUE: u8 = 0x02;
 pub const QUEUE_SENDER: u8 = 0x03;
 /// Queue: kind of message records.
 pub const QUEUE_RECORD: u8 = 0x04;
+/// Queue: kind of rows of messages that are kept apart.
+pub const QUEUE_QUARANTINE: u8 = 0x05;
 /// Numbers of queued messages are less, so that they can stand where an account and its message do.
 pub const QUEUE_NUMBERS: u64 = 1 << 60;
 
@@ -480,6 +483,11 @@ pub fn queue_sender(account: u32, message: u64) -> Bytes {
 /// Queue: the record of a message.
 pub fn queue_record(message: u64) -> Bytes {
     KeyWriter::kind(QUEUE_RECORD).u64(message).done()
+}
+
+/// Queue: a message that is kept apart.
+pub fn quarantine(message: u64) -> Bytes {
+    KeyWriter::kind(QUEUE_QUARANTINE).u64(message).done()
 }
 
 /// Reference: a queued message needs the part.

@@ -45,6 +45,9 @@ pub(crate) struct State {
     pub(super) next: u64,
     /// Messages in the queue.
     pub(super) messages: u64,
+    /// Messages that are kept apart, and those that will be when they are durable.
+    pub(super) quarantined: u64,
+    pub(super) quarantining: u64,
     /// For each next hop when its first task that nobody works on is due. Some may be due later than that.
     hops: HashMap<Arc<str>, u64>,
     /// The same by time.
@@ -96,6 +99,12 @@ impl Queue {
         let (from, to) = ([keys::QUEUE_ENVELOPE], [keys::QUEUE_ENVELOPE + 1]);
         read.scan(Family::Queue, &from, &to, &mut |key, _| {
             state.messages += 1;
+            let number = KeyReader::new(key.get(1..).unwrap_or_default()).u64();
+            state.next = state.next.max(number.map_or(0, |number| number.saturating_add(1)));
+            ControlFlow::Continue(())
+        })?;
+        read.scan(Family::Queue, &[keys::QUEUE_QUARANTINE], &[keys::QUEUE_QUARANTINE + 1], &mut |key, _| {
+            state.quarantined += 1;
             let number = KeyReader::new(key.get(1..).unwrap_or_default()).u64();
             state.next = state.next.max(number.map_or(0, |number| number.saturating_add(1)));
             ControlFlow::Continue(())
@@ -188,7 +197,12 @@ impl State {
     }
 
     pub(super) fn usage(&self) -> QueueUse {
-        QueueUse { messages: self.messages, next_hops: self.hops.len() as u64, next_due_ms: self.next_due() }
+        QueueUse {
+            messages: self.messages,
+            quarantined: self.quarantined,
+            next_hops: self.hops.len() as u64,
+            next_due_ms: self.next_due(),
+        }
     }
 
     /// Tasks that are left of a message that is worked on.
@@ -297,6 +311,7 @@ impl State {
         for message in &effects.edited {
             self.edited.remove(message);
         }
+        self.quarantining = self.quarantining.saturating_sub(effects.quarantined);
         if !written {
             for (hop, due_ms) in &effects.before {
                 self.is_due(hop, *due_ms);
@@ -312,6 +327,8 @@ impl State {
             self.free(*message, *task);
         }
         self.messages = self.messages.saturating_add(effects.added).saturating_sub(effects.removed);
+        let kept = self.quarantined.saturating_add(effects.quarantined);
+        self.quarantined = kept.saturating_sub(effects.unquarantined);
         let mut woken = false;
         for (hop, due_ms) in &effects.due {
             woken |= self.is_due(hop, *due_ms);

@@ -1,7 +1,7 @@
 //! The outbound queue: mail that leaves, until every recipient has been served or given up.
 //!
 //! * What: envelopes, their recipients grouped by next hop, when each group is due, who works on it.
-//! * In: [`Outbound`] in the batch that accepts a message; what came of an attempt; an administrator's wishes.
+//! * In: [`Outbound`], or a [`Suspect`] that is kept apart, in the batch that accepts a message; what came of an attempt; an administrator's wishes.
 //! * Out: [`Lease`]s of what is due, the bytes of a message, lists.
 //! * Never: tries again a recipient whose delivery was noted, keeps more in memory than one row for each next hop and each
 //!   lease, or decides when to try again (that comes in as a value).
@@ -15,6 +15,7 @@
 mod edit;
 mod memory;
 mod plan;
+mod quarantine;
 mod row;
 mod view;
 
@@ -25,6 +26,7 @@ use crate::command::AccountId;
 pub use edit::{Edit, Selection};
 pub(crate) use memory::Queue;
 pub(crate) use plan::QueuePlan;
+pub use quarantine::{Decided, Quarantined, QuarantinedRecipient, Suspect};
 pub use row::{Envelope, RecipientState, Task, TaskRecipient};
 pub use view::{QueueUse, QueuedMessage};
 

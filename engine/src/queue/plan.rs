@@ -34,6 +34,9 @@ pub(crate) struct Effects {
     /// Messages that are new, and that are gone.
     pub(super) added: u64,
     pub(super) removed: u64,
+    /// The same of those that are kept apart.
+    pub(super) quarantined: u64,
+    pub(super) unquarantined: u64,
 }
 
 /// Plans the part of a command that is about the queue.
@@ -83,6 +86,21 @@ impl<'a> QueuePlan<'a> {
         if tasks.is_empty() {
             return Err(EngineError::Invalid("a message that leaves needs recipients".to_owned()));
         }
+        let id = self.number()?;
+        self.batch.put(Family::Queue, keys::queue_envelope(id.0), Envelope::from(outbound).encode());
+        if let Some(AccountId(owner)) = outbound.owner {
+            self.batch.put(Family::Queue, keys::queue_sender(owner, id.0), Bytes::new());
+        }
+        self.put_record(id, &outbound.prefix, staged);
+        for (number, task) in (0_u16..).zip(&tasks) {
+            self.put_task(id, number, task);
+        }
+        self.effects.added += 1;
+        Ok(id)
+    }
+
+    /// A number that nothing has had.
+    pub(super) fn number(&mut self) -> Result<QueueId, EngineError> {
         let id = QueueId(self.state.next);
         if id.0 >= keys::QUEUE_NUMBERS {
             return Err(EngineError::Limit("there are no more numbers for the queue".to_owned()));
@@ -90,32 +108,25 @@ impl<'a> QueuePlan<'a> {
         self.state.next += 1;
         let (key, row) = allocator_row(self.state.next);
         self.batch.put(Family::Sys, key, row);
-        let envelope = Envelope {
-            reverse_path: outbound.reverse_path.clone(),
-            owner: outbound.owner,
-            envelope_id: outbound.envelope_id.clone(),
-            full_return: outbound.full_return,
-            content: outbound.content,
-            smtputf8: outbound.smtputf8,
-            require_tls: outbound.require_tls,
-            relayed: outbound.relayed,
-            id: outbound.id.clone(),
-            received_ms: outbound.received_ms,
-            not_before_ms: outbound.not_before_ms,
-        };
-        self.batch.put(Family::Queue, keys::queue_envelope(id.0), envelope.encode());
-        if let Some(AccountId(owner)) = outbound.owner {
-            self.batch.put(Family::Queue, keys::queue_sender(owner, id.0), Bytes::new());
-        }
-        self.batch.put(Family::Queue, keys::queue_record(id.0), record::encode(&outbound.prefix, staged.shared()));
+        Ok(id)
+    }
+
+    /// The record of a message, and that its parts are needed.
+    pub(super) fn put_record(&mut self, id: QueueId, prefix: &Bytes, staged: &StagedMessage) {
+        self.batch.put(Family::Queue, keys::queue_record(id.0), record::encode(prefix, staged.shared()));
         for part in staged.parts() {
             self.batch.put(Family::Reference, keys::queue_reference(part, id.0), Bytes::new());
         }
-        for (number, task) in (0_u16..).zip(&tasks) {
-            self.put_task(id, number, task);
+    }
+
+    /// Takes away what [`QueuePlan::put_record`] wrote.
+    pub(super) fn remove_record(&mut self, message: QueueId) -> Result<(), EngineError> {
+        for part in record_of(self.read, message)?.parts() {
+            self.batch.delete(Family::Reference, keys::queue_reference(part, message.0));
+            self.batch.put(Family::Reference, keys::part_candidate(part), candidate_since(self.now_unix_s));
         }
-        self.effects.added += 1;
-        Ok(id)
+        self.batch.delete(Family::Queue, keys::queue_record(message.0));
+        Ok(())
     }
 
     /// Writes a task that is due then, or on hold.
@@ -184,11 +195,7 @@ impl<'a> QueuePlan<'a> {
         if let Some(owner) = envelope.and_then(|envelope| envelope.owner) {
             self.batch.delete(Family::Queue, keys::queue_sender(owner.0, message.0));
         }
-        for part in record_of(self.read, message)?.parts() {
-            self.batch.delete(Family::Reference, keys::queue_reference(part, message.0));
-            self.batch.put(Family::Reference, keys::part_candidate(part), candidate_since(self.now_unix_s));
-        }
-        self.batch.delete(Family::Queue, keys::queue_record(message.0));
+        self.remove_record(message)?;
         self.batch.delete(Family::Queue, keys::queue_envelope(message.0));
         self.effects.removed += 1;
         Ok(())

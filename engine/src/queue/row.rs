@@ -6,7 +6,7 @@
 //! recipient flags1 address(..) [original(..)] reply(..)
 //! ```
 
-use super::{Content, NotifyWhen, REPLY_OCTETS_MAX};
+use super::{Content, NotifyWhen, Outbound, REPLY_OCTETS_MAX};
 use crate::{
     command::{AccountId, EngineError},
     store::octets::{Take, put_bytes, put_varint},
@@ -110,6 +110,24 @@ pub(super) fn damaged(what: &str, message: u64) -> EngineError {
     EngineError::Corrupt(format!("{what} of message {message} in the queue"))
 }
 
+impl From<&Outbound> for Envelope {
+    fn from(outbound: &Outbound) -> Self {
+        Self {
+            reverse_path: outbound.reverse_path.clone(),
+            owner: outbound.owner,
+            envelope_id: outbound.envelope_id.clone(),
+            full_return: outbound.full_return,
+            content: outbound.content,
+            smtputf8: outbound.smtputf8,
+            require_tls: outbound.require_tls,
+            relayed: outbound.relayed,
+            id: outbound.id.clone(),
+            received_ms: outbound.received_ms,
+            not_before_ms: outbound.not_before_ms,
+        }
+    }
+}
+
 impl Envelope {
     pub(super) fn encode(&self) -> Vec<u8> {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
@@ -211,7 +229,7 @@ impl TaskRecipient {
         reply[..end].clone_into(&mut self.reply);
     }
 
-    fn put(&self, row: &mut Vec<u8>) {
+    pub(super) fn put(&self, row: &mut Vec<u8>) {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(self.notify.success, SUCCESS)
             | flag(self.notify.failure, FAILURE)
@@ -225,7 +243,7 @@ impl TaskRecipient {
         put_bytes(row, self.reply.as_bytes());
     }
 
-    fn take(take: &mut Take<'_>) -> Option<Self> {
+    pub(super) fn take(take: &mut Take<'_>) -> Option<Self> {
         let flags = take.u8()?;
         let address = take.text()?.to_owned();
         let original_recipient = if flags & ORIGINAL != 0 { Some(take.text()?.to_owned()) } else { None };

@@ -39,6 +39,8 @@ pub struct QueuedMessage {
 pub struct QueueUse {
     /// Messages.
     pub messages: u64,
+    /// Messages that are kept apart.
+    pub quarantined: u64,
     /// Next hops with something that is due some time, and when first (milliseconds since 1970). What somebody works on
     /// is not in it.
     pub next_hops: u64,

@@ -38,10 +38,15 @@ pub enum Ask {
         /// Authentication identity.
         login: String,
     },
-    /// May the logged-in account send as this address? Only on submission. Answer: [`Answer::Sender`].
+    /// May this client go on, by the name that it gives itself? Only on MX. Answer: [`Answer::Hello`].
+    Hello {
+        /// What it said behind EHLO or HELO.
+        name: String,
+    },
+    /// May mail begin, and may the logged-in account send as this address? Not on LMTP. Answer: [`Answer::Sender`].
     Sender {
-        /// The reverse-path.
-        address: Address,
+        /// The reverse-path; `None` for `<>`, which names nobody.
+        address: Option<Address>,
     },
     /// Does mail for this address belong here? Answer: [`Answer::Recipient`].
     Recipient {
@@ -65,6 +70,8 @@ pub enum Answer {
     Login(LoginAnswer),
     /// To [`Ask::ScramKeys`].
     ScramKeys(sasl::ScramKeys),
+    /// To [`Ask::Hello`]: why not.
+    Hello(Option<Refusal>),
     /// To [`Ask::Sender`].
     Sender(SenderAnswer),
     /// To [`Ask::Recipient`].
@@ -78,8 +85,8 @@ pub enum Answer {
     Noted,
 }
 
-/// Whether an account may send as an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether mail may begin, and an account may send as an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SenderAnswer {
     /// It may.
     Accepted,
@@ -87,10 +94,12 @@ pub enum SenderAnswer {
     NotYours,
     /// Could not find out; try later.
     TryLater,
+    /// Not wanted, or not now. Code 421 ends the connection.
+    Refused(Refusal),
 }
 
 /// Whether mail for an address belongs here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecipientAnswer {
     /// It does.
     Accepted,
@@ -102,6 +111,8 @@ pub enum RecipientAnswer {
     OverQuota,
     /// Could not find out; try later.
     TryLater,
+    /// Not wanted, or not now. Code 421 ends the connection.
+    Refused(Refusal),
 }
 
 /// Whether message content was taken.

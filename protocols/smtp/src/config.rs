@@ -1,6 +1,6 @@
 //! What a listener decides for all its sessions.
 
-use crate::limits;
+use crate::{Refusal, limits};
 
 /// Which of the three conversations this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,44 @@ pub enum ClearAuth {
     Always,
 }
 
+/// How a conversation begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// At once.
+    Welcome,
+    /// After so many milliseconds. Who speaks before is no mail server (RFC 5321 section 4.3.1) and is sent off.
+    After(u64),
+    /// Not at all: this is said, with code 421 whatever it is, and the connection is closed.
+    Refused(Refusal),
+}
+
+/// How long replies to mistakes wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tarpit {
+    /// Mistakes since the last delivered message that are answered at once.
+    pub free: u32,
+    /// The wait for the reply to the next one, in milliseconds; doubled for each one after it.
+    pub first_ms: u64,
+    /// The longest wait, in milliseconds.
+    pub most_ms: u64,
+}
+
+impl Tarpit {
+    /// Nothing waits.
+    pub const NONE: Self = Self { free: u32::MAX, first_ms: 0, most_ms: 0 };
+
+    /// The wait after so many mistakes, in milliseconds.
+    pub(crate) fn wait_ms(self, errors: u32) -> u64 {
+        match errors.saturating_sub(self.free) {
+            0 => 0,
+            over => {
+                let doubled = 1_u64.checked_shl(over.saturating_sub(1)).unwrap_or(u64::MAX);
+                self.first_ms.saturating_mul(doubled).min(self.most_ms)
+            }
+        }
+    }
+}
+
 /// The settings of a session, shared by all sessions of a listener.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -60,6 +98,10 @@ pub struct Config {
     pub data_block_ms: u64,
     /// Wait for the end of a message, in milliseconds.
     pub data_total_ms: u64,
+    /// The greeting.
+    pub greeting: Greeting,
+    /// Replies to mistakes.
+    pub tarpit: Tarpit,
 }
 
 impl Config {
@@ -78,6 +120,8 @@ impl Config {
             command_ms: limits::COMMAND_MS,
             data_block_ms: limits::DATA_BLOCK_MS,
             data_total_ms: limits::DATA_TOTAL_MS,
+            greeting: Greeting::Welcome,
+            tarpit: Tarpit::NONE,
         }
     }
 }

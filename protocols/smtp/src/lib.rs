@@ -33,7 +33,7 @@ pub use ask::{
     Abandoned, Answer, Ask, BodyKind, Client, Envelope, LoginAnswer, Mail, Notify, Recipient, RecipientAnswer,
     RecipientOutcome, Refusal, ReturnContent, SenderAnswer, SpoolAnswer,
 };
-pub use config::{ClearAuth, Config, Role, Tls};
+pub use config::{ClearAuth, Config, Greeting, Role, Tarpit, Tls};
 pub use header::HeaderFacts;
 pub use session::SmtpSession;
 pub use trace::received;

@@ -153,6 +153,7 @@ pub(crate) const TOO_MANY_IDLE: Reply =
     Reply::new(421, "4.7.0", "too many commands that move no mail, closing connection");
 pub(crate) const TOO_MANY_MESSAGES: Reply =
     Reply::new(421, "4.7.0", "enough messages for one connection, please connect again");
+pub(crate) const SPOKE_FIRST: Reply = Reply::new(421, "4.7.0", "you spoke before the greeting, closing connection");
 pub(crate) const NOT_MAIL: Reply = Reply::new(421, "4.7.0", "this is a mail server, closing connection");
 pub(crate) const TIMED_OUT: Reply = Reply::new(421, "4.4.2", "waited too long, closing connection");
 pub(crate) const SHUTTING_DOWN: Reply = Reply::new(421, "4.3.2", "server is shutting down, try again later");

@@ -11,12 +11,13 @@ use rockdove_engine::{
 };
 
 use super::{
-    accounts, backup, dkim, forwarding, queue,
+    accounts, backup, dkim, forwarding, quarantine, queue,
     request::{AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, Reply, Request, Status},
     sharing, spam, stats, undelete,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
+    config::Config,
     net::{limits::Limits, listeners::ListenerConfig},
     runtime::{clock, control::SendReply, wire::Backend},
 };
@@ -28,7 +29,11 @@ pub type Emit<'a> = &'a mut dyn FnMut(Reply) -> io::Result<()>;
 pub struct Host {
     pub(super) engine: Arc<Engine>,
     pub(super) server: Option<ServerFacts>,
+    pub(super) config: InForce,
 }
+
+/// Gives the configuration in force.
+pub type InForce = Box<dyn Fn() -> Arc<Config> + Send + Sync>;
 
 /// What a running server knows of itself.
 pub struct ServerFacts {
@@ -102,8 +107,8 @@ impl ServerFacts {
 
 impl Host {
     /// `server` is `None` when the store is open only for this administration command.
-    pub fn new(engine: Arc<Engine>, server: Option<ServerFacts>) -> Self {
-        Self { engine, server }
+    pub fn new(engine: Arc<Engine>, server: Option<ServerFacts>, config: InForce) -> Self {
+        Self { engine, server, config }
     }
 
     /// Runs one command of the engine.
@@ -167,6 +172,7 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         | Request::DkimList { .. }
         | Request::DkimActivate { .. }
         | Request::DkimRemove { .. } => return dkim::carry_out(host, request, emit),
+        Request::Quarantine(wanted) => return quarantine::carry_out(host, &wanted, emit),
         Request::QueueList { .. } | Request::QueueShow { .. } | Request::QueueHops | Request::QueueEdit { .. } => {
             return queue::carry_out(host, request, emit);
         }
@@ -280,6 +286,7 @@ fn fsck(host: &Host, repair: bool, emit: Emit<'_>) -> io::Result<Result<String, 
                 messages: summary.messages,
                 queued: summary.queued,
                 events: summary.events,
+                quarantined: summary.quarantined,
                 parts: summary.parts,
                 findings: summary.findings,
                 repaired: summary.repaired,

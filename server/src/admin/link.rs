@@ -1,6 +1,6 @@
 //! The two ways to carry out a request: by the running server, or on the store opened here.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use super::{
     execute::{Emit, Host, execute},
@@ -76,7 +76,11 @@ impl Link {
             Reach::Ours(data_dir) => {
                 become_user(config)?;
                 let engine = Store::open(&data_dir, config)?.engine;
-                Ok(Self::Direct { host: Box::new(Host::new(engine, None)), data_dir })
+                let in_force = Arc::new(config.clone());
+                Ok(Self::Direct {
+                    host: Box::new(Host::new(engine, None, Box::new(move || Arc::clone(&in_force)))),
+                    data_dir,
+                })
             }
         }
     }

@@ -13,6 +13,7 @@ mod dkim;
 mod execute;
 mod forwarding;
 mod link;
+mod quarantine;
 mod queue;
 mod request;
 mod sharing;
@@ -21,8 +22,9 @@ mod stats;
 mod undelete;
 
 pub use accounts::{IMPORT_BATCH_MAX, password_problem};
-pub use execute::{Emit, Host, ServerFacts, answer, backend_name, execute};
+pub use execute::{Emit, Host, InForce, ServerFacts, answer, backend_name, execute};
 pub use link::{Link, Reach};
+pub use quarantine::{QuarantineRequest, QuarantineWish, QuarantinedFacts};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
     DomainFacts, GroupFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts, QueuedFacts, Reply,

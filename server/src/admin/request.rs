@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::quarantine::{QuarantineRequest, QuarantinedFacts};
+
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
@@ -194,6 +196,8 @@ pub enum Request {
         /// Primary address.
         address: String,
     },
+    /// Mail that is kept apart: [`Reply::Quarantined`].
+    Quarantine(QuarantineRequest),
     /// Mail that waits to leave: [`Reply::Queued`].
     QueueList {
         /// Only this.
@@ -343,6 +347,8 @@ pub enum Reply {
     DeletedMailbox(DeletedMailboxFacts),
     /// A message that was expunged, or that is in a deleted mailbox.
     DeletedMessage(DeletedMessageFacts),
+    /// A message that is kept apart.
+    Quarantined(QuarantinedFacts),
     /// A message that waits to leave.
     Queued(QueuedFacts),
     /// How much waits for a next hop.
@@ -688,6 +694,9 @@ pub struct CheckFacts {
     /// Events of the trace.
     #[serde(default)]
     pub events: u64,
+    /// Messages that are kept apart.
+    #[serde(default)]
+    pub quarantined: u64,
     /// Parts.
     pub parts: u64,
     /// Findings, repaired ones included.

@@ -6,19 +6,26 @@
 //! * Never: reads an environment variable, or accepts a key it does not know.
 //! * Fails: with a list of problems; the server does not start then, and a reload keeps what was in force.
 
+mod gate;
 mod inspect;
 mod model;
 mod read;
+mod scan;
 mod spam;
 mod trust;
 mod values;
 
+pub use gate::{Counted, DnsList, GateSettings, GreylistSettings, Per, RateLimit};
 pub use inspect::InspectSettings;
 pub use model::{
     ClearText, Config, DnsSettings, LimitSettings, LogFormat, LogLevel, LogSettings, LoginSettings, OutboundSettings,
     Route, RouteTls, RuntimeSettings, StoreSettings, TimeoutSettings, TlsFiles, not_live,
 };
 pub use read::{FILE_BYTES_MAX, Problem, Problems, parse, read};
+pub use scan::{
+    ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
+    ScannerAddress, Whose,
+};
 pub use spam::{Score, SpamSettings};
 pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};

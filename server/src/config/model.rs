@@ -8,7 +8,8 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    InspectSettings, ListenerConfig, SpamSettings, TrustSettings,
+    DnsList, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit, ScanSettings, SpamSettings,
+    TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -49,12 +50,22 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[dns]`.
     pub dns: DnsSettings,
+    /// `[gate]`.
+    pub gate: GateSettings,
+    /// `[greylist]`.
+    pub greylist: GreylistSettings,
+    /// `[[limit]]`, and those that are implied.
+    pub rates: Vec<RateLimit>,
+    /// `[[dnsbl]]`, in the order of the file.
+    pub dns_lists: Vec<DnsList>,
     /// `[inspect]`.
     pub inspect: InspectSettings,
     /// `[spam]`.
     pub spam: SpamSettings,
     /// `[trust]`.
     pub trust: TrustSettings,
+    /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.
+    pub scan: ScanSettings,
     /// `[log]`.
     pub log: LogSettings,
 }

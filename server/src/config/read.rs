@@ -11,9 +11,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{
-    Config, DnsSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig, LogSettings, LoginSettings,
-    OutboundSettings, Protocol, Route, RouteTls, RuntimeSettings, SpamSettings, StoreSettings, TimeoutSettings,
-    TlsFiles, TlsMode, TrustSettings, values::Span,
+    Config, DnsSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings, ListenAddress, ListenerConfig,
+    LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route, RouteTls, RuntimeSettings,
+    ScanSettings, SpamSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TrustSettings, gate,
+    scan::{ClamdSection, MilterSection, RspamdSection},
+    values::Span,
 };
 use crate::net::listeners::Network;
 
@@ -98,7 +100,21 @@ struct File {
     #[serde(default)]
     dns: DnsSettings,
     #[serde(default)]
+    gate: Placed<GateSettings>,
+    #[serde(default)]
+    greylist: Placed<GreylistSettings>,
+    #[serde(default)]
+    limit: Vec<Spanned<gate::LimitSection>>,
+    #[serde(default)]
+    dnsbl: Vec<Spanned<gate::DnsblSection>>,
+    #[serde(default)]
     inspect: InspectSettings,
+    clamd: Option<Spanned<ClamdSection>>,
+    rspamd: Option<Spanned<RspamdSection>>,
+    #[serde(default)]
+    milter: Vec<Spanned<MilterSection>>,
+    #[serde(default)]
+    quarantine: QuarantineSettings,
     #[serde(default)]
     spam: SpamSettings,
     #[serde(default)]
@@ -248,6 +264,10 @@ impl Check<'_> {
         self.check_outbound(&file.outbound);
         self.check_trust(&file.trust, file.inspect.timeout);
         let routes = self.routes(file.route);
+        let scan = self.scanners(file.clamd, file.rspamd, file.milter, file.quarantine);
+        self.check_gate(&file.gate, &file.greylist);
+        let mut say = |span, what| self.say(Some(span), what);
+        let (rates, dns_lists) = (gate::limits(file.limit, &mut say), gate::dns_lists(file.dnsbl, &mut say));
         Config {
             hostname: file.hostname.into_inner(),
             data_dir,
@@ -264,9 +284,14 @@ impl Check<'_> {
             outbound: file.outbound.value,
             routes,
             dns: file.dns,
+            gate: file.gate.value,
+            greylist: file.greylist.value,
+            rates,
+            dns_lists,
             inspect: file.inspect,
             spam: file.spam,
             trust: file.trust.value,
+            scan,
             log: file.log,
         }
     }
@@ -357,6 +382,36 @@ impl Check<'_> {
         }
         if outbound.expire < outbound.retry_first {
             self.say(span.clone(), "outbound.expire: at least outbound.retry_first".to_owned());
+        }
+    }
+
+    fn scanners(
+        &mut self,
+        clamd: Option<Spanned<ClamdSection>>,
+        rspamd: Option<Spanned<RspamdSection>>,
+        milters: Vec<Spanned<MilterSection>>,
+        quarantine: QuarantineSettings,
+    ) -> ScanSettings {
+        let first = clamd.as_ref().map(Spanned::span).or_else(|| rspamd.as_ref().map(Spanned::span));
+        let span = first.or_else(|| milters.first().map(Spanned::span));
+        let scan = ScanSettings {
+            clamd: clamd.map(|section| section.into_inner().settings()),
+            rspamd: rspamd.map(|section| section.into_inner().settings()),
+            milters: milters.into_iter().map(|section| section.into_inner().settings()).collect(),
+            quarantine,
+        };
+        for problem in scan.problems() {
+            self.say(span.clone(), problem);
+        }
+        scan
+    }
+
+    fn check_gate(&mut self, gate: &Placed<GateSettings>, greylist: &Placed<GreylistSettings>) {
+        for what in gate::check_gate(&gate.value) {
+            self.say(gate.span.clone(), what);
+        }
+        if let Some(what) = gate::check_greylist(&greylist.value) {
+            self.say(greylist.span.clone(), what);
         }
     }
 

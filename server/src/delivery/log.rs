@@ -50,6 +50,21 @@ pub(super) fn delivered(job: &Job, places: &[Delivered], queued: &[QueueId]) {
     refused(job);
 }
 
+/// The message is kept apart.
+pub(super) fn quarantined(job: &Job, id: QueueId, why: &str) {
+    let envelope = &job.mail.envelope;
+    info!(
+        id = %envelope.id,
+        from = %sender(envelope.reverse_path.as_ref()),
+        size = job.mail.size_bytes,
+        recipients = envelope.recipients.len(),
+        peer = %peer(&envelope.client),
+        quarantine = id.0,
+        why,
+        "quarantined"
+    );
+}
+
 /// Recipients that a stage refused.
 pub(super) fn refused(job: &Job) {
     let envelope = &job.mail.envelope;

@@ -8,6 +8,7 @@
 //!   accepts for an address that [`check_recipient`] would refuse.
 //! * Fails: with `TryLater` when the engine cannot take it now; nothing is delivered then.
 
+mod apart;
 mod forward;
 mod intake;
 mod junk;
@@ -23,10 +24,11 @@ use std::sync::Arc;
 
 use rockdove_engine::{AccountId, Engine, EngineError, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
-use rockdove_smtp::{Mail, RecipientOutcome, Role};
+use rockdove_smtp::{Mail, RecipientOutcome, Refusal, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
+pub use apart::{Origin, release};
 pub use intake::Intake;
 pub use leave::{from_the_server, may_leave};
 pub use log::{Appender, appended, not_staged, refused_append, refused_message, refused_recipient, refused_sender};
@@ -52,6 +54,8 @@ pub struct Job {
     onward: Vec<forward::Onward>,
     /// What the inspection found.
     verdict: Verdict,
+    /// It was kept apart, and is let go.
+    release: Option<apart::Release>,
 }
 
 /// One account's copy. An account gets one, however many of the recipients lead to it.
@@ -74,7 +78,16 @@ struct Copy {
 impl Job {
     fn new(mail: Mail, config: Arc<Config>, verdict: Verdict) -> Self {
         let outcomes = vec![RecipientOutcome::Delivered; mail.envelope.recipients.len()];
-        Self { mail, config, outcomes, copies: Vec::new(), leaving: Vec::new(), onward: Vec::new(), verdict }
+        Self {
+            mail,
+            config,
+            outcomes,
+            copies: Vec::new(),
+            leaving: Vec::new(),
+            onward: Vec::new(),
+            verdict,
+            release: None,
+        }
     }
 
     /// Whether the client gets one reply for all recipients, so that all or none must be served.
@@ -137,16 +150,21 @@ pub struct Arrived {
 /// Delivers a message. May block on reading the store, but not on its sync: `done` is called from the committing thread,
 /// or at once when nothing is to be committed.
 pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
+    let arrived = match as_filtered(engine, arrived) {
+        Ok(arrived) => arrived,
+        Err(recipients) => return done(vec![RecipientOutcome::TryLater; recipients]),
+    };
     let Arrived { mail, message, config, owner, verdict } = arrived;
     let mut job = Job::new(mail, config, verdict);
-    if job.verdict.refusal.is_none() {
-        resolve::resolve(&mut job, engine);
-        spam::judge(&mut job, engine);
-    }
     if let Some(refusal) = job.verdict.refusal.take() {
-        log::refused_by_policy(&job, &refusal);
-        job.outcomes.fill(RecipientOutcome::Refused(refusal));
-        return done(job.outcomes);
+        return refuse(job, refusal, done);
+    }
+    if let Some(reason) = job.verdict.quarantine.take() {
+        return apart::keep(job, engine, message, (owner, reason), done);
+    }
+    resolve::resolve(&mut job, engine);
+    if let Some(refusal) = spam::judge(&mut job, engine) {
+        return refuse(job, refusal, done);
     }
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
@@ -155,4 +173,28 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     let mut outbound = leave::leave(&job, &job.config, owner);
     outbound.append(&mut forward::forward(&job, &job.config, owner));
     place::place(job, engine, message, outbound, done);
+}
+
+/// A message that a filter of the operator has changed takes the place of the one that came. When it cannot be taken: how
+/// many recipients are to be told.
+fn as_filtered(engine: &Engine, mut arrived: Arrived) -> Result<Arrived, usize> {
+    let Some(octets) = arrived.verdict.octets.take() else { return Ok(arrived) };
+    let mut staging = engine.stage();
+    match staging.write(&octets).and_then(|()| staging.finish()) {
+        Ok(message) => {
+            arrived.mail.size_bytes = message.size_bytes();
+            arrived.message = message;
+            Ok(arrived)
+        }
+        Err(error) => {
+            not_staged(&arrived.mail.envelope, &error);
+            Err(arrived.mail.envelope.recipients.len())
+        }
+    }
+}
+
+fn refuse(mut job: Job, refusal: Refusal, done: Done) {
+    log::refused_by_policy(&job, &refusal);
+    job.outcomes.fill(RecipientOutcome::Refused(refusal));
+    done(job.outcomes);
 }

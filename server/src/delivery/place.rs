@@ -13,9 +13,12 @@ pub(super) fn place(job: Job, engine: &Arc<Engine>, message: Arc<StagedMessage>,
         log::refused(&job);
         return done(job.outcomes);
     }
-    let now = job.mail.received_unix_s;
+    let now = job.release.as_ref().map_or(job.mail.received_unix_s, |release| release.now_unix_s);
     let deliveries = job.copies.iter().map(|copy| delivery(copy, now)).collect();
-    let command = Command::Dispatch { message: Some(message), deliveries, outbound, settled: Vec::new() };
+    let command = match &job.release {
+        None => Command::Dispatch { message: Some(message), deliveries, outbound, settled: Vec::new() },
+        Some(release) => Command::Release { decided: release.decided.clone(), message, deliveries, outbound },
+    };
     engine.submit(
         now,
         command,
@@ -33,7 +36,7 @@ pub(super) fn place(job: Job, engine: &Arc<Engine>, message: Arc<StagedMessage>,
 
 /// Nothing was committed. There was room and there were recipients a moment ago, so this is for the client to try again;
 /// the next attempt finds out about each recipient.
-fn refuse(mut job: Job, error: &EngineError, done: Done) {
+pub(super) fn refuse(mut job: Job, error: &EngineError, done: Done) {
     let outcome = match error {
         EngineError::OverQuota if job.outcomes.len() == 1 => RecipientOutcome::OverQuota,
         _ => RecipientOutcome::TryLater,

@@ -16,16 +16,20 @@ use crate::config::{Score, SpamSettings};
 /// The annotation of the server by which an account says `off` (RFC 5464).
 pub(super) const SWITCH: &str = "/vendor/rockdove/spam";
 
-pub(super) fn judge(job: &mut Job, engine: &Engine) {
+/// Answers a refusal where the message is unwanted by everybody, and so much that it is not taken.
+pub(super) fn judge(job: &mut Job, engine: &Engine) -> Option<Refusal> {
     let tokens = std::mem::take(&mut job.verdict.tokens);
     if tokens.is_empty() {
-        return;
+        return None;
     }
     let settings = &job.config.spam;
     let accounts: Vec<AccountId> = job.copies.iter().map(|copy| copy.account).collect();
     let judgements = match engine.judge_each(&accounts, &tokens, settings.learned_least) {
         Ok(judgements) => judgements,
-        Err(error) => return tracing::warn!(id = %job.mail.envelope.id, %error, "a message was not judged"),
+        Err(error) => {
+            tracing::warn!(id = %job.mail.envelope.id, %error, "a message was not judged");
+            return None;
+        }
     };
     let mut least = None;
     for (copy, judgement) in job.copies.iter_mut().zip(judgements) {
@@ -43,12 +47,12 @@ pub(super) fn judge(job: &mut Job, engine: &Engine) {
         let verdict = if unwanted { "spam" } else { "ham" };
         metrics::counter!("rockdove_spam_judged_total", "verdict" => verdict).increment(1);
     }
-    let rejected = least.zip(settings.reject_above).is_some_and(|(least, limit)| least > limit);
-    if rejected && job.leaving.is_empty() {
-        metrics::counter!("rockdove_spam_rejected_total").increment(1);
-        let text = "the message looks like spam".to_owned();
-        job.verdict.refusal = Some(Refusal { code: 550, status: "5.7.1".to_owned(), text });
-    }
+    // Mail that leads elsewhere is for others to judge.
+    let all_here = job.leaving.is_empty() && job.onward.is_empty();
+    least.zip(settings.reject_above).filter(|(least, limit)| all_here && least > limit)?;
+    metrics::counter!("rockdove_spam_rejected_total").increment(1);
+    let text = "the message looks like spam".to_owned();
+    Some(Refusal { code: 550, status: "5.7.1".to_owned(), text })
 }
 
 fn fields(score: Score, settings: &SpamSettings, unwanted: bool) -> String {

@@ -8,7 +8,7 @@
 
 use std::{
     fmt, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
 use hickory_resolver::{
@@ -120,6 +120,20 @@ impl Dns {
         }
         found.sort();
         Ok(found.into_iter().map(|(_, _, name)| name).take(EXCHANGERS_MAX).collect())
+    }
+
+    /// The IPv4 addresses of a name: for lists, whose answers have the form of addresses (RFC 5782).
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be found out.
+    pub async fn ipv4(&self, name: &str) -> Result<Vec<Ipv4Addr>, DnsFailure> {
+        let lookup = match self.resolver.lookup(absolute(name), RecordType::A).await {
+            Ok(lookup) => lookup,
+            Err(error) if is_nothing(&error) => return Err(DnsFailure::Nothing),
+            Err(error) => return Err(DnsFailure::Later(error.to_string())),
+        };
+        let address = |data: &RData| if let RData::A(address) = data { Some(address.0) } else { None };
+        Ok(lookup.answers().iter().filter_map(|record| address(&record.data)).collect())
     }
 
     /// Addresses of a server, those of IPv6 and IPv4 in turn.

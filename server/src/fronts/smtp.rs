@@ -12,7 +12,7 @@ use bytes::Bytes;
 use rockdove_engine::{AccountId, Engine};
 use rockdove_mail::{AskId, Peer, Tick};
 use rockdove_smtp::{
-    Abandoned, Address, Answer, Ask, ClearAuth, Mail, RecipientAnswer, RecipientOutcome, Role, SenderAnswer,
+    Abandoned, Address, Answer, Ask, ClearAuth, Mail, RecipientAnswer, RecipientOutcome, Refusal, Role, SenderAnswer,
     SmtpSession, SpoolAnswer, Tls,
 };
 
@@ -20,6 +20,7 @@ use super::{Front, Replier, login::Identity};
 use crate::{
     config::{ClearText, Config},
     delivery::{self, Arrived, Intake},
+    gate::Visitor,
     inspect::{self, Verdict, Waiting},
     net::listeners::{ListenerConfig, Protocol, TlsMode},
     runtime::storage::StoragePool,
@@ -32,6 +33,7 @@ type Spooled = Arc<Mutex<Option<Intake>>>;
 /// The host's half of one SMTP connection.
 pub struct SmtpFront {
     who: Identity,
+    visitor: Visitor,
     config: Arc<Config>,
     role: Role,
     remote: Option<SocketAddr>,
@@ -54,9 +56,11 @@ pub fn open(
     };
     let in_force = services.config();
     let config = session_config(&in_force, role, listener.tls);
+    let visitor = Visitor::new(services, &in_force, listener.protocol, &peer);
+    let config = rockdove_smtp::Config { greeting: visitor.greeting(), tarpit: visitor.tarpit(), ..config };
     let (who, remote) = (Identity::new(services, &peer), peer.remote);
     let session = SmtpSession::new(Arc::new(config), peer, seed, now);
-    let front = SmtpFront { who, config: in_force, role, remote, spooled: None };
+    let front = SmtpFront { who, visitor, config: in_force, role, remote, spooled: None };
     (session, front)
 }
 
@@ -96,7 +100,8 @@ impl Front<SmtpSession> for SmtpFront {
                 self.who.scram_done(&login, None, false);
                 replier.reply(id, Answer::Noted);
             }
-            Ask::Sender { address } => replier.reply(id, Answer::Sender(self.check_sender(&address))),
+            Ask::Hello { name } => replier.reply(id, Answer::Hello(self.visitor.hello(&name))),
+            Ask::Sender { address } => self.check_sender(id, address.as_ref(), replier),
             Ask::Recipient { address, size_declared } => self.check_recipient(id, address, size_declared, replier),
             Ask::Spool(chunks) => self.spool(id, chunks, replier),
             Ask::Deliver(mail) => self.deliver(id, *mail, replier),
@@ -121,27 +126,33 @@ impl SmtpFront {
         Intake::new(self.engine(), &self.config, self.role, self.remote)
     }
 
-    fn check_sender(&self, address: &Address) -> SenderAnswer {
-        let directory = self.engine().directory();
-        if self.who.account().is_some_and(|account| delivery::may_send_as(&directory, account, address)) {
-            return SenderAnswer::Accepted;
+    fn check_sender(&self, id: AskId, address: Option<&Address>, replier: &Replier<Answer>) {
+        let (directory, account) = (self.engine().directory(), self.who.account());
+        let may_send = |address| account.is_some_and(|account| delivery::may_send_as(&directory, account, address));
+        // The null reverse-path is how a client reports on mail it received (RFC 8098); it names nobody.
+        if let Some(address) = address.filter(|address| self.role == Role::Submission && !may_send(address)) {
+            delivery::refused_sender(address, &self.who.address(), self.remote);
+            return replier.reply(id, Answer::Sender(SenderAnswer::NotYours));
         }
-        delivery::refused_sender(address, &self.who.address(), self.remote);
-        SenderAnswer::NotYours
+        let later = replier.clone();
+        let done = move |refusal: Option<Refusal>| {
+            later.reply(id, Answer::Sender(refusal.map_or(SenderAnswer::Accepted, SenderAnswer::Refused)));
+        };
+        self.visitor.sender(address, account, Box::new(done));
     }
 
     fn check_recipient(&self, id: AskId, address: Address, size: Option<u64>, replier: &Replier<Answer>) {
         let octets = size.unwrap_or(0);
         let answer = delivery::check_recipient(self.engine(), &self.config, self.role, &address, octets, false);
+        let asked = Asked { id, address, replier: replier.clone(), remote: self.remote, account: self.who.account() };
         if let Some(answer) = answer {
-            return tell_recipient(id, &address, answer, self.remote, replier);
+            return asked.pass_gate(&self.visitor, answer);
         }
-        let (engine, config, role, remote) =
-            (Arc::clone(self.engine()), Arc::clone(&self.config), self.role, self.remote);
-        let later = replier.clone();
+        let (engine, config, role) = (Arc::clone(self.engine()), Arc::clone(&self.config), self.role);
+        let visitor = self.visitor.clone();
         let busy = self.storage().run(move || {
-            let answer = delivery::check_recipient(&engine, &config, role, &address, octets, true);
-            tell_recipient(id, &address, answer.unwrap_or(RecipientAnswer::TryLater), remote, &later);
+            let answer = delivery::check_recipient(&engine, &config, role, &asked.address, octets, true);
+            asked.pass_gate(&visitor, answer.unwrap_or(RecipientAnswer::TryLater));
         });
         if busy.is_err() {
             replier.reply(id, Answer::Recipient(RecipientAnswer::TryLater));
@@ -167,6 +178,7 @@ impl SmtpFront {
 
     fn deliver(&mut self, id: AskId, mail: Mail, replier: &Replier<Answer>) {
         let recipients = mail.envelope.recipients.len();
+        self.visitor.content(mail.size_bytes, self.who.account());
         let (services, config, owner) = (Arc::clone(self.who.services()), Arc::clone(&self.config), self.who.account());
         let (spooled, later) = (self.spooled.take(), replier.clone());
         let fresh = spooled.is_none().then(|| self.intake());
@@ -195,22 +207,46 @@ impl SmtpFront {
     }
 }
 
-fn tell_recipient(
+/// A recipient that is asked about.
+struct Asked {
     id: AskId,
-    address: &Address,
-    answer: RecipientAnswer,
+    address: Address,
+    replier: Replier<Answer>,
     remote: Option<SocketAddr>,
-    replier: &Replier<Answer>,
-) {
-    replier.reply(id, Answer::Recipient(answer));
-    let why = match answer {
-        RecipientAnswer::Accepted => return,
-        RecipientAnswer::UnknownRecipient => "no such recipient",
-        RecipientAnswer::NotLocal => "not a local domain",
-        RecipientAnswer::OverQuota => "the mailbox is full",
-        RecipientAnswer::TryLater => "cannot check now",
-    };
-    delivery::refused_recipient(address, remote, why);
+    account: Option<AccountId>,
+}
+
+impl Asked {
+    /// What the directory answers is the answer, unless the gate has something against a recipient that is here.
+    fn pass_gate(self, visitor: &Visitor, answer: RecipientAnswer) {
+        match answer {
+            RecipientAnswer::Accepted => {
+                let (address, account) = (self.address.clone(), self.account);
+                let done = move |refusal: Option<Refusal>| {
+                    self.tell(refusal.map_or(RecipientAnswer::Accepted, RecipientAnswer::Refused));
+                };
+                return visitor.recipient(&address, account, Box::new(done));
+            }
+            RecipientAnswer::UnknownRecipient | RecipientAnswer::NotLocal => visitor.recipient_refused(),
+            _ => {}
+        }
+        self.tell(answer);
+    }
+
+    fn tell(self, answer: RecipientAnswer) {
+        let why = match &answer {
+            RecipientAnswer::Accepted => None,
+            RecipientAnswer::UnknownRecipient => Some("no such recipient"),
+            RecipientAnswer::NotLocal => Some("not a local domain"),
+            RecipientAnswer::OverQuota => Some("the mailbox is full"),
+            RecipientAnswer::TryLater => Some("cannot check now"),
+            RecipientAnswer::Refused(refusal) => Some(refusal.text.as_str()),
+        };
+        if let Some(why) = why {
+            delivery::refused_recipient(&self.address, self.remote, why);
+        }
+        self.replier.reply(self.id, Answer::Recipient(answer));
+    }
 }
 
 /// Ends the staging and delivers, by way of the inspection where there is one.

@@ -4,11 +4,16 @@
 //!   machines.
 //! * In: an [`Arrival`]: the envelope, and the message in memory.
 //! * Out: a [`Verdict`]: header fields, Junk, or a refusal. `delivery` acts on it.
-//! * Never: changes a mailbox, holds up a worker or a storage thread, or has more than `[inspect] memory` of messages in
+//! * Never: changes a message unless a milter does that the operator has put there, changes a mailbox, holds up a worker or a storage thread, or has more than `[inspect] memory` of messages in
 //!   memory.
 //! * Fails: with a temporary refusal; the sender has the message still.
 
+mod clamd;
+mod http;
+mod milter;
 mod room;
+mod rspamd;
+mod scanner;
 mod spam;
 mod stages;
 mod thread;
@@ -74,8 +79,19 @@ pub struct Verdict {
     pub junk: bool,
     /// What it is judged by as spam or not; none where it is not judged.
     pub tokens: Vec<u64>,
+    /// The message is taken, and kept apart, and why. The first reason counts.
+    pub quarantine: Option<String>,
+    /// The message as a filter of the operator has changed it, in the place of the one that came.
+    pub octets: Option<Bytes>,
     /// The message is not taken. The stages after the one that says so are not asked.
     pub refusal: Option<Refusal>,
+}
+
+impl Verdict {
+    /// Adds a header field behind the others.
+    pub(super) fn add(&mut self, name: &str, value: &str) {
+        self.fields.extend([name, ": ", value, "\r\n"]);
+    }
 }
 
 /// Whether anything looks at what this client sends. LMTP is a hand-over inside of one house: what comes that way has been

@@ -14,5 +14,5 @@ pub(super) fn wants(config: &Config, client: &Client) -> bool {
 
 /// Takes a fraction of a millisecond for most messages, and waits for nothing.
 pub(super) fn run<'a>(_: &'a Tools, arrival: &'a Arrival, verdict: &'a mut Verdict) -> Work<'a> {
-    Box::pin(async move { verdict.tokens = tokens::numbers(&arrival.octets) })
+    Box::pin(async move { verdict.tokens = tokens::numbers(verdict.octets.as_ref().unwrap_or(&arrival.octets)) })
 }

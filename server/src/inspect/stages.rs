@@ -6,7 +6,7 @@ use rockdove_engine::Engine;
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
-use super::{Arrival, Verdict, room::later, spam};
+use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns, spam};
 use crate::{
     config::Config,
     trust::{self, Checker},
@@ -18,6 +18,8 @@ pub(super) struct Tools {
     pub(super) checker: Checker,
     /// For what is known of recipients and their domains.
     pub(super) engine: Arc<Engine>,
+    /// Connections to scanners.
+    pub(super) turns: Turns,
 }
 
 /// A stage at work.
@@ -34,12 +36,15 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 2] = [
+pub(super) const STAGES: [Stage; 5] = [
     Stage {
         name: "trust",
         wants: trust::wanted,
         run: |tools, arrival, verdict| Box::pin(trust::inspect(&tools.checker, &tools.engine, arrival, verdict)),
     },
+    Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
+    Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
+    Stage { name: "milter", wants: milter::wants, run: milter::run },
     Stage { name: "spam", wants: spam::wants, run: spam::run },
 ];
 

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     Arrival, Verdict,
     room::{Room, later},
+    scanner::Turns,
     stages::{self, Tools},
 };
 use crate::{
@@ -75,7 +76,8 @@ struct Inspector {
 /// Begins what comes in, until the server stops. What is under way then is not accepted: its sender keeps it.
 async fn run(services: Arc<Services>, mut arrivals: Arrivals, mut context: SideContext) {
     let room = Room::new(services.config().inspect.memory.bytes);
-    let tools = Tools { checker: Checker::new(&services.config().dns), engine: Arc::clone(&services.engine) };
+    let checker = Checker::new(&services.config().dns);
+    let tools = Tools { checker, engine: Arc::clone(&services.engine), turns: Turns::default() };
     let inspector = Rc::new(Inspector { services, tools, room });
     loop {
         tokio::select! {

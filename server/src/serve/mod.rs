@@ -8,6 +8,7 @@
 //!   force.
 
 mod carry;
+mod door;
 mod index;
 pub mod journal;
 mod learn;
@@ -30,6 +31,7 @@ use std::{
 use rockdove_engine::Engine;
 
 use self::{
+    door::GateThreads,
     index::{INDEX_EVERY, Indexer},
     learn::{LEARN_EVERY, Learner},
     listen::Listening,
@@ -107,8 +109,7 @@ pub fn serve(path: &Path, config: Config) -> Result<(), Failure> {
     let running = plan.start().map_err(refused("cannot start the workers"))?;
     let (kv, checkpoints) = (Arc::clone(&threads.store.kv), Arc::clone(&threads.checkpoints));
     let facts = ServerFacts::new(backend, Arc::clone(&limits), bound, metrics, kv, checkpoints);
-    let control =
-        control(&data_dir, &threads.store.engine, facts).map_err(refused("cannot open the control socket"))?;
+    let control = control(&data_dir, &threads.services, facts).map_err(refused("cannot open the control socket"))?;
     announce(backend, workers, &data_dir);
     let grace = config.timeouts.shutdown.duration();
     let mut reload = Reload { path, started: config, data_dir: &data_dir, tls, limits, services: &threads.services };
@@ -157,6 +158,7 @@ struct Threads {
     periodic: Vec<Periodic>,
     inspect: Side,
     outbound: Side,
+    gate: GateThreads,
     checkpoints: Arc<Checkpoints>,
     /// Long runs of the latter end early.
     stopping: Arc<AtomicBool>,
@@ -186,7 +188,7 @@ impl Threads {
         let learner = Learner::new(&services);
         let checkpoints = Arc::new(Checkpoints::new(data_dir));
         let sweeping = Arc::clone(&checkpoints);
-        let (removing, stopping) = (Arc::clone(engine), Arc::new(AtomicBool::new(false)));
+        let (removing, stopping) = (Arc::clone(&services), Arc::new(AtomicBool::new(false)));
         let stop = Arc::clone(&stopping);
         let periodic = vec![
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
@@ -199,13 +201,15 @@ impl Threads {
         ];
         let inspect = inspect::start(&services, arrivals).map_err(failed())?;
         let outbound = outbound::start(&services).map_err(refused("mail cannot leave"))?;
-        Ok(Self { store, services, committer, periodic, inspect, outbound, checkpoints, stopping })
+        let gate = GateThreads::start(&services, data_dir.gate_memory()).map_err(failed())?;
+        Ok(Self { store, services, committer, periodic, inspect, outbound, gate, checkpoints, stopping })
     }
 
     /// Ends them, each after what feeds it.
     fn stop(self, grace: Duration) {
         self.inspect.stop(grace);
         self.outbound.stop(grace);
+        self.gate.stop(grace);
         self.stopping.store(true, Ordering::Release);
         self.periodic.into_iter().for_each(Periodic::stop);
         self.services.login.stop();
@@ -240,8 +244,9 @@ fn collect(engine: &Engine) {
     }
 }
 
-fn control(data_dir: &DataDir, engine: &Arc<Engine>, facts: ServerFacts) -> io::Result<Control> {
-    let host = Host::new(Arc::clone(engine), Some(facts));
+fn control(data_dir: &DataDir, services: &Arc<Services>, facts: ServerFacts) -> io::Result<Control> {
+    let in_force = Arc::clone(services);
+    let host = Host::new(Arc::clone(&services.engine), Some(facts), Box::new(move || in_force.config()));
     Control::start(&data_dir.control_socket(), Box::new(move |line, send| admin::answer(&host, line, send)))
 }
 

@@ -246,12 +246,6 @@ async fn is_aligned<R: Records>(
     Ok(organizational_domain(&walk, &domain) == organization)
 }
 
-/// Whether two domains are of the same organization.
-pub(super) async fn same_organization<R: Records>(records: &R, one: &str, other: &str) -> Result<bool, DnsFailure> {
-    let (first, second) = (walk(records, one).await?, walk(records, other).await?);
-    Ok(organizational_domain(&first, one) == organizational_domain(&second, other))
-}
-
 /// The records of a domain and those above it, the longest name first (section 4.10).
 async fn walk<R: Records>(records: &R, domain: &str) -> Result<Vec<Published>, DnsFailure> {
     let mut found = Vec::new();

@@ -71,7 +71,6 @@ pub async fn inspect(checker: &Checker, engine: &Engine, arrival: &inspect::Arri
         address,
         helo: &arrival.envelope.client.name,
         reverse_path: arrival.envelope.reverse_path.as_ref(),
-        octets: &arrival.octets,
         hostname: &arrival.config.hostname,
         received_unix_s: arrival.received_unix_s,
     };

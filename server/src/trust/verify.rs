@@ -31,8 +31,6 @@ pub(super) struct Arrival<'a> {
     pub helo: &'a str,
     /// The reverse-path; `None` for `<>`.
     pub reverse_path: Option<&'a Address>,
-    /// The message.
-    pub octets: &'a [u8],
     /// Our name.
     pub hostname: &'a str,
     /// When its end was received, in seconds since 1970-01-01 00:00 UTC.

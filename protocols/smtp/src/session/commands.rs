@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Chunk, MECHANISMS, SmtpSession, State, Transaction, Waiting};
 use crate::{
-    Address, Ask, BodyKind, ClearAuth, Client, Recipient, RecipientAnswer, Role, SenderAnswer, Tls,
+    Address, Ask, BodyKind, ClearAuth, Client, Recipient, RecipientAnswer, Refusal, Role, SenderAnswer, Tls,
     command::{Command, RcptPath, body_kind, needs_utf8},
     intake::Intake,
     limits,
@@ -108,12 +108,28 @@ impl SmtpSession {
         self.flush = true;
         self.client = Some(Arc::new(Client {
             role: self.config.role,
-            name,
+            name: name.clone(),
             extended,
             remote: self.peer.remote,
             tls: self.peer.tls.clone(),
             login: self.login.clone(),
         }));
+        if self.config.role == Role::Mx {
+            return self.ask(Ask::Hello { name }, Waiting::Hello { extended });
+        }
+        self.welcome(extended);
+    }
+
+    pub(super) fn hello_checked(&mut self, extended: bool, refusal: Option<&Refusal>) {
+        self.flush = true;
+        let Some(refusal) = refusal else {
+            return self.welcome(extended);
+        };
+        self.client = None;
+        self.refuse_as_told(refusal);
+    }
+
+    fn welcome(&mut self, extended: bool) {
         let config = Arc::clone(&self.config);
         if !extended {
             return reply::line(&mut self.out, 250, "", format_args!("{}", config.hostname));
@@ -183,17 +199,12 @@ impl SmtpSession {
         let id = self.next_message_id();
         let transaction =
             Box::new(Transaction { reverse_path, parameters, recipients: Vec::new(), id, intake: None, broken: false });
-        match &transaction.reverse_path {
-            // The null reverse-path is how a client reports on mail it received (RFC 8098); it names nobody.
-            Some(address) if self.config.role == Role::Submission => {
-                let address = address.clone();
-                self.ask(Ask::Sender { address }, Waiting::Sender(transaction));
-            }
-            _ => {
-                self.transaction = Some(transaction);
-                self.say(reply::SENDER_OK);
-            }
+        if self.config.role == Role::Lmtp {
+            self.transaction = Some(transaction);
+            return self.say(reply::SENDER_OK);
         }
+        let address = transaction.reverse_path.clone();
+        self.ask(Ask::Sender { address }, Waiting::Sender(transaction));
     }
 
     /// Names a message: unpredictable enough not to collide, the same for the same seed.
@@ -221,6 +232,7 @@ impl SmtpSession {
             }
             SenderAnswer::NotYours => self.refuse(reply::NOT_YOUR_ADDRESS),
             SenderAnswer::TryLater => self.say(reply::SENDER_LATER),
+            SenderAnswer::Refused(refusal) => self.refuse_as_told(&refusal),
         }
     }
 
@@ -269,6 +281,7 @@ impl SmtpSession {
             RecipientAnswer::NotLocal => reply::RELAY_DENIED,
             RecipientAnswer::OverQuota => return self.say(reply::OVER_QUOTA),
             RecipientAnswer::TryLater => return self.say(reply::RECIPIENT_LATER),
+            RecipientAnswer::Refused(refusal) => return self.refuse_as_told(&refusal),
         };
         self.say(reply);
         // A local transfer agent may bring any number of stale recipients; a stranger may be guessing addresses.

@@ -17,8 +17,7 @@ use bytes::{Bytes, BytesMut};
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick, TlsFacts, sasl};
 
 use crate::{
-    Address, Answer, Ask, Client, Config, Recipient, Role, Tls,
-    command::{self, Refusal},
+    Address, Answer, Ask, Client, Config, Greeting, Recipient, Refusal, Role, Tls, command,
     frame::{Frame, LineFramer},
     intake::Intake,
     limits,
@@ -29,6 +28,8 @@ use crate::{
 /// Where the conversation stands.
 #[derive(Debug)]
 enum State {
+    /// We greet when the deadline comes; the peer is to wait for it.
+    Greet,
     /// A command comes next.
     Command,
     /// A response of a SASL exchange comes next.
@@ -53,6 +54,10 @@ enum Waiting {
     Login(Box<auth::Attempt>),
     ScramKeys(Box<auth::Attempt>),
     ScramProved(Box<auth::Proved>),
+    /// The greeting of the client, which was EHLO or HELO.
+    Hello {
+        extended: bool,
+    },
     Sender(Box<Transaction>),
     Recipient(Box<Recipient>),
     /// Content of a message; then go on with this.
@@ -107,6 +112,8 @@ pub struct SmtpSession {
     asked: u64,
     start_tls: bool,
     close: bool,
+    /// The peer made too many mistakes: nothing is said, and nothing read, before this moment.
+    quiet_until: Option<Tick>,
     peer_closed: bool,
     shutting_down: bool,
     /// What the client told about itself; `None` before EHLO.
@@ -141,6 +148,7 @@ impl SmtpSession {
             asked: 0,
             start_tls: false,
             close: false,
+            quiet_until: None,
             peer_closed: false,
             shutting_down: false,
             client: None,
@@ -152,10 +160,31 @@ impl SmtpSession {
             auth_failures: 0,
             transactions: 0,
         };
-        let protocol = if session.config.role == Role::Lmtp { "LMTP" } else { "ESMTP" };
-        let hostname = Arc::clone(&session.config);
-        reply::line(&mut session.out, 220, "", format_args!("{} {protocol} Rockdove", hostname.hostname));
+        let config = Arc::clone(&session.config);
+        match &config.greeting {
+            Greeting::Welcome => session.greet(),
+            Greeting::After(wait_ms) => {
+                session.state = State::Greet;
+                session.deadline = now.plus_ms(*wait_ms);
+            }
+            Greeting::Refused(refusal) => {
+                //= rfc5321#section-3.1
+                //# A server taking this approach MUST still
+                //# wait for the client to send a QUIT
+                // That is about 554; 421 lets a server close at once.
+                reply::refuse(&mut session.out, &Refusal { code: 421, ..refusal.clone() });
+                session.leave();
+            }
+        }
         session
+    }
+
+    fn greet(&mut self) {
+        let protocol = if self.config.role == Role::Lmtp { "LMTP" } else { "ESMTP" };
+        reply::line(&mut self.out, 220, "", format_args!("{} {protocol} Rockdove", self.config.hostname));
+        self.flush = true;
+        self.state = State::Command;
+        self.arm();
     }
 
     /// Goes one step on with what was received. False when nothing more can be done without input.
@@ -164,7 +193,7 @@ impl SmtpSession {
             State::Command | State::Auth(_) | State::AuthFinal(_) => self.advance_line(),
             State::Data => self.advance_data(),
             State::Chunk(chunk) => self.advance_chunk(chunk),
-            State::Wait(..) | State::Handshake | State::Done => return false,
+            State::Greet | State::Wait(..) | State::Handshake | State::Done => return false,
         };
         if moved {
             self.arm();
@@ -199,11 +228,11 @@ impl SmtpSession {
     fn command_line(&mut self, line: &[u8]) {
         match command::read(line) {
             Ok(command) => self.command(command),
-            Err(Refusal::Reply(reply)) => {
+            Err(command::Refusal::Reply(reply)) => {
                 self.flush = true;
                 self.refuse(reply);
             }
-            Err(Refusal::Close(reply)) => self.part(reply),
+            Err(command::Refusal::Close(reply)) => self.part(reply),
         }
     }
 
@@ -236,6 +265,25 @@ impl SmtpSession {
         if self.errors > self.config.errors_max && !self.close {
             self.part(reply::TOO_MANY_ERRORS);
         }
+        let wait_ms = self.config.tarpit.wait_ms(self.errors);
+        if wait_ms > 0 {
+            self.quiet_until = Some(self.now.plus_ms(wait_ms));
+        }
+    }
+
+    /// Says no in the words of the host. What is for good counts as a mistake; 421 is the end.
+    fn refuse_as_told(&mut self, refusal: &Refusal) {
+        reply::refuse(&mut self.out, refusal);
+        match refusal.code {
+            421 => self.leave(),
+            500.. => self.count_error(),
+            _ => {}
+        }
+    }
+
+    /// Whether the peer has to wait before it hears more. Nobody waits for a good-bye.
+    fn is_quiet(&self) -> bool {
+        self.quiet_until.is_some() && !self.close
     }
 
     /// Says a last word and closes.
@@ -280,6 +328,7 @@ impl SmtpSession {
             (Waiting::Login(attempt), Answer::Login(answer)) => self.password_checked(&attempt, answer),
             (Waiting::ScramKeys(attempt), Answer::ScramKeys(keys)) => self.scram_keys(attempt, keys),
             (Waiting::ScramProved(proved), Answer::Login(answer)) => self.logged_in(&proved.login, answer),
+            (Waiting::Hello { extended }, Answer::Hello(refusal)) => self.hello_checked(extended, refusal.as_ref()),
             (Waiting::Sender(transaction), Answer::Sender(answer)) => self.sender_checked(transaction, answer),
             (Waiting::Recipient(recipient), Answer::Recipient(answer)) => self.recipient_checked(*recipient, answer),
             (Waiting::Spool(chunk), Answer::Spooled(answer)) => self.spooled(chunk, answer),
@@ -314,6 +363,9 @@ impl SmtpSession {
     }
 
     fn receive(&mut self, bytes: Bytes) {
+        if matches!(self.state, State::Greet) {
+            return self.part(reply::SPOKE_FIRST);
+        }
         if matches!(self.state, State::Handshake | State::Done) {
             return;
         }
@@ -325,6 +377,17 @@ impl SmtpSession {
             joined.extend_from_slice(&self.input);
             joined.extend_from_slice(&bytes);
             self.input = joined.freeze();
+        }
+    }
+
+    fn deadline_passed(&mut self) {
+        if self.quiet_until.take().is_some() {
+            return self.arm();
+        }
+        match self.state {
+            State::Greet => self.greet(),
+            State::Wait(..) => self.part(reply::OUT_OF_STEP),
+            _ => self.part(reply::TIMED_OUT),
         }
     }
 
@@ -358,8 +421,7 @@ impl Session for SmtpSession {
             Input::Answered(id, answer) => self.answered(id, answer),
             Input::DeadlinePassed => {
                 if self.deadline().is_some_and(|deadline| now.reached(deadline)) {
-                    let lost = matches!(self.state, State::Wait(..));
-                    self.part(if lost { reply::OUT_OF_STEP } else { reply::TIMED_OUT });
+                    self.deadline_passed();
                 }
             }
             Input::ShuttingDown => {
@@ -373,11 +435,14 @@ impl Session for SmtpSession {
 
     fn poll(&mut self) -> Step<Ask> {
         loop {
-            if self.reply_now() {
+            if self.reply_now() && !self.is_quiet() {
                 return self.send();
             }
             if let Some((id, ask)) = self.asks.pop_front() {
                 return Step::Ask(id, ask);
+            }
+            if self.is_quiet() {
+                return Step::Idle { receive: false };
             }
             if std::mem::take(&mut self.start_tls) {
                 return Step::StartTls;
@@ -400,7 +465,7 @@ impl Session for SmtpSession {
     }
 
     fn deadline(&self) -> Option<Tick> {
-        (!matches!(self.state, State::Done)).then_some(self.deadline)
+        (!matches!(self.state, State::Done)).then_some(self.quiet_until.unwrap_or(self.deadline))
     }
 }
 

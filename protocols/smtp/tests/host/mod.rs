@@ -10,8 +10,8 @@ use std::{fmt::Write as _, sync::Arc};
 use bytes::Bytes;
 use rockdove_mail::{AskId, Input, Peer, Session, Step, Tick, TlsFacts, sasl};
 use rockdove_smtp::{
-    Address, Answer, Ask, ClearAuth, Config, LoginAnswer, Mail, RecipientAnswer, RecipientOutcome, Role, SenderAnswer,
-    SmtpSession, SpoolAnswer, Tls,
+    Address, Answer, Ask, ClearAuth, Config, Greeting, LoginAnswer, Mail, RecipientAnswer, RecipientOutcome, Refusal,
+    Role, SenderAnswer, SmtpSession, SpoolAnswer, Tarpit, Tls,
 };
 
 /// Salt of every SCRAM login; the password is "pencil".
@@ -20,6 +20,7 @@ pub(crate) const SCRAM_SALT: &[u8] = b"W22ZaJ0SNY7soEsUEjb6gQ";
 pub(crate) struct Host {
     pub(crate) session: SmtpSession,
     pub(crate) now: Tick,
+    role: Role,
     /// Replies, and in lines beginning with `! ` or `H: ` what else happened.
     log: String,
     out: Vec<u8>,
@@ -51,6 +52,14 @@ fn config_of(text: &str) -> (Config, Peer) {
             "recipients" => config.recipients_max = number() as usize,
             "errors" => config.errors_max = number(),
             "transactions" => config.transactions_max = number(),
+            "greet_after" => config.greeting = Greeting::After(u64::from(number())),
+            "refused" => config.greeting = Greeting::Refused(refusal(554, value)),
+            "tarpit" => {
+                let mut numbers = value.split(' ').map(|number| number.parse::<u64>().expect("three numbers"));
+                let mut next = || numbers.next().expect("three numbers");
+                let free = u32::try_from(next()).expect("a small number");
+                config.tarpit = Tarpit { free, first_ms: next(), most_ms: next() };
+            }
             _ => panic!("unknown setting {key}"),
         }
     }
@@ -65,8 +74,10 @@ impl Host {
     pub(crate) fn new(config: &str) -> Self {
         let (config, peer) = config_of(config);
         let now = Tick { monotonic_ms: 1000, unix_s: 1_794_000_000 };
+        let role = config.role;
         let session = SmtpSession::new(Arc::new(config), peer, [7; 32], now);
-        let mut host = Self { session, now, log: String::new(), out: Vec::new(), spooled: Vec::new(), closed: false };
+        let mut host =
+            Self { session, now, role, log: String::new(), out: Vec::new(), spooled: Vec::new(), closed: false };
         host.drain();
         host
     }
@@ -177,10 +188,13 @@ impl Host {
                 self.note(&format!("H: scram failed {login}"));
                 Answer::Noted
             }
-            Ask::Sender { address } => Answer::Sender(match address.to_string().as_str() {
-                "alice@here.example" | "al@here.example" => SenderAnswer::Accepted,
-                _ => SenderAnswer::NotYours,
+            Ask::Hello { name } => Answer::Hello(match name.as_str() {
+                "mx.here.example" => Some(refusal(550, "that is my name")),
+                "later.example" => Some(refusal(451, "not now")),
+                "flood.example" => Some(refusal(421, "enough of you")),
+                _ => None,
             }),
+            Ask::Sender { address } => Answer::Sender(self.sender(address)),
             Ask::Recipient { address, .. } => Answer::Recipient(recipient(&address)),
             Ask::Spool(pieces) => {
                 self.spooled.extend(pieces.concat());
@@ -196,6 +210,19 @@ impl Host {
             }
         };
         self.session.handle(self.now, Input::Answered(id, answer));
+    }
+
+    fn sender(&self, address: Option<Address>) -> SenderAnswer {
+        let address = address.map(|address| address.to_string()).unwrap_or_default();
+        match address.as_str() {
+            "bad@far.example" => SenderAnswer::Refused(refusal(550, "no such domain")),
+            "flood@far.example" => SenderAnswer::Refused(refusal(421, "enough of you")),
+            // What a host says stays one line, and a refusal.
+            "odd@far.example" => SenderAnswer::Refused(refusal(250, "a\r\n250 b\u{e9}\0")),
+            "" | "alice@here.example" | "al@here.example" => SenderAnswer::Accepted,
+            _ if self.role == Role::Submission => SenderAnswer::NotYours,
+            _ => SenderAnswer::Accepted,
+        }
     }
 
     fn deliver(&mut self, mail: &Mail) -> Vec<RecipientOutcome> {
@@ -221,6 +248,10 @@ impl Host {
     }
 }
 
+fn refusal(code: u16, text: &str) -> Refusal {
+    Refusal { code, status: format!("{}.7.1", code / 100), text: text.to_owned() }
+}
+
 fn recipient(address: &Address) -> RecipientAnswer {
     if !address.domain.eq_ignore_ascii_case("here.example") && address.local != "postmaster" {
         return RecipientAnswer::NotLocal;
@@ -229,6 +260,8 @@ fn recipient(address: &Address) -> RecipientAnswer {
         "alice" | "bob" | "slow" | "brim" | "gone" | "postmaster" | "a b" | "dörte" => RecipientAnswer::Accepted,
         "full" => RecipientAnswer::OverQuota,
         "later" => RecipientAnswer::TryLater,
+        "grey" => RecipientAnswer::Refused(refusal(451, "greylisted")),
+        "listed" => RecipientAnswer::Refused(refusal(550, "you are listed")),
         _ => RecipientAnswer::UnknownRecipient,
     }
 }

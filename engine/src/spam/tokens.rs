@@ -26,6 +26,8 @@ const WORD_MIN: usize = 3;
 const WORD_MAX: usize = 24;
 /// Words of a header field that are looked at.
 const FIELD_WORDS_MAX: usize = 64;
+/// Characters of a link: hosts have at most 253.
+const LINK_CHARACTERS_MAX: usize = 512;
 /// Hosts of links in one part.
 const LINKS_MAX: usize = 256;
 
@@ -311,10 +313,11 @@ fn shape(letter: char) -> char {
     }
 }
 
-/// A link up to where it ends in a text.
+/// A link up to where it ends in a text, or is long enough to be told from others.
 fn beginning_of_link(text: &str) -> &str {
-    let end = text.find(|letter: char| !is_of_link(letter)).unwrap_or(text.len());
-    text.get(..end).unwrap_or_default()
+    let end = text.char_indices().take(LINK_CHARACTERS_MAX).find(|(_, letter)| !is_of_link(*letter));
+    let end = end.or_else(|| text.char_indices().nth(LINK_CHARACTERS_MAX));
+    text.get(..end.map_or(text.len(), |(at, _)| at)).unwrap_or_default()
 }
 
 fn is_of_link(letter: char) -> bool {

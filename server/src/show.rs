@@ -133,9 +133,12 @@ impl Show {
             Reply::Storage(facts) => self.storage(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
-            // Whoever asked for these shows them.
-            Reply::SpamLearned { .. } | Reply::SpamVerdict(_) => {}
-            Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
+            Reply::Done(_)
+            | Reply::Refused(_)
+            | Reply::NotAdded { .. }
+            | Reply::Checkpoint(_)
+            | Reply::SpamLearned { .. }
+            | Reply::SpamVerdict(_) => {}
         }
     }
 

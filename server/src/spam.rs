@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -218,7 +219,8 @@ fn as_text(path: &Path, verdict: &SpamVerdict, words: &BTreeMap<u64, String>) ->
     let mut text = format!("{}: score {score:.4}, {known} of {} tokens known\n", path.display(), words.len());
     for (word, spam, ham, probability) in loudest(verdict, words) {
         let word: String = word.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
-        text.push_str(&format!("  {probability:.4}  {spam:6} unwanted {ham:6} wanted  {word}\n"));
+        // Writing to a String cannot fail.
+        writeln!(text, "  {probability:.4}  {spam:6} unwanted {ham:6} wanted  {word}").unwrap_or_default();
     }
     text
 }

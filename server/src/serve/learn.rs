@@ -47,7 +47,7 @@ impl Learner {
                 }
             }
         }
-        if self.runs.fetch_add(1, Ordering::Relaxed) % AGE_EVERY == 0
+        if self.runs.fetch_add(1, Ordering::Relaxed).is_multiple_of(AGE_EVERY)
             && let Err(error) = age(engine)
         {
             tracing::warn!(%error, "what was learned of spam was not aged; trying again later");

@@ -47,14 +47,14 @@ pub struct SpamSettings {
     pub enabled: bool,
     /// What has a higher score goes into the mailbox for junk.
     pub junk_above: Score,
-    /// What has a higher score for every recipient is not taken; `None`: everything is.
-    pub reject_above: Option<Score>,
+    /// What has a higher score for every recipient is not taken; none is higher than 1.
+    pub reject_above: Score,
     /// Unwanted messages, and as many wanted ones, that must have been learned before anything is said.
     pub learned_least: u32,
 }
 
 impl Default for SpamSettings {
     fn default() -> Self {
-        Self { enabled: true, junk_above: Score::new(0.8), reject_above: None, learned_least: 200 }
+        Self { enabled: true, junk_above: Score::new(0.8), reject_above: Score::new(1.0), learned_least: 200 }
     }
 }

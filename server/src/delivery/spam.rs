@@ -49,7 +49,7 @@ pub(super) fn judge(job: &mut Job, engine: &Engine) -> Option<Refusal> {
     }
     // Mail that leads elsewhere is for others to judge.
     let all_here = job.leaving.is_empty() && job.onward.is_empty();
-    least.zip(settings.reject_above).filter(|(least, limit)| all_here && least > limit)?;
+    least.filter(|least| all_here && *least > settings.reject_above)?;
     metrics::counter!("rockdove_spam_rejected_total").increment(1);
     let text = "the message looks like spam".to_owned();
     Some(Refusal { code: 550, status: "5.7.1".to_owned(), text })

@@ -125,6 +125,8 @@ pub struct Engine {
     upkeep: Mutex<()>,
     /// Taken by whoever writes texts. Taken before all others.
     texts: Mutex<()>,
+    /// Taken by whoever changes what was learned of spam. Taken before all others.
+    learning: Mutex<()>,
     sheets: SheetCache,
     listeners: RwLock<Vec<Listener>>,
     /// Nothing is taken in.
@@ -159,6 +161,7 @@ impl Engine {
             committer: Committer::new(Arc::clone(&kv), &options),
             upkeep: Mutex::default(),
             texts: Mutex::default(),
+            learning: Mutex::default(),
             sheets: SheetCache::new(options.sort_key_cache_bytes_max),
             listeners: RwLock::default(),
             closed: AtomicBool::new(false),
@@ -491,6 +494,11 @@ impl Engine {
     /// The right to write texts.
     pub(crate) fn texts_lock(&self) -> MutexGuard<'_, ()> {
         locked(&self.texts)
+    }
+
+    /// The right to change what was learned of spam.
+    pub(crate) fn learning_lock(&self) -> MutexGuard<'_, ()> {
+        locked(&self.learning)
     }
 
     /// Beyond every message of the account that is written. Does not bring the account into memory.

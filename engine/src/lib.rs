@@ -16,6 +16,7 @@ pub mod memo;
 pub mod queue;
 pub mod rights;
 pub mod search;
+pub mod spam;
 pub mod store;
 pub mod trace;
 

@@ -14,6 +14,7 @@ mod mime;
 mod pop3;
 mod smtp;
 mod smtp_client;
+mod spam;
 
 pub use engine::{mailbox, parts};
 pub use imap::imap_session;
@@ -22,12 +23,13 @@ pub use mime::mime;
 pub use pop3::pop3_session;
 pub use smtp::smtp_session;
 pub use smtp_client::smtp_client;
+pub use spam::spam_tokens;
 
 /// A target and the folder of its corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("imap_session", imap_session),
     ("mailbox", mailbox),
     ("milter", milter),
@@ -36,4 +38,5 @@ pub const TARGETS: [Target; 8] = [
     ("pop3_session", pop3_session),
     ("smtp_client", smtp_client),
     ("smtp_session", smtp_session),
+    ("spam_tokens", spam_tokens),
 ];

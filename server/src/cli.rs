@@ -25,6 +25,7 @@ use crate::{
     serve,
     sharing::{AclAction, GroupAction},
     show::Show,
+    spam::SpamAction,
     trace::TraceAction,
     transfer::command::{ExportAction, ImportAction},
 };
@@ -94,6 +95,9 @@ enum Action {
     /// What keeps strangers and users in bounds.
     #[command(subcommand)]
     Gate(GateAction),
+    /// Telling unwanted mail from wanted: teaching it, and what it knows.
+    #[command(subcommand)]
+    Spam(SpamAction),
     /// Mail that is kept apart: what a scanner or a filter has found.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
@@ -388,6 +392,7 @@ impl Cli {
                 let mut link = Link::server(&config::read(&path)?)?;
                 ask(&mut link, Request::GateRefill { who }, Show::new(false))
             }
+            Action::Spam(action) => action.run(&path),
             Action::Quarantine(action) => action.run(&path),
             Action::Trace(action) => action.run(&path),
             Action::Fsck { repair } => fsck(&path, repair),

@@ -34,6 +34,7 @@ pub mod serve;
 pub mod services;
 mod sharing;
 pub mod show;
+mod spam;
 mod trace;
 pub mod transfer;
 pub mod trust;

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::{
     admin::{
         AccountFacts, AccountUse, AclLine, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
-        DomainFacts, ListFacts, QuarantinedFacts, QueueStatus, QueuedFacts, Reply, Status, StorageFacts, TraceFacts,
+        DomainFacts, ListFacts, QuarantinedFacts, QueueStatus, QueuedFacts, Reply, SpamFacts, Status, StorageFacts,
+        TraceFacts,
     },
     config::Size,
 };
@@ -118,6 +119,10 @@ impl Show {
                 self.line(format_args!("{selector}  {algorithm}  {active}"));
                 self.line(format_args!("    {selector}._domainkey.{domain}  TXT  {record}"));
             }
+            Reply::Spam(SpamFacts { spam, ham, tokens, waiting }) => {
+                self.line(format_args!("learned: {spam} unwanted, {ham} wanted messages, {tokens} tokens"));
+                self.line(format_args!("waiting to be learned: {waiting}"));
+            }
             Reply::Quarantined(message) => self.quarantined(&message),
             Reply::Queued(message) => self.queued(&message),
             Reply::Traced(traced) => self.traced(&traced),
@@ -131,7 +136,12 @@ impl Show {
             Reply::Storage(facts) => self.storage(&facts),
             // One account that was not made is the whole story.
             Reply::Done(line) if !line.is_empty() && self.complaints.is_empty() => self.line(format_args!("{line}")),
-            Reply::Done(_) | Reply::Refused(_) | Reply::NotAdded { .. } | Reply::Checkpoint(_) => {}
+            Reply::Done(_)
+            | Reply::Refused(_)
+            | Reply::NotAdded { .. }
+            | Reply::Checkpoint(_)
+            | Reply::SpamLearned { .. }
+            | Reply::SpamVerdict(_) => {}
         }
     }
 
@@ -238,6 +248,8 @@ impl Show {
             Reply::DeletedMailbox(mailbox) => json!(mailbox),
             Reply::DeletedMessage(message) => json!(message),
             Reply::Dkim(key) => json!(key),
+            Reply::Spam(facts) => json!(facts),
+            Reply::SpamVerdict(verdict) => json!(verdict),
             Reply::Quarantined(message) => json!(message),
             Reply::Queued(message) => json!(message),
             Reply::Traced(traced) => json!(traced),
@@ -249,6 +261,7 @@ impl Show {
             Reply::Finding(what) => json!({ "finding": what }),
             Reply::Checked(facts) => json!(facts),
             Reply::Storage(facts) => json!(facts),
+            Reply::SpamLearned { .. } => return,
             Reply::Metrics(_) | Reply::NotAdded { .. } | Reply::Done(_) | Reply::Refused(_) | Reply::Checkpoint(_) => {
                 return;
             }

@@ -43,7 +43,7 @@ const OPTIONAL: [&str; 8] =
     ["memory", "source_v4", "source_v6", "tls_roots", "tls_reports_from", "trust_anchor", "authserv_id", "report_from"];
 
 /// Everything in brackets.
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 24] = [
     "[tls]",
     "[[listener]]",
     "[limits]",
@@ -59,6 +59,7 @@ const SECTIONS: [&str; 23] = [
     "[greylist]",
     "[[limit]]",
     "[inspect]",
+    "[spam]",
     "[trust]",
     "[clamd]",
     "[rspamd]",

@@ -23,6 +23,7 @@ use crate::{
         keys::{self, KeyReader},
     },
     memo::MemoKind,
+    spam,
     store::{octets::Take, parts::PART_IDS_PER_BLOCK},
 };
 
@@ -123,6 +124,7 @@ impl Engine {
             run.account(account)?;
         }
         run.queue()?;
+        run.spam()?;
         run.trace()?;
         run.parts()?;
         Ok(run.summary)
@@ -294,6 +296,21 @@ impl Run<'_> {
             write_repairs(engine, &mut check.findings, &check.repairs)?;
             Ok(check)
         })
+    }
+
+    /// Ground: nothing else tells what was learned.
+    fn spam(&mut self) -> Result<(), EngineError> {
+        let engine = self.engine;
+        let (read, directory) = engine.exclusive(|| (engine.kv().snapshot(), engine.directory()));
+        let mut findings = Vec::new();
+        let leaving =
+            |account: AccountId| read.get(Family::Sys, &keys::leaving(account.0)).is_ok_and(|row| row.is_some());
+        let known = |account: AccountId| directory.account(account).is_some() || leaving(account);
+        spam::check::check(&*read, &known, &mut |key, account, what| {
+            findings.push(Finding { account, family: Family::Spam, ..system_finding(key, what) });
+        })?;
+        self.tell(findings);
+        Ok(())
     }
 
     fn parts(&mut self) -> Result<(), EngineError> {

@@ -24,13 +24,15 @@ pub enum Family {
     Text,
     /// Mail that leaves: envelopes, what is left to do for each next hop and when, the records of its messages.
     Queue,
+    /// What was learned of unwanted and wanted mail: counts of tokens. Tiny rows, many point lookups, few writes.
+    Spam,
     /// What happened to each message, day by day. Written in the background, dropped by age.
     Trace,
 }
 
 impl Family {
     /// Every family, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Sys,
         Self::Account,
         Self::Segment,
@@ -41,6 +43,7 @@ impl Family {
         Self::Text,
         Self::Queue,
         Self::Trace,
+        Self::Spam,
     ];
 
     /// Name on disk; never changed. `Sys` lives in the family that RocksDB insists on having.
@@ -55,6 +58,7 @@ impl Family {
             Self::Change => "change",
             Self::Text => "text",
             Self::Queue => "queue",
+            Self::Spam => "spam",
             Self::Trace => "trace",
         }
     }
@@ -72,6 +76,7 @@ impl Family {
             Self::Text => 7,
             Self::Queue => 8,
             Self::Trace => 9,
+            Self::Spam => 10,
         }
     }
 }

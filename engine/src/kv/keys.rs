@@ -77,6 +77,16 @@
 //! day4 01 hash8 number8    -> the event is about a message, an address or a client with this hash
 //! ```
 //!
+//! ## Spam
+//! A scope is an account, or `ffffffff` for the whole server.
+//! ```text
+//! scope4 00                          -> how many messages were learned
+//! scope4 01 token8                   -> in how many of them the token is
+//! account4 02 message4               -> as what a message of the account was learned
+//! scope4 03 digest16                 -> as what a message that is in no mailbox was learned
+//! ffffffff 04 account4 message4      -> a message that waits to be learned
+//! ```
+//!
 //! ## Part
 //! ```text
 //! part8 chunk4            -> one chunk of a part, framed
@@ -167,6 +177,54 @@ pub const REFERENCE_HASH: u8 = 0x01;
 pub const REFERENCE_USE: u8 = 0x02;
 /// Reference: kind of rows of parts that may be collected.
 pub const REFERENCE_CANDIDATE: u8 = 0x03;
+
+/// Spam: the scope that is the whole server. No account has this id.
+pub const SPAM_SERVER: u32 = u32::MAX;
+/// Spam: kind of the row that counts messages.
+pub const SPAM_TOTALS: u8 = 0x00;
+/// Spam: kind of rows of tokens.
+pub const SPAM_TOKEN: u8 = 0x01;
+/// Spam: kind of rows of messages of an account that were learned.
+pub const SPAM_MESSAGE: u8 = 0x02;
+/// Spam: kind of rows of other messages that were learned.
+pub const SPAM_DIGEST: u8 = 0x03;
+/// Spam: kind of rows of messages that wait to be learned.
+pub const SPAM_WAITING: u8 = 0x04;
+
+/// Spam: how many messages were learned.
+pub fn spam_totals(scope: u32) -> Bytes {
+    KeyWriter::default().u32(scope).u8(SPAM_TOTALS).done()
+}
+
+/// Spam: in how many messages a token is.
+pub fn spam_token(scope: u32, token: u64) -> Bytes {
+    KeyWriter::default().u32(scope).u8(SPAM_TOKEN).u64(token).done()
+}
+
+/// Spam: as what a message of an account was learned.
+pub fn spam_message(account: u32, message: u32) -> Bytes {
+    KeyWriter::default().u32(account).u8(SPAM_MESSAGE).u32(message).done()
+}
+
+/// Spam: as what a message that is in no mailbox was learned.
+pub fn spam_digest(scope: u32, digest: &[u8; 16]) -> Bytes {
+    KeyWriter::default().u32(scope).u8(SPAM_DIGEST).raw(digest).done()
+}
+
+/// Spam: a message that waits to be learned.
+pub fn spam_waiting(account: u32, message: u32) -> Bytes {
+    KeyWriter::default().u32(SPAM_SERVER).u8(SPAM_WAITING).u32(account).u32(message).done()
+}
+
+/// Spam: the beginning of every key of a kind.
+pub fn spam_kind(scope: u32, kind: u8) -> Bytes {
+    KeyWriter::default().u32(scope).u8(kind).done()
+}
+
+/// Spam: the beginning of every message of an account that waits to be learned.
+pub fn spam_waiting_of(account: u32) -> Bytes {
+    KeyWriter::default().u32(SPAM_SERVER).u8(SPAM_WAITING).u32(account).done()
+}
 
 /// Trace: kind of events.
 pub const TRACE_EVENT: u8 = 0x00;

@@ -460,7 +460,7 @@ fn family_options(family: Family, options: &RocksOptions, cache: &Cache, blob_ca
 /// Rows that are read in runs get larger blocks: better compression, fewer reads.
 const fn block_bytes(family: Family) -> usize {
     match family {
-        Family::Sys | Family::Account | Family::Reference => 4 * KIB,
+        Family::Sys | Family::Account | Family::Reference | Family::Spam => 4 * KIB,
         Family::Segment | Family::Message | Family::Part | Family::Change | Family::Queue | Family::Trace => 16 * KIB,
         Family::Text => 64 * KIB,
     }
@@ -476,10 +476,10 @@ const fn top_compression(family: Family) -> DBCompressionType {
     if is_alike(family) { DBCompressionType::Zstd } else { DBCompressionType::Lz4 }
 }
 
-/// Most rows end up at the bottom, so it is worth compressing well there. References are random bytes.
+/// Most rows end up at the bottom, so it is worth compressing well there. References and tokens are random bytes.
 const fn bottom_compression(family: Family) -> DBCompressionType {
     match family {
-        Family::Reference | Family::Part => DBCompressionType::Lz4,
+        Family::Reference | Family::Part | Family::Spam => DBCompressionType::Lz4,
         Family::Sys
         | Family::Account
         | Family::Segment

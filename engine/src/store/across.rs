@@ -128,6 +128,7 @@ impl AccountPlan<'_> {
             let flags: FlagBits = self.flag_bits(to, &rights.of_flags(flags), Unknown::AddWhatFits)?;
             let id = self.add_record(record.to_vec(), parts.clone())?;
             uids.push(self.append(to, &Self::new_row(id, u64::from(row.size), row.date, flags))?);
+            self.judge_new(to, id)?;
         }
         Ok(Outcome::Copied { uid_validity, from, to: uids })
     }

@@ -198,6 +198,7 @@ impl AccountPlan<'_> {
             let id = self.add_message(&message.message, &[])?;
             let row = Self::new_row(id, message.message.size_bytes(), message.internal_date, flags);
             uids.push(self.append(mailbox, &row)?);
+            self.judge_new(mailbox, id)?;
         }
         Ok(Outcome::Appended { uid_validity, uids })
     }
@@ -283,6 +284,7 @@ impl AccountPlan<'_> {
 
     fn copied(&mut self, from: MailboxId, to: MailboxId, rows: &[Row]) -> Result<Outcome, EngineError> {
         let uid_validity = self.state.mailbox(to)?.fixed.uid_validity;
+        self.judge_copied(from, to, rows)?;
         let to = self.copy_rows(from, to, rows)?;
         Ok(Outcome::Copied { uid_validity, from: rows.iter().map(|row| row.uid).collect(), to })
     }

@@ -21,6 +21,7 @@ pub(crate) mod directory;
 pub(crate) mod encoding;
 pub(crate) mod frame;
 pub mod ingest;
+mod judge;
 pub(crate) mod kept;
 pub mod mailbox;
 pub(crate) mod octets;

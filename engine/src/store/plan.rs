@@ -312,6 +312,7 @@ impl<'a> AccountPlan<'a> {
             let (was, is) = moves(SystemFlags::DELETED);
             counters.deleted = (counters.deleted + is).saturating_sub(was);
         }
+        self.judge_flags(mailbox, rows, set)?;
         let uids = rows.iter().map(|row| row.uid).collect();
         self.push_op(mailbox, segment, Op::Flags { uids, clear, set });
         Ok(())
@@ -391,6 +392,7 @@ impl<'a> AccountPlan<'a> {
             }
             self.batch.delete(Family::Message, keys::message_record(self.account(), message));
             self.batch.put(Family::Text, keys::text_gone(self.account(), message), Bytes::new());
+            self.batch.delete(Family::Spam, keys::spam_message(self.account(), message));
             gone.push(message);
         }
         for some in gone.chunks(READ_AT_ONCE) {

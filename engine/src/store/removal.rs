@@ -137,6 +137,7 @@ fn leave(read: &dyn Read, account: u32, now_unix_s: i64) -> Result<Batch, Engine
         for family in [Family::Account, Family::Segment, Family::Message, Family::Change, Family::Text] {
             batch.delete_range(family, prefix.clone(), end.clone());
         }
+        crate::spam::forget_account(&mut batch, account);
         batch.delete(Family::Sys, keys::leaving(account));
     }
     Ok(batch)

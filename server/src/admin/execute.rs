@@ -19,7 +19,7 @@ use super::{
         AccountFacts, AccountUse, AliasFacts, CheckFacts, DomainFacts, ListenerFacts, QueueStatus, Reply, Request,
         Status,
     },
-    sharing, stats, trace, undelete,
+    sharing, spam, stats, trace, undelete,
 };
 use crate::{
     backup::checkpoint::Checkpoints,
@@ -220,6 +220,11 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
             return queue::carry_out(host, request, emit);
         }
         Request::GateRefill { who } => return Ok(gate::refill(host, &who)),
+        Request::SpamStatus { .. }
+        | Request::SpamLearn { .. }
+        | Request::SpamForget { .. }
+        | Request::SpamForgetAll { .. }
+        | Request::SpamTest { .. } => return spam::carry_out(host, request, emit),
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }

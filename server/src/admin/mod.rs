@@ -19,6 +19,7 @@ mod quarantine;
 mod queue;
 mod request;
 mod sharing;
+mod spam;
 mod stats;
 mod trace;
 mod undelete;
@@ -30,5 +31,6 @@ pub use quarantine::{QuarantineRequest, QuarantineWish, QuarantinedFacts};
 pub use request::{
     AccountFacts, AccountUse, AclLine, AliasFacts, CheckFacts, DeletedMailboxFacts, DeletedMessageFacts, DkimFacts,
     DomainFacts, EventFacts, GroupFacts, ListFacts, ListenerFacts, NewAccount, QueueEdit, QueueFilter, QueueHopFacts,
-    QueueStatus, QueuedFacts, Reply, Request, Secret, Status, StorageFacts, TraceFacts, TraceFilter, UndeleteFilter,
+    QueueStatus, QueuedFacts, Reply, Request, Secret, SpamFacts, SpamMessage, SpamVerdict, SpokenToken, Status,
+    StorageFacts, TraceFacts, TraceFilter, UndeleteFilter,
 };

@@ -258,6 +258,39 @@ pub enum Request {
         /// What.
         edit: QueueEdit,
     },
+    /// How much was learned of spam: [`Reply::Spam`].
+    SpamStatus {
+        /// Of this account, instead of the whole server.
+        account: Option<String>,
+    },
+    /// Learns messages: [`Reply::SpamLearned`].
+    SpamLearn {
+        /// For this account, instead of the whole server.
+        account: Option<String>,
+        /// They are unwanted.
+        spam: bool,
+        /// The messages.
+        messages: Vec<SpamMessage>,
+    },
+    /// Takes back what was learned of messages: [`Reply::SpamLearned`].
+    SpamForget {
+        /// Of this account, instead of the whole server.
+        account: Option<String>,
+        /// The messages.
+        messages: Vec<SpamMessage>,
+    },
+    /// Takes back everything.
+    SpamForgetAll {
+        /// Of this account, instead of the whole server.
+        account: Option<String>,
+    },
+    /// Judges a message: [`Reply::SpamVerdict`].
+    SpamTest {
+        /// As one for this account.
+        account: Option<String>,
+        /// What it has.
+        tokens: Vec<u64>,
+    },
     /// What happened to mail: [`Reply::Traced`].
     Trace {
         /// To which.
@@ -401,7 +434,7 @@ impl fmt::Debug for Secret {
 }
 
 /// A reply. A request has any number of the others and then one [`Reply::is_last`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
     /// To [`Request::Status`].
@@ -443,6 +476,19 @@ pub enum Reply {
         /// Why, and what to do.
         why: String,
     },
+    /// How much was learned of spam.
+    Spam(SpamFacts),
+    /// What came of learning and forgetting messages.
+    SpamLearned {
+        /// Counted in.
+        learned: u32,
+        /// Taken out again.
+        forgotten: u32,
+        /// Nothing new was said of them.
+        known: u32,
+    },
+    /// What a message is judged.
+    SpamVerdict(SpamVerdict),
     /// The name of a checkpoint.
     Checkpoint(String),
     /// What is stored for somebody.
@@ -679,6 +725,50 @@ pub struct AclLine {
     pub identifier: String,
     /// Letters of RFC 4314.
     pub rights: String,
+}
+
+/// How much was learned of spam.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpamFacts {
+    /// Unwanted messages learned.
+    pub spam: u32,
+    /// Wanted messages learned.
+    pub ham: u32,
+    /// Different tokens.
+    pub tokens: u64,
+    /// Messages of the whole server that wait to be learned.
+    pub waiting: u64,
+}
+
+/// A message to be learned, without its words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpamMessage {
+    /// What it is known by.
+    pub digest: [u8; 16],
+    /// Numbers of its tokens.
+    pub tokens: Vec<u64>,
+}
+
+/// How likely a message is unwanted, and why.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpamVerdict {
+    /// From 0 (wanted) to 1 (unwanted); `None` when nothing was learned of either.
+    pub score: Option<f64>,
+    /// The tokens that are known.
+    pub tokens: Vec<SpokenToken>,
+}
+
+/// What one token says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpokenToken {
+    /// Its number.
+    pub token: u64,
+    /// Unwanted messages that it was in.
+    pub spam: u32,
+    /// Wanted ones.
+    pub ham: u32,
+    /// How likely a message with it is unwanted.
+    pub probability: f64,
 }
 
 /// What is stored for somebody. Octets are as the engine writes them, before the tables on disk are packed.

@@ -12,6 +12,7 @@ mod inspect;
 mod model;
 mod read;
 mod scan;
+mod spam;
 mod trace;
 mod trust;
 mod values;
@@ -28,6 +29,7 @@ pub use scan::{
     ClamdSettings, MilterSettings, OnFailure, OnFound, QuarantineSettings, RspamdSettings, ScanSettings, Scanner,
     ScannerAddress, Whose,
 };
+pub use spam::{Score, SpamSettings};
 pub use trace::TraceSettings;
 pub use trust::{Check, OnTemporaryError, TrustSettings};
 pub use values::{Size, Span};

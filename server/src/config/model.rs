@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     DnsList, ForwardingSettings, GateSettings, GreylistSettings, InspectSettings, ListenerConfig, RateLimit,
-    ScanSettings, TraceSettings, TrustSettings,
+    ScanSettings, SpamSettings, TraceSettings, TrustSettings,
     values::{Size, Span},
 };
 use crate::{
@@ -60,6 +60,8 @@ pub struct Config {
     pub dns_lists: Vec<DnsList>,
     /// `[inspect]`.
     pub inspect: InspectSettings,
+    /// `[spam]`.
+    pub spam: SpamSettings,
     /// `[trust]`.
     pub trust: TrustSettings,
     /// `[clamd]`, `[rspamd]`, `[[milter]]` and `[quarantine]`.

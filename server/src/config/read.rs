@@ -14,8 +14,8 @@ use toml::Spanned;
 use super::{
     Config, DnsSettings, ForwardingSettings, GateSettings, GreylistSettings, InspectSettings, LimitSettings,
     ListenAddress, ListenerConfig, LogSettings, LoginSettings, OutboundSettings, Protocol, QuarantineSettings, Route,
-    RouteTls, RuntimeSettings, ScanSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode, TraceSettings,
-    TrustSettings, gate,
+    RouteTls, RuntimeSettings, ScanSettings, SpamSettings, StoreSettings, TimeoutSettings, TlsFiles, TlsMode,
+    TraceSettings, TrustSettings, gate,
     scan::{ClamdSection, MilterSection, RspamdSection},
     values::Span,
 };
@@ -117,6 +117,8 @@ struct File {
     milter: Vec<Spanned<MilterSection>>,
     #[serde(default)]
     quarantine: QuarantineSettings,
+    #[serde(default)]
+    spam: SpamSettings,
     #[serde(default)]
     trust: Placed<TrustSettings>,
     #[serde(default)]
@@ -299,6 +301,7 @@ impl Check<'_> {
             rates,
             dns_lists,
             inspect: file.inspect,
+            spam: file.spam,
             trust: file.trust.value,
             scan,
             forwarding: file.forwarding,

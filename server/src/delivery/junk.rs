@@ -1,4 +1,4 @@
-//! Stage three: a message that the inspection calls junk goes into the mailbox for that.
+//! Stage three: a message that the inspection or the filter calls junk goes into the mailbox for that.
 
 use rockdove_engine::{AccountId, Command, Engine, EngineError, Outcome};
 use rockdove_mail::{MailboxName, SpecialUse};
@@ -9,10 +9,8 @@ use super::Job;
 const NAME: &str = "Junk";
 
 pub(super) fn sort(job: &mut Job, engine: &Engine) {
-    if !job.verdict.junk {
-        return;
-    }
-    for copy in &mut job.copies {
+    for copy in job.copies.iter_mut().filter(|copy| copy.junk || job.verdict.junk) {
+        copy.fields.push_str("X-Spam-Flag: YES\r\n");
         match junk_mailbox(engine, copy.account, job.mail.received_unix_s) {
             Ok(mailbox) => copy.mailbox = mailbox,
             Err(error) => {

@@ -41,6 +41,8 @@ pub(super) fn expand(job: &mut Job, engine: &Engine, block: &[u8]) {
                     recipients: vec![position],
                     mailbox: MailboxName::inbox(),
                     trace_header: bytes::Bytes::new(),
+                    fields: String::new(),
+                    junk: false,
                     list: Some(address.clone()),
                 });
             }

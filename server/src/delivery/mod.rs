@@ -1,7 +1,7 @@
 //! Inbound delivery: what happens to a complete message between its last octet and its reply.
 //!
-//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`list`] → [`junk`] → [`quota`] →
-//!   [`forward`] → [`trace`] → [`leave`] → [`place`].
+//! * What: a straight line of stages, each a function of its own: [`resolve`] → [`list`] → [`spam`] → [`junk`] →
+//!   [`quota`] → [`forward`] → [`trace`] → [`leave`] → [`place`].
 //! * In: a [`Mail`] from an SMTP session, its staged content, what the inspection found, the engine.
 //! * Out: one [`RecipientOutcome`] per recipient, after the copies and what leaves are durable, and the events of its way.
 //! * Never: waits for the disk sync (the engine calls back), delivers half of a message that gets one reply for all, or
@@ -18,6 +18,7 @@ mod log;
 mod place;
 mod quota;
 mod resolve;
+mod spam;
 mod srs;
 mod trace;
 
@@ -25,7 +26,7 @@ use std::sync::Arc;
 
 use rockdove_engine::{AccountId, Engine, EngineError, Outbound, StagedMessage, Staging};
 use rockdove_mail::MailboxName;
-use rockdove_smtp::{Mail, RecipientOutcome, Role};
+use rockdove_smtp::{Mail, RecipientOutcome, Refusal, Role};
 
 use crate::{config::Config, inspect::Verdict};
 
@@ -77,6 +78,10 @@ struct Copy {
     /// Positions of the recipients that lead here; the first is named in the trace header.
     recipients: Vec<usize>,
     mailbox: MailboxName,
+    /// Header fields of its own, each with its CRLF.
+    fields: String,
+    /// It belongs into Junk.
+    junk: bool,
     trace_header: bytes::Bytes,
     /// The list that it comes from.
     list: Option<String>,
@@ -173,15 +178,16 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     let Arrived { mail, message, config, owner, verdict } = arrived;
     let mut job = Job::new(mail, config, verdict);
     if let Some(refusal) = job.verdict.refusal.take() {
-        log::refused_by_policy(engine, &job, &refusal);
-        job.outcomes.fill(RecipientOutcome::Refused(refusal));
-        return done(job.outcomes);
+        return refuse(job, engine, refusal, done);
     }
     if let Some(reason) = job.verdict.quarantine.take() {
         return apart::keep(job, engine, message, (owner, reason), done);
     }
     resolve::resolve(&mut job, engine);
     list::expand(&mut job, engine, message.header());
+    if let Some(refusal) = spam::judge(&mut job, engine) {
+        return refuse(job, engine, refusal, done);
+    }
     junk::sort(&mut job, engine);
     quota::check(&mut job, engine, message.size_bytes());
     forward::check_loops(&mut job, message.header());
@@ -207,4 +213,10 @@ fn as_filtered(engine: &Engine, mut arrived: Arrived) -> Result<Arrived, usize> 
             Err(arrived.mail.envelope.recipients.len())
         }
     }
+}
+
+fn refuse(mut job: Job, engine: &Engine, refusal: Refusal, done: Done) {
+    log::refused_by_policy(engine, &job, &refusal);
+    job.outcomes.fill(RecipientOutcome::Refused(refusal));
+    done(job.outcomes);
 }

@@ -115,6 +115,8 @@ fn add(copies: &mut BTreeMap<AccountId, Copy>, target: Target, position: usize) 
         detail: target.detail,
         recipients: Vec::new(),
         mailbox: MailboxName::inbox(),
+        fields: String::new(),
+        junk: false,
         trace_header: bytes::Bytes::new(),
         list: None,
     });

@@ -24,13 +24,13 @@ pub(super) fn trace(job: &mut Job, engine: &Engine) {
             let recipient = copy.recipients.first().and_then(|recipient| envelope.recipients.get(*recipient));
             let recipient = recipient.map(|recipient| recipient.address.to_string()).unwrap_or_default();
             let received = received(envelope, &job.config.hostname, Some(&recipient), job.mail.received_unix_s);
-            let delivered_to = &copy.address;
+            let (delivered_to, own) = (&copy.address, &copy.fields);
             let list = copy.list.as_deref().and_then(|list| directory.list(list));
             let bounces = list.map(ListRecord::bounce_address);
             let return_path = bounces.as_ref().unwrap_or(&return_path);
             let list = list.map(|list| list::fields(&directory, &list.address)).unwrap_or_default();
             Bytes::from(format!(
-                "Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{found}{received}{list}{missing}"
+                "Return-Path: <{return_path}>\r\nDelivered-To: {delivered_to}\r\n{own}{found}{received}{list}{missing}"
             ))
         })
         .collect();

@@ -11,6 +11,7 @@ mod carry;
 mod door;
 mod index;
 pub mod journal;
+mod learn;
 mod listen;
 mod reload;
 mod room;
@@ -33,6 +34,7 @@ use rockdove_engine::Engine;
 use self::{
     door::GateThreads,
     index::{INDEX_EVERY, Indexer},
+    learn::{LEARN_EVERY, Learner},
     listen::Listening,
     reload::Reload,
     room::{LOOK_EVERY, Room},
@@ -185,6 +187,7 @@ impl Threads {
         let room = Room::new(data_dir.store(), &services);
         let collecting = Arc::clone(engine);
         let indexer = Indexer::new(engine);
+        let learner = Learner::new(&services);
         let checkpoints = Arc::new(Checkpoints::new(data_dir));
         let sweeping = Arc::clone(&checkpoints);
         let (removing, stopping) = (Arc::clone(&services), Arc::new(AtomicBool::new(false)));
@@ -195,6 +198,7 @@ impl Threads {
             Periodic::start("collector", COLLECT_EVERY, move || collect(&collecting)).map_err(failed())?,
             Periodic::start("upkeep", UPKEEP_EVERY, move || upkeep::run(&removing, &stop)).map_err(failed())?,
             Periodic::start("indexer", INDEX_EVERY, move || indexer.run()).map_err(failed())?,
+            Periodic::start("learner", LEARN_EVERY, move || learner.run()).map_err(failed())?,
             Periodic::start("checkpoints", CHECKPOINTS_EVERY, move || sweeping.sweep()).map_err(failed())?,
             Periodic::start("room", LOOK_EVERY, move || room.look()).map_err(failed())?,
             Periodic::start("trace", trace::WRITE_EVERY, move || trace::run(&tracing_of, &mut swept))

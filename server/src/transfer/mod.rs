@@ -20,6 +20,7 @@ pub mod eml;
 pub mod imap;
 mod lines;
 mod listed;
+pub mod loose;
 pub mod maildir;
 mod manifest;
 pub mod mbox;

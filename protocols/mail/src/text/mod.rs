@@ -55,9 +55,25 @@ fn header_of<'m>(message: &'m [u8], part: &Part) -> &'m [u8] {
     block.get(..block.len().min(HEADER_OCTETS_MAX)).unwrap_or_default()
 }
 
-/// The text of a part, as its sender meant it. `None` for a part that is no text, that has parts of its own, or whose
-/// encoding we do not know.
-pub fn of_part(message: &[u8], part: &Part) -> Option<String> {
+/// The text of a part as its sender wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Transfer and charset decoded.
+    pub text: String,
+    /// It is HTML, with its tags.
+    pub html: bool,
+}
+
+impl Written {
+    /// As a person reads it: HTML without tags.
+    pub fn shown(self) -> String {
+        if self.html { html::to_text(&self.text) } else { self.text }
+    }
+}
+
+/// The text of a part as it was written. `None` for a part that is no text, that has parts of its own, or whose encoding
+/// we do not know.
+pub fn written(message: &[u8], part: &Part) -> Option<Written> {
     if part.kind != Kind::Leaf {
         return None;
     }
@@ -68,8 +84,13 @@ pub fn of_part(message: &[u8], part: &Part) -> Option<String> {
     }
     let octets = decode(slice(message, &part.body)?, part.encoding)?;
     let charset = content.parameters.get("charset").unwrap_or_default();
-    let text = charset::decode(charset, &octets);
-    Some(if content.is("text", "html") { html::to_text(&text) } else { text.into_owned() })
+    let text = charset::decode(charset, &octets).into_owned();
+    Some(Written { text, html: content.is("text", "html") })
+}
+
+/// The text of a part, as a person reads it; see [`written`].
+pub fn of_part(message: &[u8], part: &Part) -> Option<String> {
+    Some(written(message, part)?.shown())
 }
 
 /// Shows all text of a message to `visit`, piece by piece: the header, then the body in the order of the document.

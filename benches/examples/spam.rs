@@ -95,7 +95,7 @@ fn judge_half(ham: &[Learnable], spam: &[Learnable], seed: u64) -> Result<Scores
         shuffle(&mut messages, &mut dice);
         let (learned, judged) = messages.split_at(messages.len() / 2);
         for some in learned.chunks(256) {
-            let some: Vec<Learnable> = some.iter().map(|message| Learnable::clone(message)).collect();
+            let some: Vec<Learnable> = some.iter().copied().cloned().collect();
             engine.learn(NOW, None, class, &some)?;
         }
         halves.push(judged.to_vec());

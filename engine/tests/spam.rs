@@ -363,7 +363,7 @@ proptest! {
     #[test]
     fn only_the_last_word_about_a_message_counts(acts in mails(), together in 1_usize..5) {
         let house = House::new();
-        let mail = |number: usize| Learnable::of(if number % 2 == 0 { spam(number) } else { ham(number) }.as_bytes());
+        let mail = |number: usize| Learnable::of(if number.is_multiple_of(2) { spam(number) } else { ham(number) }.as_bytes());
         let mut last = BTreeMap::new();
         for acts in acts.chunk_by(|(one, _), (other, _)| one == other) {
             for some in acts.chunks(together) {

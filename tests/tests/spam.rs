@@ -131,9 +131,9 @@ fn files_are_learned_tested_and_forgotten(io: Io) {
     for number in 0..3 {
         fs::write(folder.join(number.to_string()), spam(number).replace("\r\n", "\n")).expect("written");
     }
-    let mbox: String = (0..20)
-        .map(|number| format!("From ann Thu Nov 26 10:00:00 2026\n{}\n", ham(number).replace("\r\n", "\n")))
-        .collect();
+    let line = "From ann Thu Nov 26 10:00:00 2026\n";
+    let messages: Vec<String> = (0..20).map(|number| ham(number).replace("\r\n", "\n")).collect();
+    let mbox = messages.iter().fold(String::new(), |mbox, message| mbox + line + message + "\n");
     fs::write(place.path().join("ham.mbox"), mbox).expect("written");
     fs::write(place.path().join("new"), spam(9)).expect("written");
     let path = |name: &str| place.path().join(name).display().to_string();

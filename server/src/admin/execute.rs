@@ -185,7 +185,6 @@ pub fn execute(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<()> 
 /// The line of a success or the reason of a refusal; what lies before them goes to `emit`. A long flat match.
 fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result<String, String>> {
     let asked = request.clone();
-    let plain = |command: Command, line: String| host.run(command).map(|_| line);
     let result = match request {
         Request::Status | Request::Metrics | Request::TlsReports => return facts(host, &request, emit),
         Request::DomainList | Request::AccountList | Request::AliasList | Request::GroupList => {
@@ -225,6 +224,23 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
         | Request::SpamForget { .. }
         | Request::SpamForgetAll { .. }
         | Request::SpamTest { .. } => return spam::carry_out(host, request, emit),
+        Request::DomainAdd { .. }
+        | Request::DomainRemove { .. }
+        | Request::DomainCatchAll { .. }
+        | Request::AccountRemove { .. }
+        | Request::AccountPassword { .. }
+        | Request::AccountQuota { .. } => change(host, request),
+        Request::AccountForward { .. } | Request::AliasAdd { .. } | Request::AliasRemove { .. } => {
+            forwarding::carry_out(host, request)
+        }
+    };
+    Ok(result.map_err(|error| format!("{error}{}", advice(&asked, &error))))
+}
+
+/// A change that is one command.
+fn change(host: &Host, request: Request) -> Result<String, EngineError> {
+    let plain = |command: Command, line: String| host.run(command).map(|_| line);
+    match request {
         Request::DomainAdd { name } => {
             plain(Command::CreateDomain { domain: name.clone() }, format!("domain {name} added"))
         }
@@ -246,17 +262,14 @@ fn carry_out(host: &Host, request: Request, emit: Emit<'_>) -> io::Result<Result
                 let line = format!("password of {address} changed");
                 plain(Command::SetCredential { address, credential }, line)
             }
-            Err(why) => return Ok(Err(why)),
+            Err(why) => Err(EngineError::Invalid(why)),
         },
         Request::AccountQuota { address, quota_bytes } => {
             let line = format!("quota of {address} changed");
             plain(Command::SetQuota { address, quota_bytes }, line)
         }
-        Request::AccountForward { .. } | Request::AliasAdd { .. } | Request::AliasRemove { .. } => {
-            forwarding::carry_out(host, request)
-        }
-    };
-    Ok(result.map_err(|error| format!("{error}{}", advice(&asked, &error))))
+        _ => Err(EngineError::Invalid("no such change".to_owned())),
+    }
 }
 
 /// What to do about a refusal, where it is not plain.

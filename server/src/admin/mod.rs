@@ -11,6 +11,7 @@ mod accounts;
 mod backup;
 mod dkim;
 mod execute;
+mod facts;
 mod forwarding;
 mod gate;
 mod link;

@@ -27,7 +27,8 @@ use rockdove_engine::{
 };
 use rockdove_mail::{Input, MailboxName, Peer, Session, Step, Tick};
 
-const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n";
+/// Nobody inspects mail here.
+const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n[spam]\nenabled = false\n";
 /// When everything happens, in seconds since 1970.
 pub(crate) const NOW: i64 = 1_794_000_000;
 /// The same moment for sessions.

@@ -510,3 +510,33 @@ impl Reply {
         matches!(self, Self::Done(_) | Self::Refused(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_and_replies_are_lines_of_json() {
+        let add = Request::AccountAdd {
+            accounts: vec![NewAccount {
+                address: "ada@example.org".to_owned(),
+                password: Secret("a \"quoted\"\nword".to_owned()),
+                quota_bytes: None,
+            }],
+        };
+        let replies =
+            [Reply::Done(String::new()), Reply::Refused("no\nway".to_owned()), Reply::Metrics("x 1\n".into())];
+        let line = serde_json::to_string(&add).expect("JSON");
+        assert!(!line.contains('\n') && line.starts_with("{\"request\":\"account-add\""), "{line}");
+        assert_eq!(serde_json::from_str::<Request>(&line).expect("a request"), add);
+        assert!(!format!("{add:?}").contains("quoted"));
+        for reply in replies {
+            let line = serde_json::to_string(&reply).expect("JSON");
+            assert!(!line.contains('\n'), "{line}");
+            assert_eq!(serde_json::from_str::<Reply>(&line).expect("a reply"), reply);
+        }
+        for bad in ["", "{}", "{\"request\":\"no-such\"}", "{\"request\":\"domain-add\",\"name\":\"x\",\"more\":1}"] {
+            assert!(serde_json::from_str::<Request>(bad).is_err(), "{bad}");
+        }
+    }
+}

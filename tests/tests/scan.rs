@@ -81,7 +81,7 @@ fn what_is_infected_is_refused(io: Io) {
     assert_eq!(deliver(&server, &["ada"], &message("bad", &format!("{filler}{}", eicar()))), 550);
     let found = inbox(&server, "ada");
     assert_eq!(found.len(), 1);
-    assert!(found[0].contains("\r\nX-Virus-Status: clean\r\nFrom: eve@far.example\r\n"), "{}", found[0]);
+    assert!(found[0].contains("\r\nX-Virus-Status: clean\r\nReceived: from client.example "), "{}", found[0]);
     assert_eq!(inbox(&server, "ben").len(), 1);
     assert!(server.log().contains("Eicar-Test-Signature.UNOFFICIAL"));
     // Larger than clamd takes: it says so, and the message is delivered as not scanned.
@@ -155,7 +155,7 @@ fn milters_say_what_is_done(io: Io) {
     assert_eq!(deliver(&server, &["ada", "cleo"], &message("fine", "text")), 550);
     let found = inbox(&server, "ada");
     assert_eq!(found.len(), 1);
-    assert!(found[0].contains("\r\nX-Milter: one\r\n\ttwo\r\nFrom: eve@far.example\r\n"), "{}", found[0]);
+    assert!(found[0].contains("\r\nX-Milter: one\r\n\ttwo\r\nReceived: from client.example "), "{}", found[0]);
     assert!(found[0].ends_with(&format!("\r\n\r\n{body}\r\n")));
     assert!(inbox(&server, "cleo").is_empty());
     // What Sendmail's library understood.
@@ -254,7 +254,7 @@ fn what_users_send_is_looked_at_too(io: Io) {
     let server = Server::start(setup);
     assert_eq!(submit(&server, "eve@far.example", &message("good", "text")), 250);
     let sent = sink.wait_for(1);
-    assert!(String::from_utf8_lossy(&sent[0].content).contains("\r\nX-Virus-Status: clean\r\n"));
+    assert!(String::from_utf8_lossy(&sent[0].content).starts_with("X-Virus-Status: clean\r\n"));
     assert_eq!(submit(&server, "eve@far.example", &message("bad", &eicar())), 250);
     let kept = quarantine(&server, &[]);
     assert_eq!((kept.len(), &kept[0]["login"]), (1, &format!("ada@{DOMAIN}").into()));

@@ -6,7 +6,7 @@ on_both!(a_crowd_shares_mailboxes);
 
 fn a_crowd_shares_mailboxes(io: Io) {
     let server = Server::start(Setup::new(io, &[Door::Imap]));
-    let lived = crowd(&server, 40, Until::Commands(60));
-    assert!(lived.done > 300 && lived.refused > 100, "{lived:?}");
+    let lived = crowd(&server, 40, Until::Commands(120));
+    assert!(lived.done > 1_000 && lived.refused > 100, "{lived:?}");
     server.fsck();
 }

@@ -356,7 +356,12 @@ impl Engine {
 
     /// A staged message as it came in. All of it is held in memory.
     pub fn staged_octets(&self, message: &StagedMessage) -> Result<Bytes, EngineError> {
-        message.octets(&self.kv, &self.parts)
+        self.staged_start(message, u64::MAX)
+    }
+
+    /// The same, cut to its first octets.
+    pub fn staged_start(&self, message: &StagedMessage, octets_max: u64) -> Result<Bytes, EngineError> {
+        message.start(&self.kv, &self.parts, octets_max)
     }
 
     /// Bytes of a message as the client sees it, cut to its end. Ask in pages: the answer is held in memory.

@@ -42,6 +42,10 @@ pub struct Spoken {
     pub probability: f64,
 }
 
+fn is_enough(totals: Counts, least: u32) -> bool {
+    totals.spam.min(totals.ham) >= least.max(1)
+}
+
 /// What a scope has learned of some tokens.
 struct Lesson {
     totals: Counts,
@@ -52,7 +56,7 @@ impl Lesson {
     /// `None` where fewer messages of either kind than `least` were learned.
     fn read(read: &dyn Read, scope: u32, tokens: &[u64], least: u32) -> Result<Option<Self>, EngineError> {
         let totals = totals(read, scope)?;
-        if totals.spam < least.max(1) || totals.ham < least.max(1) {
+        if !is_enough(totals, least) {
             return Ok(None);
         }
         Ok(Some(Self { totals, counts: counts(read, scope, tokens)? }))
@@ -102,6 +106,20 @@ impl Lessons<'_> {
 }
 
 impl Engine {
+    /// Whether the server or one of these accounts has learned enough to judge.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn has_learned(&self, accounts: &[AccountId], least: u32) -> Result<bool, EngineError> {
+        let read = self.kv().snapshot();
+        for scope in [keys::SPAM_SERVER].into_iter().chain(accounts.iter().map(|account| account.0)) {
+            if is_enough(totals(&*read, scope)?, least) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// How likely a message with these tokens (of [`super::tokens::numbers`]) is unwanted; for an account, by what it has
     /// learned itself too. `None` when fewer than `least` messages of either kind were learned. Reads the disk.
     ///

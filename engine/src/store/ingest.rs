@@ -285,8 +285,8 @@ impl StagedMessage {
         &self.shared
     }
 
-    /// The whole message, without any trace header, also where some of it is not in the store yet.
-    pub(crate) fn octets(&self, kv: &SharedKv, parts: &Parts) -> Result<Bytes, EngineError> {
+    /// The first octets of the message, without any trace header, also where some of it is not in the store yet.
+    pub(crate) fn start(&self, kv: &SharedKv, parts: &Parts, octets_max: u64) -> Result<Bytes, EngineError> {
         let damaged = || EngineError::Corrupt("a message that is coming in".to_owned());
         let row = Bytes::from(record::encode(&[], &self.shared));
         let record = MessageRecord::decode(MessageId(0), &row).ok_or_else(damaged)?;
@@ -296,7 +296,7 @@ impl StagedMessage {
             let place = |at: u64| usize::try_from(at).ok().filter(|at| *at <= whole.len()).ok_or_else(damaged);
             Ok(whole.slice(place(cut.start)?..place(cut.end)?))
         };
-        record.read_from(&from_part, 0..self.size_bytes)
+        record.read_from(&from_part, 0..self.size_bytes.min(octets_max))
     }
 
     pub(crate) fn parts(&self) -> Vec<u64> {

@@ -185,7 +185,7 @@ pub fn deliver(engine: &Arc<Engine>, arrived: Arrived, done: Done) {
     }
     resolve::resolve(&mut job, engine);
     list::expand(&mut job, engine, message.header());
-    if let Some(refusal) = spam::judge(&mut job, engine) {
+    if let Some(refusal) = spam::judge(&mut job, engine, &message) {
         return refuse(job, engine, refusal, done);
     }
     junk::sort(&mut job, engine);

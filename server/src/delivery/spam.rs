@@ -6,9 +6,12 @@
 //! X-Spam-Flag: YES                                      where the copy goes into the mailbox for junk
 //! ```
 
-use rockdove_engine::{AccountId, Engine, EngineError};
+use rockdove_engine::{
+    AccountId, Engine, EngineError, StagedMessage,
+    spam::{Judgement, tokens},
+};
 use rockdove_mail::{MetadataEntry, MetadataScope};
-use rockdove_smtp::Refusal;
+use rockdove_smtp::{Refusal, Role};
 
 use super::Job;
 use crate::config::{Score, SpamSettings};
@@ -16,16 +19,16 @@ use crate::config::{Score, SpamSettings};
 /// The annotation of the server by which an account says `off` (RFC 5464).
 pub(super) const SWITCH: &str = "/vendor/rockdove/spam";
 
-/// Answers a refusal where the message is unwanted by everybody, and so much that it is not taken.
-pub(super) fn judge(job: &mut Job, engine: &Engine) -> Option<Refusal> {
-    let tokens = std::mem::take(&mut job.verdict.tokens);
-    if tokens.is_empty() {
+/// Answers a refusal where the message is unwanted by everybody, and so much that it is not taken. Mail of our own users
+/// is theirs to answer for, and what comes by LMTP has been judged.
+pub(super) fn judge(job: &mut Job, engine: &Engine, message: &StagedMessage) -> Option<Refusal> {
+    let settings = &job.config.spam;
+    if !settings.enabled || job.mail.envelope.client.role != Role::Mx {
         return None;
     }
-    let settings = &job.config.spam;
     let accounts: Vec<AccountId> = job.copies.iter().map(|copy| copy.account).collect();
-    let judgements = match engine.judge_each(&accounts, &tokens, settings.learned_least) {
-        Ok(judgements) => judgements,
+    let judgements = match judgements(engine, message, &accounts, settings.learned_least) {
+        Ok(judgements) => judgements?,
         Err(error) => {
             tracing::warn!(id = %job.mail.envelope.id, %error, "a message was not judged");
             return None;
@@ -53,6 +56,20 @@ pub(super) fn judge(job: &mut Job, engine: &Engine) -> Option<Refusal> {
     metrics::counter!("rockdove_spam_rejected_total").increment(1);
     let text = "the message looks like spam".to_owned();
     Some(Refusal { code: 550, status: "5.7.1".to_owned(), text })
+}
+
+/// What each account thinks of a message; `None` while nobody has learned enough to say anything.
+fn judgements(
+    engine: &Engine,
+    message: &StagedMessage,
+    accounts: &[AccountId],
+    least: u32,
+) -> Result<Option<Vec<Option<Judgement>>>, EngineError> {
+    if accounts.is_empty() || !engine.has_learned(accounts, least)? {
+        return Ok(None);
+    }
+    let tokens = tokens::numbers(&engine.staged_start(message, tokens::OCTETS_MAX as u64)?);
+    engine.judge_each(accounts, &tokens, least).map(Some)
 }
 
 fn fields(score: Score, settings: &SpamSettings, unwanted: bool) -> String {

@@ -14,7 +14,6 @@ mod milter;
 mod room;
 mod rspamd;
 mod scanner;
-mod spam;
 mod stages;
 mod thread;
 
@@ -77,8 +76,6 @@ pub struct Verdict {
     pub seal: String,
     /// The message belongs into Junk.
     pub junk: bool,
-    /// What it is judged by as spam or not; none where it is not judged.
-    pub tokens: Vec<u64>,
     /// The message is taken, and kept apart, and why. The first reason counts.
     pub quarantine: Option<String>,
     /// The message as a filter of the operator has changed it, in the place of the one that came.

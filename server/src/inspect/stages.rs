@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use rockdove_smtp::Client;
 use tokio::time::timeout;
 
-use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns, spam};
+use super::{Arrival, Verdict, clamd, milter, room::later, rspamd, scanner::Turns};
 use crate::{
     config::Config,
     services::Services,
@@ -36,7 +36,7 @@ pub(super) struct Stage {
 }
 
 /// All of them, in their order.
-pub(super) const STAGES: [Stage; 5] = [
+pub(super) const STAGES: [Stage; 4] = [
     Stage {
         name: "trust",
         wants: trust::wanted,
@@ -45,7 +45,6 @@ pub(super) const STAGES: [Stage; 5] = [
     Stage { name: "clamd", wants: clamd::wants, run: clamd::run },
     Stage { name: "rspamd", wants: rspamd::wants, run: rspamd::run },
     Stage { name: "milter", wants: milter::wants, run: milter::run },
-    Stage { name: "spam", wants: spam::wants, run: spam::run },
 ];
 
 /// Runs the stages until one refuses the message, or the time is over.

@@ -27,8 +27,7 @@ use rockdove_engine::{
 };
 use rockdove_mail::{Input, MailboxName, Peer, Session, Step, Tick};
 
-/// Nobody inspects mail here.
-const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n[spam]\nenabled = false\n";
+const CONFIG: &str = "hostname = \"mx.here.example\"\ndata_dir = \"/nowhere\"\n";
 /// When everything happens, in seconds since 1970.
 pub(crate) const NOW: i64 = 1_794_000_000;
 /// The same moment for sessions.

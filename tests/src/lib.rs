@@ -24,6 +24,7 @@ mod smtp;
 mod submission;
 mod talk;
 mod transcript;
+mod wait;
 mod wire;
 mod zone;
 
@@ -38,12 +39,13 @@ pub use pop3::Pop3;
 pub use postfix::Postfix;
 pub use program::{Ran, client_script, dkim_tool, program};
 pub use scanner::{Kind, Scanner, eicar, gtube};
-pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup};
+pub use server::{DOMAIN, Door, Io, PASSWORD, Server, Setup, at};
 pub use sink::{End, Manner, OnEnd, OnRecipient, Received, Sink};
 pub use smtp::Smtp;
-pub use submission::{Submission, queue, replies, wait_until};
+pub use submission::{Submission, queue, replies};
 pub use talk::Talk;
 pub use transcript::play;
+pub use wait::{wait_for, wait_until};
 pub use wire::{Wire, certificate_of};
 pub use zone::Zone;
 

@@ -363,6 +363,11 @@ impl Server {
     }
 }
 
+/// The address of a demo account.
+pub fn at(name: &str) -> String {
+    format!("{name}@{DOMAIN}")
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         if thread::panicking() {

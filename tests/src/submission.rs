@@ -1,17 +1,9 @@
 //! A user who sends, and what waits in the queue.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use base64::{Engine as _, prelude::BASE64_STANDARD as BASE64};
 use serde_json::Value;
 
 use crate::{DOMAIN, Door, PASSWORD, Server, Wire};
-
-/// How long something may take that happens in the background.
-const WAIT: Duration = Duration::from_mins(1);
 
 /// A logged-in submission of `ada`.
 #[derive(Debug)]
@@ -57,15 +49,6 @@ impl Submission {
         assert!(self.say("DATA").starts_with("354"));
         let answer = self.say(&format!("{content}\r\n."));
         assert!(answer.starts_with("250"), "{answer}");
-    }
-}
-
-/// Waits until something is so.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + WAIT;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(50));
     }
 }
 

@@ -1,12 +1,9 @@
 //! Mail that aliases and accounts send on: to whom, how often, and never in a circle.
 #![allow(clippy::disallowed_methods, reason = "a test waits for other processes, with a clock")]
 
-use std::{
-    thread,
-    time::{Duration, Instant},
+use rockdove_tests::{
+    DOMAIN, Door, End, Io, Pop3, Received, Server, Setup, Sink, Talk, at, on_both, queue, wait_until,
 };
-
-use rockdove_tests::{DOMAIN, Door, End, Io, Pop3, Received, Server, Setup, Sink, Talk, on_both};
 
 on_both!(
     an_alias_leads_here_and_away,
@@ -17,9 +14,6 @@ on_both!(
     nothing_is_lost_or_sent_twice_through_a_kill,
 );
 
-/// How long something may take that happens in the background.
-const WAIT: Duration = Duration::from_mins(1);
-
 const DOORS: [Door; 4] = [Door::Mx, Door::Submission, Door::Lmtp, Door::Pop3];
 
 /// A server whose mail for others goes to `sink`.
@@ -27,22 +21,6 @@ fn start(io: Io, sink: &Sink) -> Server {
     let route = format!("name = \"test\"\ndomains = [\"*\"]\nhost = \"127.0.0.1\"\nport = {}", sink.address.port());
     let soon = "retry_first = \"1 s\"\nretry_most = \"1 s\"";
     Server::start(Setup::new(io, &DOORS).with("outbound", soon).with("[route]", &route))
-}
-
-fn at(name: &str) -> String {
-    format!("{name}@{DOMAIN}")
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + WAIT;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn is_queue_empty(server: &Server) -> bool {
-    server.rockdove(&["queue", "list", "--json"], "").ok().trim() == "[]"
 }
 
 fn recipients(received: &[Received]) -> Vec<&str> {
@@ -66,7 +44,7 @@ fn an_alias_leads_here_and_away(io: Io) {
     let answer = talk.offer("buyer@shop.example", &[&all, &at("ada")], body);
     assert!(answer.starts_with("250"), "{answer}");
     let received = sink.wait_for(2);
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     assert_eq!(sink.received().len(), received.len(), "each domain and each of the two who send on: {received:?}");
     assert_eq!(recipients(&received), ["eve@far.example", "fay@far.example", "gil@other.example"]);
     for message in &received {
@@ -102,7 +80,7 @@ fn accounts_send_on_and_keep_or_not(io: Io) {
     server.rockdove(&["account", "forward", &ben, "--none"], "").ok();
     Talk::as_ada(&server).send(&[&ben], "Subject: three\r\n\r\n");
     assert_eq!(Pop3::inbox(&server, "ben").len(), 1);
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     let refused = server.rockdove(&["account", "forward", &ada, "--to", &at("nobody")], "");
     assert_ne!(refused.code, Some(0));
 }
@@ -127,7 +105,7 @@ fn what_comes_back_is_refused(io: Io) {
     assert!(talk.offer("a@b.example", &[&at("ada")], &innocent).starts_with("250"));
     sink.wait_for(3);
     assert_eq!(Pop3::inbox(&server, "ben").len(), 1, "once");
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     let many = "Received: from x by y; Mon, 1 Jan 2024 00:00:00 +0000\r\n".repeat(101);
     let answer = talk.offer("a@b.example", &[&at("ada")], &format!("{many}Subject: old\r\n\r\n"));
     assert!(answer.starts_with("554 5.4.6"), "{answer}");
@@ -147,13 +125,13 @@ fn bounces_are_sent_on_and_end_there(io: Io) {
     assert!(Talk::as_stranger(&server, Door::Mx).offer("", &[&at("ada")], bounce).starts_with("250"));
     let received = sink.wait_for(1);
     assert_eq!((&*received[0].from, &*received[0].to[0]), ("", "good@far.example"));
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     // One of our own, about mail that ada has sent: it follows her too.
     Talk::as_ada(&server).send(&["nobody@far.example"], "Subject: hello\r\n\r\n");
     let received = sink.wait_for(2);
     assert_eq!((&*received[1].from, &*received[1].to[0]), ("", "good@far.example"));
     assert!(text(&received[1]).contains("Final-Recipient: rfc822; nobody@far.example"), "{}", text(&received[1]));
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     assert_eq!(sink.received().len(), 2);
 }
 
@@ -172,7 +150,7 @@ fn nothing_is_lost_or_sent_twice_through_a_kill(io: Io) {
     server.kill();
     server.run();
     let received = sink.wait_for(1);
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     assert_eq!((received.len(), sink.received().len()), (1, 1));
     assert_eq!(Pop3::inbox(&server, "ada").len(), 1);
 }
@@ -211,5 +189,5 @@ fn senders_are_rewritten_and_bounces_find_back(io: Io) {
     let received = sink.wait_for(4);
     assert_eq!((&*received[3].from, &*received[3].to[0]), ("", "buyer@shop.example"));
     assert!(text(&received[3]).contains("bad@far.example"), "{}", text(&received[3]));
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
 }

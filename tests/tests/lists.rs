@@ -1,39 +1,16 @@
 //! Distribution lists: who may post, what members get, where bounces go.
 #![allow(clippy::disallowed_methods, reason = "a test waits for other processes, with a clock")]
 
-use std::{
-    collections::BTreeSet,
-    thread,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
-use rockdove_tests::{DOMAIN, Door, End, Io, Pop3, Server, Setup, Sink, Talk, on_both};
+use rockdove_tests::{DOMAIN, Door, End, Io, Pop3, Server, Setup, Sink, Talk, at, on_both, queue, wait_until};
 
 on_both!(members_get_a_post_once_and_the_owner_its_bounces, rules_are_kept, thousands_of_members_are_one_message,);
-
-/// How long something may take that happens in the background.
-const WAIT: Duration = Duration::from_mins(1);
 
 fn start(io: Io, sink: &Sink) -> Server {
     let route = format!("name = \"test\"\ndomains = [\"*\"]\nhost = \"127.0.0.1\"\nport = {}", sink.address.port());
     let doors = [Door::Mx, Door::Submission, Door::Pop3];
     Server::start(Setup::new(io, &doors).with("outbound", "retry_first = \"1 s\"").with("[route]", &route))
-}
-
-fn at(name: &str) -> String {
-    format!("{name}@{DOMAIN}")
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + WAIT;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn is_queue_empty(server: &Server) -> bool {
-    server.rockdove(&["queue", "list", "--json"], "").ok().trim() == "[]"
 }
 
 fn members_get_a_post_once_and_the_owner_its_bounces(io: Io) {
@@ -80,7 +57,7 @@ fn members_get_a_post_once_and_the_owner_its_bounces(io: Io) {
     assert_eq!((inbox("ada").len(), inbox("ben").len()), (1, 1));
     let copy = String::from_utf8_lossy(&inbox("ada")[0]).into_owned();
     assert!(copy.starts_with(&format!("Return-Path: <{sender}>\r\n")) && copy.contains("\r\nList-Id: "), "{copy}");
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     let shown = server.rockdove(&["list", "show", &news], "").ok();
     assert!(shown.contains("5 members") && shown.contains("    eve@far.example"), "{shown}");
 }
@@ -126,7 +103,7 @@ fn rules_are_kept(io: Io) {
     server.rockdove(&["list", "remove", &news], "").ok();
     assert!(talk.say("MAIL FROM:<a@b.example>").starts_with("250"));
     assert!(talk.say(&format!("RCPT TO:<{news}>")).starts_with("550"));
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
 }
 
 fn thousands_of_members_are_one_message(io: Io) {
@@ -148,7 +125,7 @@ fn thousands_of_members_are_one_message(io: Io) {
     assert!(answer.starts_with("250"), "{answer}");
     server.kill();
     server.run();
-    wait_until("an empty queue", || is_queue_empty(&server));
+    wait_until("an empty queue", || queue(&server).is_empty());
     let received = sink.received();
     let served: BTreeSet<&String> = received.iter().flat_map(|message| &message.to).collect();
     assert_eq!(served.len(), members.len());

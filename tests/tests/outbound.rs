@@ -1,13 +1,9 @@
 //! Mail that leaves: to servers that take it, refuse it, put it off and vanish, and through our own death.
 #![allow(clippy::disallowed_methods, reason = "a test waits for other processes, with a clock")]
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
 use rockdove_tests::{
-    DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Received, Server, Setup, Sink, Talk, client_script, on_both,
+    DOMAIN, Door, End, Imap, Io, PASSWORD, Pop3, Received, Server, Setup, Sink, Talk, client_script, on_both, queue,
+    wait_for, wait_until,
 };
 
 on_both!(
@@ -22,9 +18,6 @@ on_both!(
     a_full_mailbox_keeps_nothing_from_being_noted,
 );
 
-/// How long something may take that happens in the background.
-const WAIT: Duration = Duration::from_mins(1);
-
 /// A server whose mail for others goes to `sink`, and is tried again soon.
 fn setup(io: Io, sink: &Sink, domains: &str) -> Setup {
     Setup::new(io, &[Door::Mx, Door::Submission, Door::Pop3])
@@ -34,19 +27,6 @@ fn setup(io: Io, sink: &Sink, domains: &str) -> Setup {
 
 fn route(port: u16, domains: &str) -> String {
     format!("name = \"test\"\ndomains = [{domains}]\nhost = \"127.0.0.1\"\nport = {port}")
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + WAIT;
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn queue(server: &Server) -> Vec<serde_json::Value> {
-    let printed = server.rockdove(&["queue", "list", "--json"], "").ok();
-    serde_json::from_str::<serde_json::Value>(&printed).expect("JSON").as_array().expect("a list").clone()
 }
 
 fn mail_leaves_and_what_is_refused_comes_back(io: Io) {
@@ -227,8 +207,9 @@ fn servers_of_ours_talk_over_tls(io: Io) {
         imap.ok(&format!("LOGIN eve@far.example \"{PASSWORD}\""));
         imap.ok("STATUS INBOX (MESSAGES)").with("STATUS").concat().ends_with("(MESSAGES 1)")
     });
-    let log = other.log();
-    let accepted = log.lines().find(|line| line.contains("accepted")).expect("a line");
+    // The answer comes before the line of the log.
+    let line = |log: &str| log.lines().find(|line| line.contains("accepted")).map(str::to_owned);
+    let accepted = wait_for("a line", || line(&other.log()));
     assert!(accepted.contains("TLSv1.3"), "{accepted}");
 }
 

@@ -1,13 +1,11 @@
 //! Mail that others look at: real scanners find something, refuse, go away in the middle; and mail that is kept apart.
 #![allow(clippy::disallowed_methods, reason = "a test waits for other processes, with a clock")]
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use rockdove_tests::{
     DOMAIN, Door, Imap, Io, Kind, PASSWORD, Pop3, Scanner, Server, Setup, Sink, Smtp, eicar, gtube, on_both, program,
+    wait_until,
 };
 use serde_json::Value;
 
@@ -61,14 +59,6 @@ fn quarantine(server: &Server, more: &[&str]) -> Vec<Value> {
 
 fn number(message: &Value) -> String {
     message["message"].to_string()
-}
-
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_mins(3);
-    while !is_so() {
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(100));
-    }
 }
 
 fn what_is_infected_is_refused(io: Io) {

@@ -1,12 +1,7 @@
 //! What happened to a message can be asked for afterwards: by whom it concerns, in its order, through a kill.
 #![allow(clippy::disallowed_methods, reason = "a test waits for other processes, with a clock")]
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
-
-use rockdove_tests::{DOMAIN, Door, End, Io, Server, Setup, Sink, Talk, on_both};
+use rockdove_tests::{DOMAIN, Door, End, Io, Server, Setup, Sink, Talk, at, on_both, wait_for};
 use serde_json::Value;
 
 on_both!(
@@ -16,17 +11,10 @@ on_both!(
     the_trace_outlives_a_kill_and_can_be_off,
 );
 
-/// How long something may take that happens in the background.
-const WAIT: Duration = Duration::from_mins(1);
-
 fn setup(io: Io, sink: &Sink, retry: &str) -> Setup {
     let route = format!("name = \"test\"\ndomains = [\"*\"]\nhost = \"127.0.0.1\"\nport = {}", sink.address.port());
     let retry = format!("retry_first = \"{retry}\"\nretry_most = \"{retry}\"");
     Setup::new(io, &[Door::Mx, Door::Submission, Door::Imap]).with("outbound", &retry).with("[route]", &route)
-}
-
-fn at(name: &str) -> String {
-    format!("{name}@{DOMAIN}")
 }
 
 fn trace(server: &Server, args: &[&str]) -> Vec<Value> {
@@ -43,17 +31,6 @@ fn events(traced: &Value) -> &Vec<Value> {
 fn words(traced: &Value) -> Vec<(String, String)> {
     let text = |event: &Value, name: &str| event[name].as_str().unwrap_or_default().to_owned();
     events(traced).iter().map(|event| (text(event, "what"), text(event, "to"))).collect()
-}
-
-fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + WAIT;
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn a_message_is_followed_from_door_to_door(io: Io) {

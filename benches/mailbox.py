@@ -221,6 +221,7 @@ class Peer(Watched):
         client.run("SELECT INBOX")
         self.facts["first SELECT after it"] = f"{(time.monotonic() - began) * 1000:,.1f} ms"
         self.facts["disk after it"] = f"{self.disk() / 1e6:,.1f} MB"
+        self.facts["of it, to search and sort by"] = f"{self.metric('rockdove_store_search_bytes') / 1e6:,.1f} MB"
 
     def ask(self, title, command, after):
         began = time.monotonic()
